@@ -1,0 +1,278 @@
+//! Log lines on standard error, in the reference's form or as JSON.
+//!
+//! An event's fields make the line, in their order:
+//! `2026-01-31 10:00:00 INFO     action: sorteo | result: success`.
+//! Whoever logs gives `action` and `result` first: `info!(action = "sorteo", result = "success")`.
+//!
+//! **Invariant**: an event is one line. Control characters in a value come out as blanks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{Local, Utc};
+use serde::Serializer as _;
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level as EventLevel, Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterFn, LevelFilter};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// The target of events that end the program; such an ERROR is logged as CRITICAL.
+pub const CRITICAL: &str = "critical";
+
+/// The least serious level that is logged, by its name in the reference system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Everything.
+    NotSet,
+    /// What helps to find a fault.
+    Debug,
+    /// What happens to bets, closes and draws.
+    Info,
+    /// What is wrong and was dealt with.
+    Warning,
+    /// What a person must look at.
+    Error,
+    /// What ends the program.
+    Critical,
+}
+
+impl Level {
+    /// The words that are allowed, for a setting's error message.
+    pub const ALLOWED: &str =
+        "one of NOTSET, DEBUG, INFO, WARNING, ERROR, CRITICAL (or warn, fatal; any case)";
+
+    fn filter(self) -> LevelFilter {
+        match self {
+            Self::NotSet => LevelFilter::TRACE,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Info => LevelFilter::INFO,
+            Self::Warning => LevelFilter::WARN,
+            Self::Error | Self::Critical => LevelFilter::ERROR,
+        }
+    }
+
+    fn of(event: &Metadata<'_>) -> Self {
+        match *event.level() {
+            EventLevel::ERROR if event.target() == CRITICAL => Self::Critical,
+            EventLevel::ERROR => Self::Error,
+            EventLevel::WARN => Self::Warning,
+            EventLevel::INFO => Self::Info,
+            EventLevel::DEBUG => Self::Debug,
+            EventLevel::TRACE => Self::NotSet,
+        }
+    }
+}
+
+impl FromStr for Level {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Ok(match text.to_ascii_uppercase().as_str() {
+            "NOTSET" => Self::NotSet,
+            "DEBUG" => Self::Debug,
+            "INFO" => Self::Info,
+            "WARNING" | "WARN" => Self::Warning,
+            "ERROR" => Self::Error,
+            "CRITICAL" | "FATAL" => Self::Critical,
+            _ => return Err(()),
+        })
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::NotSet => "NOTSET",
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+            Self::Critical => "CRITICAL",
+        })
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As the reference system logs.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Form {
+    /// The words that are allowed, for a setting's error message.
+    pub const ALLOWED: &str = "text or json";
+}
+
+impl FromStr for Form {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text.to_ascii_lowercase().as_str() {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// Starts logging for the whole process; a second call changes nothing.
+pub fn init(level: Level, form: Form) {
+    let critical_only =
+        FilterFn::new(move |event| level != Level::Critical || Level::of(event) == Level::Critical);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .event_format(Lines { form })
+        .with_filter(level.filter())
+        .with_filter(critical_only);
+    // The only error is that logging has started already.
+    let _ = tracing_subscriber::registry().with(lines).try_init();
+}
+
+struct Lines {
+    form: Form,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'l> LookupSpan<'l>,
+    N: for<'w> FormatFields<'w> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields(Vec::new());
+        event.record(&mut fields);
+        let level = Level::of(event.metadata());
+        match self.form {
+            Form::Text => {
+                write!(writer, "{} {level:<8} ", Local::now().format("%Y-%m-%d %H:%M:%S"))?;
+                fields.write_text(&mut writer)?;
+            }
+            Form::Json => writer.write_str(&fields.to_json(level).ok_or(fmt::Error)?)?,
+        }
+        writer.write_char('\n')
+    }
+}
+
+struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    fn write_text(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        for (place, (name, value)) in self.0.iter().enumerate() {
+            if place > 0 {
+                writer.write_str(" | ")?;
+            }
+            if *name != "message" {
+                write!(writer, "{name}: ")?;
+            }
+            match value {
+                Value::String(text) => write_one_line(writer, text)?,
+                other => write!(writer, "{other}")?,
+            }
+        }
+        Ok(())
+    }
+
+    fn to_json(&self, level: Level) -> Option<String> {
+        let time = Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+        let head = [("time", Value::from(time)), ("level", Value::from(level.to_string()))];
+        let mut line = Vec::new();
+        serde_json::Serializer::new(&mut line)
+            .collect_map(head.iter().chain(&self.0).map(|(name, value)| (*name, value)))
+            .ok()?;
+        String::from_utf8(line).ok()
+    }
+}
+
+fn write_one_line(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|c| writer.write_char(if c.is_control() { ' ' } else { c }))
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.push((field.name(), Value::from(format!("{value:?}"))));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.push((field.name(), Value::from(value)));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.push((field.name(), Value::from(value)));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.push((field.name(), Value::from(value)));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.push((field.name(), Value::from(value)));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.push((field.name(), Value::from(value)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_the_reference_form_in_one_line() {
+        let fields = Fields(vec![
+            ("action", Value::from("apuesta_almacenada")),
+            ("result", Value::from("success")),
+            ("dni", Value::from("30904465\n2026")),
+            ("numero", Value::from(7574)),
+        ]);
+        let mut line = String::new();
+        fields.write_text(&mut Writer::new(&mut line)).unwrap();
+        let wanted = "action: apuesta_almacenada | result: success | dni: 30904465 2026 | \
+                      numero: 7574";
+        assert_eq!(line, wanted);
+    }
+
+    #[test]
+    fn json_keeps_the_order_and_the_types() {
+        let fields = Fields(vec![("action", Value::from("sorteo")), ("cantidad", Value::from(3))]);
+        let line = fields.to_json(Level::Warning).unwrap();
+        assert!(line.ends_with(r#""level":"WARNING","action":"sorteo","cantidad":3}"#), "{line}");
+    }
+
+    #[test]
+    fn levels_are_read_by_their_names() {
+        for (text, level) in [
+            ("NOTSET", Level::NotSet),
+            ("debug", Level::Debug),
+            ("Info", Level::Info),
+            ("WARN", Level::Warning),
+            ("error", Level::Error),
+            ("fatal", Level::Critical),
+        ] {
+            assert_eq!(text.parse(), Ok(level));
+        }
+        assert_eq!("loud".parse::<Level>(), Err(()));
+    }
+}

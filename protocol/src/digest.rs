@@ -1,0 +1,66 @@
+//! The digest of an agency's rows: what lets a client compare its file with what is stored.
+
+use std::fmt;
+use std::str::FromStr;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// The digest of an agency's first rows: d₀ = 0, dₖ = XXH3-64 with seed dₖ₋₁ over row k as
+/// `first;last;document;birthdate;number`. On the wire: 16 lower-case hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Digest(u64);
+
+impl Digest {
+    /// The digest of these rows and one more, given as it stands on the wire.
+    #[must_use]
+    pub fn fold(self, row: &[u8]) -> Self {
+        Self(xxh3_64_with_seed(row, self.0))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A text that is no digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not 16 hex digits")]
+pub struct ParseDigestError;
+
+impl FromStr for Digest {
+    type Err = ParseDigestError;
+
+    fn from_str(text: &str) -> Result<Self, ParseDigestError> {
+        if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(ParseDigestError);
+        }
+        u64::from_str_radix(text, 16).map(Self).map_err(|_| ParseDigestError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_rows_in_their_order() {
+        let ana = b"Ana;Paz;1;2000-01-01;7";
+        let leo = b"Leo;Sol;2;2000-01-02;8";
+        let both = Digest::default().fold(ana).fold(leo);
+        assert_eq!(both, Digest(xxh3_64_with_seed(leo, xxh3_64_with_seed(ana, 0))));
+        assert_ne!(both, Digest::default().fold(leo).fold(ana));
+    }
+
+    #[test]
+    fn prints_and_parses_16_hex_digits() {
+        for digest in [Digest(0), Digest(1), Digest(u64::MAX)] {
+            assert_eq!(digest.to_string().len(), 16);
+            assert_eq!(digest.to_string().parse(), Ok(digest));
+        }
+        for text in ["", "0", "000000000000000g", "+000000000000001", "00000000000000000"] {
+            assert!(text.parse::<Digest>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! What a server answers: the packets to an agency, written and read.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::values::plain_digits;
+
+/// Why trying again will not help. The first word of a reason on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The agency is unknown.
+    Agency,
+    /// The packet or a field of it breaks its rule.
+    Invalid,
+    /// The agency has closed.
+    Closed,
+    /// The draw is done.
+    Drawn,
+    /// The batch starts beyond the row after the last stored one.
+    Gap,
+    /// A part of the batch is stored.
+    Overlap,
+    /// The close declares another number of rows than is stored.
+    Short,
+}
+
+impl Refusal {
+    const ALL: [(Self, &'static str); 7] = [
+        (Self::Agency, "agency"),
+        (Self::Invalid, "invalid"),
+        (Self::Closed, "closed"),
+        (Self::Drawn, "drawn"),
+        (Self::Gap, "gap"),
+        (Self::Overlap, "overlap"),
+        (Self::Short, "short"),
+    ];
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Self::ALL.iter().find(|(refusal, _)| refusal == self).map(|(_, word)| *word);
+        f.write_str(word.expect("ALL names every refusal"))
+    }
+}
+
+/// How a request ended: the `status` of the wire, and its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// 0: done, now or earlier.
+    Done,
+    /// 1: the server could not, nothing was done; try again.
+    TryAgain(String),
+    /// 2: refused; trying again will not help.
+    Refused(Refusal, String),
+}
+
+/// Where an agency stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgencyState {
+    /// It may send bets.
+    Open,
+    /// It has closed.
+    Closed,
+    /// The draw is done.
+    Drawn,
+}
+
+impl fmt::Display for AgencyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Drawn => "drawn",
+        })
+    }
+}
+
+/// A packet to an agency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Response {
+    /// `StoreResponse:0` stored, `StoreResponse:1` not stored.
+    Store {
+        /// Whether all of the batch is stored; if not, none of it is.
+        stored: bool,
+    },
+    /// `StoreRowsResponse:status;rows;digest[;reason]`
+    StoreRows {
+        /// How the request ended.
+        outcome: Outcome,
+        /// How many rows of the agency are stored after it.
+        rows: u64,
+        /// Their digest.
+        digest: Digest,
+    },
+    /// `AgencyCloseResponse:status[;reason]`
+    AgencyClose(Outcome),
+    /// `AgencyStatusResponse:rows;digest;state`
+    AgencyStatus {
+        /// How many rows of the agency are stored.
+        rows: u64,
+        /// Their digest.
+        digest: Digest,
+        /// Where the agency stands.
+        state: AgencyState,
+    },
+    /// `WinnersResponse:document;document;…`, in the order of the agency's rows.
+    Winners(Arc<str>),
+    /// `Error:reason`, to anything that is no packet.
+    Error(String),
+}
+
+impl Response {
+    /// Appends the packet with its `\n`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut line = |line: fmt::Arguments<'_>| {
+            std::io::Write::write_fmt(out, line).expect("a Vec takes every byte");
+        };
+        match self {
+            Self::Store { stored } => line(format_args!("StoreResponse:{}", u8::from(!stored))),
+            Self::StoreRows { outcome, rows, digest } => line(format_args!(
+                "StoreRowsResponse:{};{rows};{digest}{}",
+                outcome.status(),
+                outcome.reason()
+            )),
+            Self::AgencyClose(outcome) => {
+                line(format_args!("AgencyCloseResponse:{}{}", outcome.status(), outcome.reason()))
+            }
+            Self::AgencyStatus { rows, digest, state } => {
+                line(format_args!("AgencyStatusResponse:{rows};{digest};{state}"));
+            }
+            Self::Winners(documents) => line(format_args!("WinnersResponse:{documents}")),
+            Self::Error(reason) => line(format_args!("Error:{reason}")),
+        }
+        out.push(b'\n');
+    }
+
+    /// Reads a line, without its `\n`, as an answer.
+    ///
+    /// # Errors
+    /// [`ResponseError`] if it is none.
+    pub fn parse(line: &[u8]) -> Result<Self, ResponseError> {
+        str::from_utf8(line)
+            .ok()
+            .and_then(|line| line.split_once(':'))
+            .and_then(|(name, body)| Self::parse_body(name, body))
+            .ok_or(ResponseError)
+    }
+
+    fn parse_body(name: &str, body: &str) -> Option<Self> {
+        Some(match name {
+            "StoreResponse" => Self::Store {
+                stored: match body {
+                    "0" => true,
+                    "1" => false,
+                    _ => return None,
+                },
+            },
+            "StoreRowsResponse" => {
+                let mut fields = body.splitn(4, ';');
+                let status = fields.next()?;
+                let (rows, digest) = (row_count(fields.next()?)?, fields.next()?.parse().ok()?);
+                let outcome = Outcome::parse(status, fields.next())?;
+                Self::StoreRows { outcome, rows, digest }
+            }
+            "AgencyCloseResponse" => Self::AgencyClose(match body.split_once(';') {
+                Some((status, reason)) => Outcome::parse(status, Some(reason))?,
+                None => Outcome::parse(body, None)?,
+            }),
+            "AgencyStatusResponse" => {
+                let mut fields = body.splitn(3, ';');
+                Self::AgencyStatus {
+                    rows: row_count(fields.next()?)?,
+                    digest: fields.next()?.parse().ok()?,
+                    state: fields.next()?.parse().ok()?,
+                }
+            }
+            "WinnersResponse" => Self::Winners(body.into()),
+            "Error" => Self::Error(body.to_owned()),
+            _ => return None,
+        })
+    }
+}
+
+/// A line that is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an answer of this protocol")]
+pub struct ResponseError;
+
+fn row_count(text: &str) -> Option<u64> {
+    plain_digits(text, 20)
+}
+
+impl FromStr for AgencyState {
+    type Err = ResponseError;
+
+    fn from_str(text: &str) -> Result<Self, ResponseError> {
+        Ok(match text {
+            "open" => Self::Open,
+            "closed" => Self::Closed,
+            "drawn" => Self::Drawn,
+            _ => return Err(ResponseError),
+        })
+    }
+}
+
+impl Outcome {
+    fn status(&self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::TryAgain(_) => 1,
+            Self::Refused(..) => 2,
+        }
+    }
+
+    /// The reason as it ends an answer: nothing, or `;` and the text.
+    fn reason(&self) -> String {
+        match self {
+            Self::Done => String::new(),
+            Self::TryAgain(reason) => format!(";{reason}"),
+            Self::Refused(refusal, reason) => format!(";{refusal} {reason}"),
+        }
+    }
+
+    fn parse(status: &str, reason: Option<&str>) -> Option<Self> {
+        let reason = reason.unwrap_or_default();
+        Some(match status {
+            "0" => Self::Done,
+            "1" => Self::TryAgain(reason.to_owned()),
+            "2" => {
+                let (word, rest) = reason.split_once(' ').unwrap_or((reason, ""));
+                let (refusal, _) = Refusal::ALL.iter().find(|(_, name)| *name == word)?;
+                Self::Refused(*refusal, rest.to_owned())
+            }
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_and_reads_every_answer() {
+        let digest = Digest::default().fold(b"x");
+        let rows = |outcome| Response::StoreRows { outcome, rows: 7, digest };
+        for (response, line) in [
+            (Response::Store { stored: true }, "StoreResponse:0".to_owned()),
+            (Response::Store { stored: false }, "StoreResponse:1".to_owned()),
+            (rows(Outcome::Done), format!("StoreRowsResponse:0;7;{digest}")),
+            (
+                rows(Outcome::TryAgain("busy; later".into())),
+                format!("StoreRowsResponse:1;7;{digest};busy; later"),
+            ),
+            (
+                rows(Outcome::Refused(Refusal::Gap, "at row 9".into())),
+                format!("StoreRowsResponse:2;7;{digest};gap at row 9"),
+            ),
+            (Response::AgencyClose(Outcome::Done), "AgencyCloseResponse:0".to_owned()),
+            (
+                Response::AgencyClose(Outcome::Refused(Refusal::Short, "7 of 9".into())),
+                "AgencyCloseResponse:2;short 7 of 9".to_owned(),
+            ),
+            (
+                Response::AgencyStatus { rows: 7, digest, state: AgencyState::Drawn },
+                format!("AgencyStatusResponse:7;{digest};drawn"),
+            ),
+            (Response::Winners("".into()), "WinnersResponse:".to_owned()),
+            (Response::Winners("1;2".into()), "WinnersResponse:1;2".to_owned()),
+            (Response::Error("no".into()), "Error:no".to_owned()),
+        ] {
+            let mut out = Vec::new();
+            response.write(&mut out);
+            assert_eq!(String::from_utf8_lossy(&out), format!("{line}\n"));
+            assert_eq!(Response::parse(line.as_bytes()), Ok(response), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_its_word() {
+        for (refusal, word) in Refusal::ALL {
+            assert_eq!(refusal.to_string(), word);
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        for line in [
+            "",
+            "StoreResponse",
+            "StoreResponse:2",
+            "StoreRowsResponse:0;7",
+            "StoreRowsResponse:2;7;0000000000000000;nonsense",
+            "AgencyStatusResponse:7;0;open",
+            "AgencyStatusResponse:-7;0000000000000000;open",
+            "AgencyCloseResponse:3",
+            "Unknown:1",
+        ] {
+            assert_eq!(Response::parse(line.as_bytes()), Err(ResponseError), "{line}");
+        }
+    }
+}

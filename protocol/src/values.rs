@@ -1,0 +1,354 @@
+//! Values of the lottery that cannot be wrong: agencies, numbers, bets.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+use chrono::NaiveDate;
+
+use crate::limits::{
+    AGENCIES_MAX, BIRTHDATE_BYTES, DOCUMENT_BYTES_MAX, NAME_BYTES_MAX, NUMBER_DIGITS_MAX,
+    NUMBER_MAX,
+};
+
+/// A text that is no value of the wanted kind; says what is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not {allowed}")]
+pub struct InvalidValue {
+    allowed: &'static str,
+}
+
+impl InvalidValue {
+    /// What is allowed, as a phrase that goes on after "not" or "must be".
+    #[must_use]
+    pub fn allowed(self) -> &'static str {
+        self.allowed
+    }
+}
+
+/// Reads plain ASCII digits; no sign, no blank, no more than `digits_max` of them.
+pub(crate) fn plain_digits(text: &str, digits_max: usize) -> Option<u64> {
+    if text.is_empty() || text.len() > digits_max || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+/// The number of an agency, 1..=[`AGENCIES_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgencyId(NonZeroU32);
+
+impl AgencyId {
+    /// The agency with this number; `None` for 0 and beyond [`AGENCIES_MAX`].
+    #[must_use]
+    pub fn new(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).filter(|n| n.get() <= AGENCIES_MAX).map(Self)
+    }
+
+    /// The agency's number, 1..=[`AGENCIES_MAX`].
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The agency's place, from 0, among all agencies.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+
+    /// The agencies 1..=`amount`, in order.
+    pub fn all(amount: u32) -> impl Iterator<Item = Self> {
+        (1..=amount).filter_map(Self::new)
+    }
+}
+
+impl FromStr for AgencyId {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        plain_digits(text, 10)
+            .and_then(|number| u32::try_from(number).ok())
+            .and_then(Self::new)
+            .ok_or(InvalidValue { allowed: "an agency number, 1 to 100000 in plain digits" })
+    }
+}
+
+impl fmt::Display for AgencyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of a bet, 0..=[`NUMBER_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BetNumber(u16);
+
+impl BetNumber {
+    /// The bet number `number`; `None` beyond [`NUMBER_MAX`].
+    #[must_use]
+    pub fn new(number: u16) -> Option<Self> {
+        (number <= NUMBER_MAX).then_some(Self(number))
+    }
+
+    /// The number, 0..=[`NUMBER_MAX`].
+    #[must_use]
+    pub fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl FromStr for BetNumber {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        plain_digits(text, NUMBER_DIGITS_MAX)
+            .and_then(|number| u16::try_from(number).ok())
+            .and_then(Self::new)
+            .ok_or(InvalidValue { allowed: "a number from 0 to 9999 in plain digits" })
+    }
+}
+
+impl fmt::Display for BetNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A field of a bet, in the order of the wire and of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// 1..=100 bytes without control characters, `;` or `:`.
+    FirstName,
+    /// As [`Field::FirstName`].
+    LastName,
+    /// 1..=20 ASCII letters and digits.
+    Document,
+    /// A calendar date, `YYYY-MM-DD`.
+    Birthdate,
+    /// 0..=9999.
+    Number,
+}
+
+impl Field {
+    /// All fields of a bet, in order.
+    pub const ALL: [Self; 5] =
+        [Self::FirstName, Self::LastName, Self::Document, Self::Birthdate, Self::Number];
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FirstName => "first name",
+            Self::LastName => "last name",
+            Self::Document => "document",
+            Self::Birthdate => "birthdate",
+            Self::Number => "number",
+        })
+    }
+}
+
+/// A field of a bet that breaks its rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is not {allowed}")]
+pub struct InvalidField {
+    /// Which field it is.
+    pub field: Field,
+    /// What is allowed there, as a phrase.
+    pub allowed: &'static str,
+}
+
+/// One valid bet, borrowed from the text that it was read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bet<'a> {
+    first_name: &'a str,
+    last_name: &'a str,
+    document: &'a str,
+    birthdate: &'a str,
+    number: BetNumber,
+}
+
+impl<'a> Bet<'a> {
+    /// A bet of these fields, in the order of [`Field::ALL`].
+    ///
+    /// # Errors
+    /// The first field that breaks its rule.
+    pub fn new(fields: [&'a str; 5]) -> Result<Self, InvalidField> {
+        let [first_name, last_name, document, birthdate, number] = fields;
+        check(Field::FirstName, is_name(first_name))?;
+        check(Field::LastName, is_name(last_name))?;
+        check(Field::Document, is_document(document))?;
+        check(Field::Birthdate, is_birthdate(birthdate))?;
+        let number = number.parse().map_err(|_| InvalidField::of(Field::Number))?;
+        Ok(Self { first_name, last_name, document, birthdate, number })
+    }
+
+    /// The bettor's first name.
+    #[must_use]
+    pub fn first_name(&self) -> &'a str {
+        self.first_name
+    }
+
+    /// The bettor's last name.
+    #[must_use]
+    pub fn last_name(&self) -> &'a str {
+        self.last_name
+    }
+
+    /// The bettor's document.
+    #[must_use]
+    pub fn document(&self) -> &'a str {
+        self.document
+    }
+
+    /// The bettor's birthdate, `YYYY-MM-DD`.
+    #[must_use]
+    pub fn birthdate(&self) -> &'a str {
+        self.birthdate
+    }
+
+    /// The number that was bet on.
+    #[must_use]
+    pub fn number(&self) -> BetNumber {
+        self.number
+    }
+
+    /// Appends the bet as it stands on the wire: `first;last;document;birthdate;number`.
+    pub fn write_wire(&self, out: &mut Vec<u8>) {
+        for text in [self.first_name, self.last_name, self.document, self.birthdate] {
+            out.extend_from_slice(text.as_bytes());
+            out.push(b';');
+        }
+        write_number(self.number, out);
+    }
+}
+
+/// Appends the decimal digits of `number`.
+pub(crate) fn write_number(number: BetNumber, out: &mut Vec<u8>) {
+    let mut left = number.get();
+    let mut digits = [b'0'; 4];
+    let mut start = digits.len();
+    for (place, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+        start = place;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
+}
+
+impl InvalidField {
+    pub(crate) fn of(field: Field) -> Self {
+        let allowed = match field {
+            Field::FirstName | Field::LastName => {
+                "1 to 100 bytes without control characters, ';' or ':'"
+            }
+            Field::Document => "1 to 20 ASCII letters and digits",
+            Field::Birthdate => "a calendar date YYYY-MM-DD",
+            Field::Number => "0 to 9999 in plain digits",
+        };
+        Self { field, allowed }
+    }
+}
+
+fn check(field: Field, holds: bool) -> Result<(), InvalidField> {
+    if holds { Ok(()) } else { Err(InvalidField::of(field)) }
+}
+
+fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let plain = |b: &u8| (b' '..0x7f).contains(b) && *b != b';' && *b != b':';
+    (1..=NAME_BYTES_MAX).contains(&bytes.len())
+        && (bytes.iter().all(plain)
+            || !text.chars().any(|c| c.is_control() || c == ';' || c == ':'))
+}
+
+fn is_document(text: &str) -> bool {
+    (1..=DOCUMENT_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+/// Year 0 is refused: the reference system's calendar starts with year 1.
+fn is_birthdate(text: &str) -> bool {
+    let Ok(&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2]) =
+        <&[u8; BIRTHDATE_BYTES]>::try_from(text.as_bytes())
+    else {
+        return false;
+    };
+    let digits = [y1, y2, y3, y4, m1, m2, d1, d2];
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let [y1, y2, y3, y4, m1, m2, d1, d2] = digits.map(|digit| u32::from(digit - b'0'));
+    let year = y1 * 1000 + y2 * 100 + y3 * 10 + y4;
+    year > 0 && NaiveDate::from_ymd_opt(year.cast_signed(), m1 * 10 + m2, d1 * 10 + d2).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bet<'a>(fields: [&'a str; 5]) -> Result<Bet<'a>, Field> {
+        Bet::new(fields).map_err(|invalid| invalid.field)
+    }
+
+    #[test]
+    fn accepts_the_edges_of_every_field() {
+        let long = "ñ".repeat(50);
+        for fields in [
+            ["a", "b", "1", "2000-02-29", "0"],
+            [&long, "O'Brien, \"Pat\"", "ABC12345678901234567", "0001-01-01", "9999"],
+            ["=1+1", " ", "x", "9999-12-31", "00000000000000000075"],
+        ] {
+            assert!(bet(fields).is_ok(), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn names_the_field_that_breaks_its_rule() {
+        let long = "a".repeat(101);
+        for (fields, field) in [
+            (["", "b", "1", "2000-01-01", "0"], Field::FirstName),
+            ([&long, "b", "1", "2000-01-01", "0"], Field::FirstName),
+            (["a\u{85}", "b", "1", "2000-01-01", "0"], Field::FirstName),
+            (["a", "b\r", "1", "2000-01-01", "0"], Field::LastName),
+            (["a", "ñ;", "1", "2000-01-01", "0"], Field::LastName),
+            (["a", "ñ:", "1", "2000-01-01", "0"], Field::LastName),
+            (["a", "b", "", "2000-01-01", "0"], Field::Document),
+            (["a", "b", "123456789012345678901", "2000-01-01", "0"], Field::Document),
+            (["a", "b", "12-3", "2000-01-01", "0"], Field::Document),
+            (["a", "b", "ñ", "2000-01-01", "0"], Field::Document),
+            (["a", "b", "1", "1999-02-29", "0"], Field::Birthdate),
+            (["a", "b", "1", "0000-01-01", "0"], Field::Birthdate),
+            (["a", "b", "1", "2000-1-01", "0"], Field::Birthdate),
+            (["a", "b", "1", "2000/01/01", "0"], Field::Birthdate),
+            (["a", "b", "1", "2000-01-01", ""], Field::Number),
+            (["a", "b", "1", "2000-01-01", "+1"], Field::Number),
+            (["a", "b", "1", "2000-01-01", "10000"], Field::Number),
+            (["a", "b", "1", "2000-01-01", "000000000000000000001"], Field::Number),
+        ] {
+            assert_eq!(bet(fields), Err(field), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn writes_numbers_without_leading_zeros() {
+        for number in 0..=NUMBER_MAX {
+            let mut out = Vec::new();
+            write_number(BetNumber::new(number).unwrap(), &mut out);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn agencies_are_1_to_the_maximum() {
+        for (text, number) in [("1", Some(1)), ("100000", Some(100_000)), ("007", Some(7))] {
+            assert_eq!(text.parse::<AgencyId>().ok().map(AgencyId::get), number, "{text}");
+        }
+        for text in ["0", "100001", "", "-1", "+1", " 1", "1 ", "4294967297", "a"] {
+            assert!(text.parse::<AgencyId>().is_err(), "{text}");
+        }
+    }
+}
