@@ -154,8 +154,8 @@ impl Settings {
 /// # Errors
 /// The file is there and cannot be read or has a malformed line.
 pub fn load_dotenv() -> Result<(), dotenvy::Error> {
-    match dotenvy::from_filename("./.env") {
-        Ok(_) => Ok(()),
+    match dotenvy::from_path(".env") {
+        Ok(()) => Ok(()),
         Err(error) if error.not_found() => Ok(()),
         Err(error) => Err(error),
     }
