@@ -1,7 +1,7 @@
 //! Settings: as typed in a file or in the environment, then read once into values that hold.
 //!
-//! The environment goes before the file, the file before the default. An empty variable counts
-//! as unset: Compose passes those on. Every wrong value is reported, not only the first.
+//! The environment goes before the file, the file before the default. An empty value counts as
+//! unset, in both: Compose passes such variables on. Every wrong value is reported, not only the first.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -127,7 +127,7 @@ impl Settings {
         if let Some(text) = (self.environment)(key.environment).filter(|text| !text.is_empty()) {
             return Some((key.environment.to_owned(), text, "from the environment".to_owned()));
         }
-        let text = self.typed.get(key.file)?;
+        let text = self.typed.get(key.file).filter(|text| !text.is_empty())?;
         let file = self.file.as_deref().unwrap_or(Path::new("the configuration file"));
         Some((key.file.to_owned(), text.clone(), format!("from {}", file.display())))
     }

@@ -1,0 +1,202 @@
+//! The command line of the server, and what each command does.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use program::exit::Exit;
+use program::{log, settings, shutdown};
+use tokio::net::TcpListener;
+use tracing::{error, info, warn};
+
+use crate::announce::UdpAnnouncer;
+use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED, LOCK_TIMEOUT};
+use crate::lottery::Lottery;
+use crate::settings::Config;
+use crate::store::disk::RealDisk;
+use crate::store::{FileStore, Store, StoreSettings};
+use crate::{health, prepare, serve, store, watch};
+
+/// An instance of the lottery's server.
+///
+/// Settings come from a file (--config, else ./config.ini, else ./server/config.ini; none is
+/// fine), each overridden by the environment variable of the same name: see server/config.ini.
+#[derive(Debug, Parser)]
+#[command(name = "server", version)]
+struct Arguments {
+    /// The file with the settings.
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve agencies (the default).
+    Serve,
+    /// Put a finished draw away into archive/ of the volume; running instances start the next
+    /// day by themselves.
+    Archive {
+        /// Put the day away although its draw has not been held.
+        #[arg(long)]
+        unfinished: bool,
+    },
+    /// Ask the instance of these settings whether it serves.
+    Health,
+    /// Make the volume writable for a group (for containers; needs the right to do so).
+    Prepare {
+        /// The number of the group as which instances run.
+        #[arg(long, value_name = "GID")]
+        group: u32,
+    },
+}
+
+/// Runs the server with these arguments, the program's name first, and says how it ended.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and the version are no errors and go to standard output; what cannot be
+            // printed cannot be told either.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Right };
+        }
+    };
+    let loaded = settings::load_dotenv()
+        .context("read ./.env")
+        .and_then(|()| Config::load(arguments.config.as_deref()));
+    let config = match loaded {
+        Ok(config) => config,
+        Err(error) => {
+            log::init(log::Level::Info, log::Form::Text);
+            tell_each_line(&format!("{error:#}"));
+            return Exit::Usage;
+        }
+    };
+    log::init(config.level, config.form);
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => run_serve(&config),
+        Command::Archive { unfinished } => archive(&config, unfinished),
+        Command::Health => ended("health", health::check(&config)),
+        Command::Prepare { group } => {
+            ended("prepare", prepare::give_to_group(&config.volume, group))
+        }
+    }
+}
+
+/// Settings can be wrong in several ways at once.
+fn tell_each_line(errors: &str) {
+    for error in errors.lines() {
+        error!(target: log::CRITICAL, action = "config", result = "fail", error);
+    }
+}
+
+fn ended(action: &'static str, result: anyhow::Result<()>) -> Exit {
+    match result {
+        Ok(()) => Exit::Right,
+        Err(error) => {
+            let error = format!("{error:#}");
+            error!(target: log::CRITICAL, action, result = "fail", error);
+            Exit::Failed
+        }
+    }
+}
+
+fn store_settings(config: &Config, instance: String) -> StoreSettings {
+    StoreSettings {
+        volume: config.volume.clone(),
+        agencies_amount: config.agencies_amount,
+        winning_number: config.winning_number,
+        instance,
+        lock_timeout: LOCK_TIMEOUT,
+    }
+}
+
+fn archive(config: &Config, unfinished: bool) -> Exit {
+    let settings = store_settings(config, "archive".to_owned());
+    match store::archive(RealDisk::new(), settings, unfinished) {
+        Ok(directory) => {
+            let directory = directory.display();
+            info!(action = "archive", result = "success", %directory);
+            Exit::Right
+        }
+        Err(error) => ended("archive", Err(error.into())),
+    }
+}
+
+fn run_serve(config: &Config) -> Exit {
+    let settings = config.effective.iter().map(|(key, value)| format!("{key}={value}"));
+    let settings = settings.collect::<Vec<_>>().join(" ");
+    info!(action = "config", result = "success", settings);
+    for key in &config.unknown {
+        warn!(action = "config", result = "fail", key, error = "no such setting: see config.ini");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let served = runtime.context("start the runtime").and_then(|r| r.block_on(serve(config)));
+    match served {
+        Ok(()) => {
+            info!(action = "shutdown", result = "success");
+            Exit::Right
+        }
+        Err(error) if error.is::<store::OpenError>() && is_contradiction(&error) => {
+            tell_each_line(&format!("{error:#}"));
+            Exit::Usage
+        }
+        Err(error) => ended("serve", Err(error)),
+    }
+}
+
+fn is_contradiction(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(store::OpenError::Contradiction { .. }))
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let shutdown = shutdown::on_signal().context("install handlers of signals")?;
+    let listener = serve::listen(config.ip, config.port, config.backlog)
+        .with_context(|| format!("listen on {}:{}", config.ip, config.port))?;
+    let address = listener.local_addr()?.to_string();
+    let (store, mut end) = FileStore::open(store_settings(config, address.clone()))?;
+    let broadcast = config.broadcast();
+    let announcer = UdpAnnouncer::bind(broadcast)
+        .with_context(|| format!("hear announcements on UDP port {}", broadcast.port()))?;
+    info!(action = "listen", result = "success", address, announce_to = %broadcast);
+    let lottery = Lottery::new(store.clone(), config.agencies_amount);
+    let watching = watch::watch(store, announcer, lottery.closed(), shutdown.clone());
+    let serving = run_both(listener, lottery, watching, shutdown);
+    tokio::select! {
+        () = serving => {}
+        ended = end.wait() => return ended.context("go on: this instance ends"),
+    }
+    end.wait().await.context("finish the store")
+}
+
+/// Serves and watches; when this ends, nothing holds the store any more.
+async fn run_both<S: Store>(
+    listener: TcpListener,
+    lottery: Lottery<S>,
+    watching: impl Future<Output = ()>,
+    shutdown: tokio_util::sync::CancellationToken,
+) {
+    let connections_max = raise_descriptors();
+    tokio::join!(serve::run(listener, lottery, connections_max, shutdown), watching);
+}
+
+/// Asks the system for as many descriptors as the limit of connections needs; says how many
+/// connections the granted ones allow.
+fn raise_descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = (CONNECTIONS_MAX + DESCRIPTORS_RESERVED) as u64;
+    let wanted = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    let granted = limit.current.is_none_or(|current| current >= wanted);
+    let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+    let descriptors = if granted || setrlimit(Resource::Nofile, raised).is_ok() {
+        wanted
+    } else {
+        limit.current.unwrap_or(wanted)
+    };
+    let descriptors = usize::try_from(descriptors).unwrap_or(CONNECTIONS_MAX);
+    descriptors.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, CONNECTIONS_MAX)
+}

@@ -1,0 +1,121 @@
+//! The draw, as a pure function of the rows and of the winning number.
+//!
+//! **Invariant**: the same rows in the same order and the same number give the same winners, on
+//! every instance, at any time.
+
+use memchr::{memchr, memmem, memrchr};
+use protocol::{AgencyId, BetNumber, RowReader};
+
+/// The winners of every agency, found in its rows in their order.
+#[derive(Debug)]
+pub struct Winners {
+    number: BetNumber,
+    documents: Vec<Vec<String>>,
+    finder: memmem::Finder<'static>,
+    reader: RowReader,
+}
+
+impl Winners {
+    /// No winners yet, of the agencies 1..=`agencies_amount`.
+    #[must_use]
+    pub fn new(number: BetNumber, agencies_amount: u32) -> Self {
+        Self {
+            number,
+            documents: vec![Vec::new(); agencies_amount as usize],
+            finder: memmem::Finder::new(number.to_string().as_bytes()).into_owned(),
+            reader: RowReader::default(),
+        }
+    }
+
+    /// Takes the next rows of `bets.csv`, whole lines. Rows of unknown agencies and damaged lines
+    /// count for nothing.
+    ///
+    /// Only lines that can be a winner's are read as rows: those in which the number stands at
+    /// the end of a line, or before a quote there.
+    pub fn take(&mut self, lines: &[u8]) {
+        let mut from = 0;
+        while let Some(at) = self.find(lines, from) {
+            let start = memrchr(b'\n', lines.get(..at).unwrap_or_default()).map_or(0, |n| n + 1);
+            let rest = lines.get(at..).unwrap_or_default();
+            let end = memchr(b'\n', rest).map_or(lines.len(), |n| at + n);
+            self.take_row(lines.get(start..end).unwrap_or_default());
+            from = end;
+        }
+    }
+
+    /// Where the winning number next ends a line, or seems to.
+    fn find(&self, lines: &[u8], mut from: usize) -> Option<usize> {
+        let digits = self.finder.needle().len();
+        loop {
+            let at = from + self.finder.find(lines.get(from..)?)?;
+            match lines.get(at + digits) {
+                None | Some(b'\n' | b'\r' | b'"') => return Some(at),
+                Some(_) => from = at + 1,
+            }
+        }
+    }
+
+    fn take_row(&mut self, line: &[u8]) {
+        let Ok(row) = self.reader.read(line) else { return };
+        if row.number() != Some(self.number) {
+            return;
+        }
+        let index = AgencyId::new(row.agency).map(AgencyId::index);
+        if let Some(documents) = index.and_then(|index| self.documents.get_mut(index)) {
+            documents.push(row.document().to_owned());
+        }
+    }
+
+    /// The documents of the winners, by agency from 1, in the order of the agency's rows.
+    #[must_use]
+    pub fn into_documents(self) -> Vec<Vec<String>> {
+        self.documents
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn winners(number: u16, lines: &str) -> Vec<Vec<String>> {
+        let mut winners = Winners::new(BetNumber::new(number).unwrap(), 2);
+        winners.take(lines.as_bytes());
+        winners.into_documents()
+    }
+
+    #[test]
+    fn finds_every_form_of_a_winning_row_and_no_other() {
+        let rows = "1,A,B,11,2000-01-01,7574\r\n\
+                    1,A,B,7574,2000-01-01,75\n\
+                    2,7574,B,12,2000-01-01,757\n\
+                    2,\"A, 7574\",B,13,2000-01-01,\"7574\"\n\
+                    1,A,B,14,2000-01-01,07574\n\
+                    3,A,B,15,2000-01-01,7574\n\
+                    1,A,B,16,2000-01-01,17574\n\
+                    1,A,B,17,2000-01-01,75740\n\
+                    1,A,7574\n\
+                    1,A,B,18,2000-01-01,7574\n";
+        assert_eq!(winners(7574, rows), [vec!["11", "14", "18"], vec!["13"]]);
+        assert_eq!(winners(75, rows), [vec!["7574"], vec![]]);
+        assert_eq!(winners(1, rows), [Vec::<String>::new(), vec![]]);
+        assert_eq!(winners(1, ""), [Vec::<String>::new(), vec![]]);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_reading_every_row(
+            rows in proptest::collection::vec((1..=3_u32, 0..=30_u16), 0..60),
+            number in 0..=30_u16,
+        ) {
+            let (mut lines, mut wanted) = (String::new(), vec![Vec::new(), Vec::new()]);
+            for (place, (agency, bet)) in rows.iter().enumerate() {
+                lines += &format!("{agency},A{bet},B,D{place},2000-01-{:02},{bet}\n", bet % 28 + 1);
+                if *bet == number && *agency <= 2 {
+                    wanted[*agency as usize - 1].push(format!("D{place}"));
+                }
+            }
+            prop_assert_eq!(winners(number, &lines), wanted);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Every limit of an instance, derived from one another where one follows from another.
+//! The limits of the wire are [`protocol::limits`].
+
+use std::time::Duration;
+
+use protocol::limits::LINE_BYTES_MAX;
+
+/// How long a batch waits for the locks at the most; then it is answered 1 and not stored.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many calls may wait for the store's thread.
+pub const QUEUE_CALLS_MAX: usize = 1_024;
+
+/// How many calls share one lock, one append and one sync.
+pub const GROUP_CALLS_MAX: usize = QUEUE_CALLS_MAX;
+
+/// How many bytes of rows may wait for the store's thread, or be worked on by it.
+pub const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The longest that the rows of one packet can become: the agency's number and its comma are
+/// added to each bet, and a name may be quoted, each quote in it doubled.
+pub const BATCH_BYTES_MAX: usize = LINE_BYTES_MAX * 2 + protocol::limits::BETS_MAX * 11;
+
+/// The stack of the store's thread, in bytes.
+pub const STORE_STACK_BYTES: usize = 256 * 1024;
+
+/// How long a line may take to arrive once it has begun.
+pub const LINE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a connection may rest between packets. Waiting for the draw is not resting.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// How long an answer may take to be taken by the client's side.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many bytes are read from a connection at once.
+pub const READ_BYTES: usize = 8 * 1024;
+
+/// How many bytes of answers gather before they are sent, while more packets wait to be answered.
+pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// How many connections are served at once, if the system grants so many descriptors.
+pub const CONNECTIONS_MAX: usize = 20_000;
+
+/// Descriptors that are kept back from connections: files, sockets, standard streams.
+pub const DESCRIPTORS_RESERVED: usize = 64;
+
+/// A quiet peer is probed after this time, and so often…
+pub const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+/// …with this between the probes; after the last one the connection counts as dead.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// How many probes may stay unanswered.
+pub const KEEPALIVE_PROBES: u32 = 4;
+
+/// An instance that hears nothing looks at the files by itself this often. Losing every datagram
+/// delays the winners by no more than this and a look.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The least time between two looks, so that forged datagrams cost little.
+pub const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// The longest datagram that is looked at, in bytes.
+pub const DATAGRAM_BYTES_MAX: usize = 64;
+
+/// How long what is in flight may take after SIGTERM.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long the store's thread waits for the locks when the instance ends, to leave the volume
+/// tidy.
+pub const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long an instance waits after the system refused a new connection, unless one ends first.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BYTES_MAX, "every batch fits the queue");
+const _: () = assert!(QUEUE_BYTES_MAX <= u32::MAX as usize, "a semaphore counts the bytes");
+const _: () = assert!(DRAIN_TIMEOUT.as_secs() < 5, "SIGTERM ends an instance within 5 s");

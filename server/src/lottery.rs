@@ -1,0 +1,158 @@
+//! Executing requests: from a [`Request`] to its answer, by way of the store.
+//!
+//! Sees no socket and no file. Logs what happened to bets, closes and winners, in the words of
+//! the reference system.
+
+use std::sync::Arc;
+
+use protocol::{AgencyId, Bet, Outcome, PacketType, Refusal, Request, Response};
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use crate::store::{AgencyStatus, Batch, Store};
+
+/// What a connection does after a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Sends this.
+    Respond(Response),
+    /// Sends nothing: the packet has no answer.
+    Nothing,
+    /// Closes: the packet has no answer, and the client must learn that it failed.
+    HangUp,
+}
+
+/// The lottery, as one instance serves it. Cheap to clone.
+#[derive(Clone)]
+pub struct Lottery<S> {
+    store: S,
+    agencies_amount: u32,
+    closed: Arc<Notify>,
+}
+
+impl<S: Store> Lottery<S> {
+    /// A lottery of the agencies 1..=`agencies_amount`.
+    pub fn new(store: S, agencies_amount: u32) -> Self {
+        Self { store, agencies_amount, closed: Arc::new(Notify::new()) }
+    }
+
+    /// Tells whenever an agency has closed through this instance: the draw may be due.
+    #[must_use]
+    pub fn closed(&self) -> Arc<Notify> {
+        Arc::clone(&self.closed)
+    }
+
+    /// Executes a request. Takes as long as it takes: a sync for a batch, until the draw for
+    /// winners.
+    pub async fn execute(&self, request: Request<'_>) -> Answer {
+        let agency = request.agency();
+        if agency.get() > self.agencies_amount {
+            let reason = format!("agency {agency} is not one of 1 to {}", self.agencies_amount);
+            return Answer::Respond(request.packet_type().refuse(Refusal::Agency, reason));
+        }
+        match request {
+            Request::StoreBet { bet, .. } => self.store_bet(agency, bet).await,
+            Request::StoreBatch { bets, .. } => self.store_batch(agency, &bets).await,
+            Request::StoreRows { first_row, bets, .. } => {
+                self.store_rows(agency, first_row, &bets).await
+            }
+            Request::AgencyClose { rows, .. } => self.close(agency, rows).await,
+            Request::AgencyStatus { .. } => self.status(agency).await,
+            Request::WinnersRequest { .. } => self.winners(agency).await,
+        }
+    }
+
+    async fn store_bet(&self, agency: AgencyId, bet: Bet<'_>) -> Answer {
+        let batch = Batch { agency, first_row: None, bets: &[bet] };
+        let outcome = self.store.append(&batch).await.outcome;
+        let (dni, numero) = (bet.document(), bet.number().get());
+        match fault(&outcome) {
+            None => info!(action = "apuesta_almacenada", result = "success", dni, numero),
+            Some(error) => {
+                warn!(action = "apuesta_almacenada", result = "fail", dni, numero, error);
+            }
+        }
+        Answer::Respond(Response::Store { stored: outcome == Outcome::Done })
+    }
+
+    async fn store_batch(&self, agency: AgencyId, bets: &[Bet<'_>]) -> Answer {
+        let batch = Batch { agency, first_row: None, bets };
+        let outcome = self.store.append(&batch).await.outcome;
+        log_batch(agency, bets.len(), &outcome);
+        Answer::Respond(Response::Store { stored: outcome == Outcome::Done })
+    }
+
+    async fn store_rows(&self, agency: AgencyId, first_row: u64, bets: &[Bet<'_>]) -> Answer {
+        let batch = Batch { agency, first_row: Some(first_row), bets };
+        let appended = self.store.append(&batch).await;
+        log_batch(agency, bets.len(), &appended.outcome);
+        let stored = appended.stored;
+        Answer::Respond(Response::StoreRows {
+            outcome: appended.outcome,
+            rows: stored.rows,
+            digest: stored.digest,
+        })
+    }
+
+    async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Answer {
+        let outcome = self.store.close(agency, rows).await;
+        let agencia = agency.get();
+        match fault(&outcome) {
+            None => {
+                info!(action = "agencia_cerrada", result = "success", agencia);
+                self.closed.notify_one();
+            }
+            Some(error) => warn!(action = "agencia_cerrada", result = "fail", agencia, error),
+        }
+        match (rows, outcome) {
+            (Some(_), outcome) => Answer::Respond(Response::AgencyClose(outcome)),
+            (None, Outcome::Done) => Answer::Nothing,
+            (None, _) => Answer::HangUp,
+        }
+    }
+
+    async fn status(&self, agency: AgencyId) -> Answer {
+        Answer::Respond(match self.store.status(agency).await {
+            Ok(AgencyStatus { stored, state }) => {
+                Response::AgencyStatus { rows: stored.rows, digest: stored.digest, state }
+            }
+            Err(unavailable) => {
+                let agencia = agency.get();
+                let error = unavailable.0.as_str();
+                warn!(action = "agencia_consultada", result = "fail", agencia, error);
+                Response::Error(format!("busy {unavailable}"))
+            }
+        })
+    }
+
+    async fn winners(&self, agency: AgencyId) -> Answer {
+        let mut draw = self.store.draw();
+        let Ok(draw) = draw.wait_for(Option::is_some).await.map(|held| held.clone()) else {
+            return Answer::HangUp;
+        };
+        let Some(winners) = draw.and_then(|draw| draw.winners(agency)) else {
+            let reason = format!("agency {agency} took no part in the draw");
+            return Answer::Respond(PacketType::WinnersRequest.refuse(Refusal::Agency, reason));
+        };
+        Answer::Respond(Response::Winners(winners))
+    }
+}
+
+/// What went wrong, in words; nothing if nothing did.
+fn fault(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Done => None,
+        Outcome::TryAgain(reason) => Some(reason.clone()),
+        Outcome::Refused(refusal, reason) => Some(format!("{refusal} {reason}")),
+    }
+}
+
+fn log_batch(agency: AgencyId, bets: usize, outcome: &Outcome) {
+    let (cantidad, agencia) = (bets, agency.get());
+    match fault(outcome) {
+        None => info!(action = "apuestas_almacenadas", result = "success", cantidad, agencia),
+        Some(error) => {
+            warn!(action = "apuestas_almacenadas", result = "fail", cantidad, agencia, error);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Accepting connections and serving them, until it is time to end.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::connection;
+use crate::limits::{
+    ACCEPT_PAUSE, DRAIN_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, KEEPALIVE_TIME,
+};
+use crate::lottery::Lottery;
+use crate::store::Store;
+
+/// A socket that accepts connections at `address`; `backlog` of them may wait to be accepted.
+/// Must be called within a runtime.
+///
+/// # Errors
+/// As the system reports them.
+pub fn listen(ip: Ipv4Addr, port: u16, backlog: u16) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddrV4::new(ip, port).into())?;
+    socket.listen(i32::from(backlog))?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Serves up to `connections_max` connections at once until `shutdown`; then accepts no more,
+/// lets each connection finish what it is answering, and ends within [`DRAIN_TIMEOUT`].
+pub async fn run<S: Store>(
+    listener: TcpListener,
+    lottery: Lottery<S>,
+    connections_max: usize,
+    shutdown: CancellationToken,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < connections_max => match accepted {
+                Ok((stream, peer)) => {
+                    debug!(action = "accept_connections", result = "success", %peer);
+                    let (lottery, shutdown) = (lottery.clone(), shutdown.clone());
+                    prepare(&stream);
+                    connections.spawn(connection::serve(stream, lottery, shutdown));
+                }
+                Err(error) => pause(&error, &mut connections).await,
+            },
+        }
+    }
+    drop(listener);
+    let drained =
+        timeout(DRAIN_TIMEOUT, async { while connections.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        let open = connections.len();
+        warn!(action = "shutdown", result = "in_progress", open, next = "closes them unanswered");
+        connections.shutdown().await;
+    }
+}
+
+/// Answers go out at once, and a client that vanished is noticed. Both are improvements only.
+fn prepare(stream: &TcpStream) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_TIME)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    let done = stream.set_nodelay(true);
+    if let Err(error) = done.and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive)) {
+        debug!(action = "prepare_connection", result = "fail", error = error.to_string());
+    }
+}
+
+/// The system refused a connection, most likely for want of descriptors: goes on when one of ours
+/// has ended, which frees one, or after a moment.
+async fn pause(error: &io::Error, connections: &mut JoinSet<()>) {
+    if is_clients_fault(error) {
+        return;
+    }
+    let (open, error) = (connections.len(), error.to_string());
+    warn!(action = "accept_connections", result = "fail", open, error, next = "tries again");
+    tokio::select! {
+        Some(_) = connections.join_next() => {}
+        () = sleep(ACCEPT_PAUSE) => {}
+    }
+}
+
+fn is_clients_fault(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

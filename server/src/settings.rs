@@ -1,0 +1,251 @@
+//! The server's settings: `config.ini`, with the environment over it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use config::FileFormat;
+use program::log::{Form, Level};
+use program::settings::{Key, Settings};
+use protocol::BetNumber;
+use protocol::limits::{AGENCIES_MAX, NUMBER_MAX};
+
+use crate::announce::broadcast_address;
+
+const SERVER_PORT: Key = Key::same("SERVER_PORT");
+const SERVER_IP: Key = Key::same("SERVER_IP");
+const SERVER_LISTEN_BACKLOG: Key = Key::same("SERVER_LISTEN_BACKLOG");
+const UDP_BROADCAST_IP: Key = Key::same("UDP_BROADCAST_IP");
+const UDP_BROADCAST_PORT: Key = Key::same("UDP_BROADCAST_PORT");
+const AGENCIES_AMOUNT: Key = Key::same("AGENCIES_AMOUNT");
+const LOTTERY_WINNER_NUMBER: Key = Key::same("LOTTERY_WINNER_NUMBER");
+const SHARED_VOLUME: Key = Key::same("SHARED_VOLUME");
+const LOGGING_LEVEL: Key = Key::same("LOGGING_LEVEL");
+const LOG_FORMAT: Key = Key::same("LOG_FORMAT");
+
+/// Every key there is.
+pub const KEYS: [Key; 10] = [
+    SERVER_PORT,
+    SERVER_IP,
+    SERVER_LISTEN_BACKLOG,
+    UDP_BROADCAST_IP,
+    UDP_BROADCAST_PORT,
+    AGENCIES_AMOUNT,
+    LOTTERY_WINNER_NUMBER,
+    SHARED_VOLUME,
+    LOGGING_LEVEL,
+    LOG_FORMAT,
+];
+
+/// Where the file is looked for without `--config`, in this order.
+const FILES: [&str; 2] = ["config.ini", "server/config.ini"];
+
+/// The settings of an instance. Immutable; nothing else is read from the environment.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The port that is served, 0..=65535; 0 takes any free one.
+    pub port: u16,
+    /// The address that is served.
+    pub ip: Ipv4Addr,
+    /// How many connections may wait to be accepted, 1..=65535.
+    pub backlog: u16,
+    /// Where announcements go; `None` stands for the broadcast address of the interface.
+    pub broadcast_ip: Option<Ipv4Addr>,
+    /// The port of announcements, 1..=65535.
+    pub broadcast_port: u16,
+    /// How many agencies the lottery has, 1..=[`AGENCIES_MAX`].
+    pub agencies_amount: u32,
+    /// The number that wins.
+    pub winning_number: BetNumber,
+    /// The directory that all instances share.
+    pub volume: PathBuf,
+    /// The least serious level that is logged.
+    pub level: Level,
+    /// The form of log lines.
+    pub form: Form,
+    /// Names and values of all settings in force, for the log.
+    pub effective: Vec<(&'static str, String)>,
+    /// Keys of the file that mean nothing.
+    pub unknown: Vec<String>,
+}
+
+impl Config {
+    /// Reads the settings: from `path` or else from `./config.ini` or `./server/config.ini`, with
+    /// the environment over it.
+    ///
+    /// # Errors
+    /// The file cannot be read; or every value that is not allowed, one a line.
+    pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        let found = FILES.iter().map(Path::new).find(|file| file.is_file());
+        let file = path.or(found);
+        let typed = file.map(read_ini).transpose()?.unwrap_or_default();
+        Self::read(Settings::new(file, typed))
+    }
+
+    /// Reads the settings that were typed.
+    ///
+    /// # Errors
+    /// Every value that is not allowed, one a line.
+    pub fn read(mut typed: Settings) -> anyhow::Result<Self> {
+        let unknown = typed.unknown_keys(&KEYS);
+        let port = |text: &str| text.parse().ok();
+        let used_port = |text: &str| text.parse().ok().filter(|port| *port > 0);
+        let name = |path: &str| Shown(PathBuf::from(path));
+        let settings = Self {
+            port: typed.read(SERVER_PORT, 12_345, "a port, 0 to 65535 (0: any free one)", port),
+            ip: typed.read(SERVER_IP, Ipv4Addr::UNSPECIFIED, IP_ALLOWED, ip_of),
+            backlog: typed.read(SERVER_LISTEN_BACKLOG, 1_024, "1 to 65535", used_port),
+            broadcast_ip: typed
+                .read(UDP_BROADCAST_IP, Broadcast(None), "an IPv4 address", |text| {
+                    text.parse().ok().map(|ip| Broadcast(Some(ip)))
+                })
+                .0,
+            broadcast_port: typed.read(UDP_BROADCAST_PORT, 5_000, "a port, 1 to 65535", used_port),
+            agencies_amount: typed.read(
+                AGENCIES_AMOUNT,
+                5,
+                format_args!("a number of agencies, 1 to {AGENCIES_MAX}"),
+                |text| text.parse().ok().filter(|amount| (1..=AGENCIES_MAX).contains(amount)),
+            ),
+            winning_number: typed.read(
+                LOTTERY_WINNER_NUMBER,
+                BetNumber::new(7_574).context("the default is a bet's number")?,
+                format_args!("0 to {NUMBER_MAX}"),
+                |text| text.parse().ok(),
+            ),
+            volume: typed
+                .read(SHARED_VOLUME, name("shared-volume"), "a directory", |text| Some(name(text)))
+                .0,
+            level: typed.read(LOGGING_LEVEL, Level::Info, Level::ALLOWED, |t| t.parse().ok()),
+            form: typed.read(LOG_FORMAT, Form::Text, Form::ALLOWED, |text| text.parse().ok()),
+            effective: Vec::new(),
+            unknown,
+        };
+        Ok(Self { effective: typed.finish()?, ..settings })
+    }
+
+    /// Where announcements go: UDP_BROADCAST_IP, else the broadcast address of the interface,
+    /// else everybody on the network.
+    #[must_use]
+    pub fn broadcast(&self) -> SocketAddrV4 {
+        let of_interface = || broadcast_address(self.ip).ok().flatten();
+        let ip = self.broadcast_ip.or_else(of_interface).unwrap_or(Ipv4Addr::BROADCAST);
+        SocketAddrV4::new(ip, self.broadcast_port)
+    }
+}
+
+const IP_ALLOWED: &str = "an IPv4 address, or a name that has one";
+
+/// The reference system's own file gives a name.
+fn ip_of(text: &str) -> Option<Ipv4Addr> {
+    text.parse().ok().or_else(|| {
+        let mut found = (text, 0).to_socket_addrs().ok()?;
+        found.find_map(|address| match address.ip() {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        })
+    })
+}
+
+/// Keys may stand under `[DEFAULT]`, as in the reference system's file, or under nothing.
+fn read_ini(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let file = config::File::from(path).format(FileFormat::Ini);
+    let read = config::Config::builder().add_source(file).build();
+    let tables = read
+        .and_then(config::Config::try_deserialize::<BTreeMap<String, config::Value>>)
+        .with_context(|| format!("read settings from {}", path.display()))?;
+    let mut typed = BTreeMap::new();
+    for (name, value) in tables {
+        match value.clone().into_table() {
+            Ok(section) if name.eq_ignore_ascii_case("default") => {
+                for (key, value) in section {
+                    typed.insert(key.to_uppercase(), value.into_string()?);
+                }
+            }
+            Ok(_) => {
+                typed.insert(format!("[{name}]"), String::new());
+            }
+            Err(_) => {
+                typed.insert(name.to_uppercase(), value.into_string()?);
+            }
+        }
+    }
+    Ok(typed)
+}
+
+struct Broadcast(Option<Ipv4Addr>);
+
+impl fmt::Display for Broadcast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(ip) => ip.fmt(f),
+            None => f.write_str("of the interface"),
+        }
+    }
+}
+
+struct Shown(PathBuf);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(environment: &'static [(&str, &str)]) -> anyhow::Result<Config> {
+        Config::read(Settings::with_environment(None, BTreeMap::new(), move |name| {
+            environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        }))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_file_that_is_shipped() {
+        let shipped = read_ini(Path::new("config.ini")).unwrap();
+        let keys: Vec<_> = shipped.keys().map(String::as_str).collect();
+        let mut known = KEYS.map(|key| key.file);
+        known.sort_unstable();
+        assert_eq!(keys, known, "server/config.ini has a line for every key");
+        let from_file = Config::read(Settings::with_environment(
+            Some(Path::new("config.ini")),
+            shipped,
+            |_| None,
+        ));
+        assert_eq!(from_file.unwrap().effective, read(&[]).unwrap().effective);
+    }
+
+    #[test]
+    fn every_wrong_value_is_named_with_what_is_allowed() {
+        for (environment, message) in [
+            (
+                &[("SERVER_PORT", "65536")][..],
+                "SERVER_PORT=65536 (from the environment): must be a",
+            ),
+            (&[("SERVER_IP", "no such name")], "SERVER_IP=no such name (from the environment): "),
+            (&[("SERVER_LISTEN_BACKLOG", "0")], "must be 1 to 65535"),
+            (&[("UDP_BROADCAST_IP", "x")], "UDP_BROADCAST_IP=x (from the environment): must be an"),
+            (&[("UDP_BROADCAST_PORT", "0")], "must be a port, 1 to 65535"),
+            (&[("AGENCIES_AMOUNT", "0")], "must be a number of agencies, 1 to 100000"),
+            (&[("LOTTERY_WINNER_NUMBER", "10000")], "must be 0 to 9999"),
+            (&[("LOGGING_LEVEL", "LOUD")], "must be one of NOTSET, DEBUG, INFO, WARNING"),
+            (&[("LOG_FORMAT", "xml")], "must be text or json"),
+        ] {
+            let error = read(environment).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_may_stand_under_default_in_any_case() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.ini");
+        std::fs::write(&path, "[DEFAULT]\nserver_port = 77\nSERVER_IP = 127.0.0.1\n").unwrap();
+        let config = Config::load(Some(&path)).unwrap();
+        assert_eq!((config.port, config.ip), (77, Ipv4Addr::LOCALHOST));
+    }
+}

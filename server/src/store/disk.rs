@@ -1,0 +1,322 @@
+//! What the store needs of a file system, and the real one.
+//!
+//! Everything that the store does to the volume goes through these two traits, so that a test can
+//! fail any single operation, or crash between any two.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use fs2::FileExt as _;
+
+/// Which file a name stands for, or a handle holds: its inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId(pub u64);
+
+/// Which run of the machine this is. Bytes that were written but not synced outlive a process,
+/// but not the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BootId(pub u128);
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// At its end only.
+    Append,
+    /// Anywhere.
+    InPlace,
+}
+
+/// A file system that holds a volume.
+pub trait Disk: Send + Sync + 'static {
+    /// An open file.
+    type File: DiskFile;
+
+    /// Opens a file for reading and writing, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Self::File>;
+
+    /// Makes a directory and those above it; that it is there already is fine.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// The file of this name, if there is one, and its length in bytes.
+    ///
+    /// # Errors
+    /// As the system reports them, but for a missing file.
+    fn find(&self, path: &Path) -> io::Result<Option<(FileId, u64)>>;
+
+    /// Gives a file another name, in place of the file that may have it.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes what was written to both files durable, at the same time where that can be.
+    ///
+    /// # Errors
+    /// As the system reports them, for either file.
+    fn sync_both(&self, one: &Arc<Self::File>, other: &Arc<Self::File>) -> io::Result<()>;
+
+    /// This run of the machine.
+    fn boot(&self) -> BootId;
+}
+
+/// An open file of a [`Disk`].
+pub trait DiskFile: Send + Sync + 'static {
+    /// The file's identity.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn id(&self) -> io::Result<FileId>;
+
+    /// The file's length in bytes.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Reads up to the buffer's length at `offset`; 0 at the end of the file.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes some of `bytes`, at `offset` or, if the file was opened so, at its end; returns how
+    /// many. A full disk shows as a short write first.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Cuts the file to `bytes`.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn truncate(&self, bytes: u64) -> io::Result<()>;
+
+    /// Makes all that was written to the file durable, by whomever.
+    ///
+    /// # Errors
+    /// As the system reports them. What is durable after an error nobody knows.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Takes the file's exclusive lock, waiting for it as long as it takes.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn take_lock(&self) -> io::Result<()>;
+
+    /// Takes the file's exclusive lock if it is free; says whether it did.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn try_take_lock(&self) -> io::Result<bool>;
+
+    /// Gives the lock back.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn give_lock_back(&self) -> io::Result<()>;
+}
+
+/// Reads exactly `buffer`, or says that the file ends before.
+///
+/// # Errors
+/// As the system reports them; `UnexpectedEof` if the file is too short.
+pub fn read_exactly(
+    file: &impl DiskFile,
+    mut buffer: &mut [u8],
+    mut offset: u64,
+) -> io::Result<()> {
+    while !buffer.is_empty() {
+        let count = file.read_at(buffer, offset)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer = buffer.get_mut(count..).unwrap_or_default();
+        offset += count as u64;
+    }
+    Ok(())
+}
+
+/// Writes all of `bytes`, going on after short writes.
+///
+/// # Errors
+/// As the system reports them; then a part may be written.
+pub fn write_all(file: &impl DiskFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = file.write_at(bytes, offset)?;
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = bytes.get(count..).unwrap_or_default();
+        offset += count as u64;
+    }
+    Ok(())
+}
+
+/// The machine's own file system.
+#[derive(Debug)]
+pub struct RealDisk {
+    boot: BootId,
+    syncer: Mutex<Option<Syncer>>,
+}
+
+/// A thread that syncs one file while its owner syncs another: two syncs at once take little
+/// longer than one.
+#[derive(Debug)]
+struct Syncer {
+    files: SyncSender<Arc<File>>,
+    results: Receiver<io::Result<()>>,
+}
+
+impl Syncer {
+    fn start() -> io::Result<Self> {
+        let (files, to_sync) = sync_channel::<Arc<File>>(0);
+        let (done, results) = sync_channel(1);
+        let sync_each = move || {
+            for file in to_sync {
+                if done.send(file.sync_data()).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("sync".to_owned());
+        thread.stack_size(super::SMALL_STACK_BYTES).spawn(sync_each)?;
+        Ok(Self { files, results })
+    }
+}
+
+impl RealDisk {
+    /// The machine's file system. Where the system does not tell its run (Linux does), every run
+    /// counts as the same: then what a *machine's* crash leaves in part is not cut.
+    #[must_use]
+    pub fn new() -> Self {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+        let boot = BootId(u128::from_str_radix(&digits, 16).unwrap_or_default());
+        Self { boot, syncer: Mutex::new(None) }
+    }
+}
+
+impl Default for RealDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Disk for RealDisk {
+    type File = File;
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        options.append(mode == Mode::Append).open(path)
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn find(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+        match fs::metadata(path) {
+            Ok(found) => Ok(Some((FileId(found.ino()), found.len()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn sync_both(&self, one: &Arc<File>, other: &Arc<File>) -> io::Result<()> {
+        let mut started = self.syncer.lock().unwrap_or_else(PoisonError::into_inner);
+        let syncer = match &mut *started {
+            Some(syncer) => syncer,
+            none => none.insert(Syncer::start()?),
+        };
+        let ended = |_| io::Error::other("the thread that syncs has ended");
+        syncer.files.send(Arc::clone(other)).map_err(|_| ended(()))?;
+        let here = one.sync_data();
+        let there = syncer.results.recv().map_err(|_| ended(()))?;
+        here.and(there)
+    }
+
+    fn boot(&self) -> BootId {
+        self.boot
+    }
+}
+
+impl DiskFile for File {
+    fn id(&self) -> io::Result<FileId> {
+        Ok(FileId(self.metadata()?.ino()))
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        retry(|| FileExt::read_at(self, buffer, offset))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        retry(|| FileExt::write_at(self, bytes, offset))
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn take_lock(&self) -> io::Result<()> {
+        retry(|| self.lock_exclusive())
+    }
+
+    fn try_take_lock(&self) -> io::Result<bool> {
+        match retry(|| self.try_lock_exclusive()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn give_lock_back(&self) -> io::Result<()> {
+        fs2::FileExt::unlock(self)
+    }
+}
+
+/// A signal that arrives during a call does not make it fail.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Intents: what makes a group of rows whole or nothing, also when its writer dies.
+//!
+//! Beside each log stands a small file, a ring of records. Before a group is appended, its
+//! intent (where it will stand, how long it is, its checksum) is written to the ring. Whoever
+//! takes the lock next compares the newest intent with the log:
+//!
+//! - The log ends inside the intent's range: its writer died. The log is cut to where the range
+//!   starts.
+//! - The machine has started anew since: any group that was not acknowledged may be there in
+//!   part, in any part. The log is cut at the first group that does not match its checksum. What
+//!   stands behind the newest intent may be a group whose intent was lost; rows that end in
+//!   `\r\n` are another system's, which knows no intents, and stay.
+//! - The ring is empty or missing, or is about another file: nothing is pending.
+//!
+//! **Invariant**: a group is acknowledged only when its bytes and its intent are durable, and it
+//! is written only when the ring durably holds an earlier intent of this run of the machine and
+//! of this file (a *fence*, if need be: an intent of no bytes).
+
+use std::io;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::disk::{BootId, DiskFile, FileId, read_exactly, write_all};
+
+/// How many intents are kept: more than there are instances that may have a group which is
+/// written but not yet durable, one each.
+const RECORDS: u64 = 256;
+const RECORD_BYTES: usize = 64;
+const RING_BYTES: usize = RECORDS as usize * RECORD_BYTES;
+
+/// Where a group stands in its log, or will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Intent {
+    sequence: u64,
+    file: FileId,
+    boot: BootId,
+    /// Where the group starts, in bytes.
+    pub(crate) offset: u64,
+    /// How long it is, in bytes.
+    pub(crate) bytes: u64,
+    checksum: u64,
+}
+
+impl Intent {
+    /// Where the group ends, in bytes.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset.saturating_add(self.bytes)
+    }
+
+    /// Whether `group` is what was meant to be written.
+    pub(crate) fn matches(&self, group: &[u8]) -> bool {
+        group.len() as u64 == self.bytes && xxh3_64(group) == self.checksum
+    }
+
+    fn encode(&self) -> [u8; RECORD_BYTES] {
+        let mut record = [0; RECORD_BYTES];
+        let mut rest = record.as_mut_slice();
+        let mut put = |bytes: &[u8]| {
+            let (to, after) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+            to.copy_from_slice(bytes);
+            rest = after;
+        };
+        put(&self.sequence.to_le_bytes());
+        put(&self.file.0.to_le_bytes());
+        put(&self.boot.0.to_le_bytes());
+        put(&self.offset.to_le_bytes());
+        put(&self.bytes.to_le_bytes());
+        put(&self.checksum.to_le_bytes());
+        let (body, check) = record.split_at_mut(RECORD_BYTES - 8);
+        check.copy_from_slice(&xxh3_64(body).to_le_bytes());
+        record
+    }
+
+    fn decode(record: &[u8]) -> Option<Self> {
+        let (body, check) = record.split_last_chunk::<8>()?;
+        if u64::from_le_bytes(*check) != xxh3_64(body) {
+            return None;
+        }
+        let mut rest = body;
+        let mut number = || {
+            let (bytes, after) = rest.split_first_chunk::<8>()?;
+            rest = after;
+            Some(u64::from_le_bytes(*bytes))
+        };
+        let (sequence, file) = (number()?, FileId(number()?));
+        let (low, high) = (number()?, number()?);
+        let boot = BootId(u128::from(low) | u128::from(high) << 64);
+        Some(Self {
+            sequence,
+            file,
+            boot,
+            offset: number()?,
+            bytes: number()?,
+            checksum: number()?,
+        })
+    }
+}
+
+/// The ring as it stood when it was read.
+pub(crate) struct Intents {
+    /// The intents of this file, the oldest first.
+    of_file: Vec<Intent>,
+    sequence: u64,
+}
+
+impl Intents {
+    /// A ring that nobody has read yet.
+    pub(crate) fn none() -> Self {
+        Self { of_file: Vec::new(), sequence: 0 }
+    }
+
+    /// Reads the ring; what is torn or empty in it is passed over.
+    pub(crate) fn read(ring: &impl DiskFile, file: FileId) -> io::Result<Self> {
+        let mut bytes = vec![0; RING_BYTES];
+        match read_exactly(ring, &mut bytes, 0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Ok(Self::none());
+            }
+            Err(error) => return Err(error),
+        }
+        let mut of_file: Vec<_> =
+            bytes.chunks_exact(RECORD_BYTES).filter_map(Intent::decode).collect();
+        of_file.sort_unstable_by_key(|intent| intent.sequence);
+        let sequence = of_file.last().map_or(0, |newest| newest.sequence);
+        of_file.retain(|intent| intent.file == file);
+        Ok(Self { of_file, sequence })
+    }
+
+    /// The newest intent of the file.
+    pub(crate) fn newest(&self) -> Option<&Intent> {
+        self.of_file.last()
+    }
+
+    /// Whether the file's newest intent was made in this run of the machine.
+    pub(crate) fn is_of(&self, boot: BootId) -> bool {
+        self.newest().is_some_and(|intent| intent.boot == boot)
+    }
+
+    /// The groups that should be there, the first one first. An intent that a later one starts
+    /// before the end of was cut back, and its place used again.
+    pub(crate) fn standing(&self) -> Vec<Intent> {
+        let mut next = u64::MAX;
+        let mut standing = Vec::new();
+        for intent in self.of_file.iter().rev() {
+            if intent.end() <= next {
+                standing.push(*intent);
+            }
+            next = next.min(intent.offset);
+        }
+        standing.reverse();
+        standing
+    }
+
+    /// Writes the intent to append `group` at `offset`; it is not durable yet.
+    pub(crate) fn write(
+        &mut self,
+        ring: &impl DiskFile,
+        (file, boot): (FileId, BootId),
+        offset: u64,
+        group: &[u8],
+    ) -> io::Result<()> {
+        let (sequence, checksum) = (self.sequence + 1, xxh3_64(group));
+        let intent = Intent { sequence, file, boot, offset, bytes: group.len() as u64, checksum };
+        write_all(ring, &intent.encode(), sequence % RECORDS * RECORD_BYTES as u64)?;
+        self.sequence = sequence;
+        self.of_file.push(intent);
+        Ok(())
+    }
+}
+
+/// Makes the ring's file as long as it will ever be, so that no later write of an intent needs
+/// space on the disk. A full-length ring is left as it is.
+pub(crate) fn allocate(ring: &impl DiskFile) -> io::Result<()> {
+    if ring.bytes()? >= RING_BYTES as u64 {
+        return Ok(());
+    }
+    clear(ring)
+}
+
+/// Empties the ring, durably: nothing is pending.
+pub(crate) fn clear(ring: &impl DiskFile) -> io::Result<()> {
+    write_all(ring, &[0; RING_BYTES], 0)?;
+    ring.sync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::disk::{Disk, Mode, RealDisk};
+
+    const US: (FileId, BootId) = (FileId(7), BootId(u128::MAX - 5));
+
+    fn ring() -> (tempfile::TempDir, std::fs::File) {
+        let directory = tempfile::tempdir().unwrap();
+        let ring = RealDisk::new().open(&directory.path().join("ring"), Mode::InPlace).unwrap();
+        allocate(&ring).unwrap();
+        (directory, ring)
+    }
+
+    fn write(ring: &std::fs::File, offset: u64, group: &[u8]) {
+        Intents::read(ring, US.0).unwrap().write(ring, US, offset, group).unwrap();
+    }
+
+    fn ranges(intents: &[Intent]) -> Vec<(u64, u64)> {
+        intents.iter().map(|intent| (intent.offset, intent.end())).collect()
+    }
+
+    #[test]
+    fn the_newest_is_found_again_however_often_the_ring_turned() {
+        let (_directory, ring) = ring();
+        for round in 0..RECORDS * 2 + 3 {
+            write(&ring, round * 4, b"1,a\n");
+            let intents = Intents::read(&ring, US.0).unwrap();
+            let newest = intents.newest().unwrap();
+            assert_eq!((newest.offset, newest.end()), (round * 4, round * 4 + 4));
+            assert!(newest.matches(b"1,a\n") && !newest.matches(b"1,b\n"));
+            assert!(intents.is_of(US.1) && !intents.is_of(BootId(1)));
+        }
+    }
+
+    #[test]
+    fn an_empty_ring_and_one_of_another_file_say_nothing() {
+        let (_directory, ring) = ring();
+        assert_eq!(Intents::read(&ring, US.0).unwrap().newest(), None);
+        write(&ring, 0, b"x");
+        assert_eq!(Intents::read(&ring, FileId(8)).unwrap().newest(), None);
+        clear(&ring).unwrap();
+        assert_eq!(Intents::read(&ring, US.0).unwrap().newest(), None);
+    }
+
+    #[test]
+    fn a_torn_record_is_passed_over() {
+        let (_directory, ring) = ring();
+        write(&ring, 0, b"first");
+        write(&ring, 5, b"second");
+        write_all(&ring, b"torn", 2 * RECORD_BYTES as u64 + 20).unwrap();
+        assert_eq!(Intents::read(&ring, US.0).unwrap().newest().unwrap().end(), 5);
+    }
+
+    #[test]
+    fn a_group_that_was_cut_back_does_not_stand() {
+        let (_directory, ring) = ring();
+        for (offset, group) in
+            [(0, &b"aaaa"[..]), (4, b"bbbbbbbb"), (4, b"cc"), (6, b""), (6, b"dddd")]
+        {
+            write(&ring, offset, group);
+        }
+        let intents = Intents::read(&ring, US.0).unwrap();
+        assert_eq!(ranges(&intents.standing()), [(0, 4), (4, 6), (6, 6), (6, 10)]);
+    }
+}

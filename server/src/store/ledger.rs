@@ -1,0 +1,140 @@
+//! What is known of the two logs: each agency's rows and their digest, and who has closed.
+
+use protocol::{AgencyId, Digest, RowReader};
+
+use super::log::Fold;
+
+/// How many rows of an agency are stored, and their digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AgencyRows {
+    /// The count of rows.
+    pub rows: u64,
+    /// The digest of these rows, in their order.
+    pub digest: Digest,
+}
+
+/// The fold of `bets.csv`. Its size depends on the number of agencies and not on that of bets.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    agencies: Vec<AgencyRows>,
+    reader: RowReader,
+}
+
+impl Ledger {
+    pub(crate) fn new(agencies_amount: u32) -> Self {
+        let agencies = vec![AgencyRows::default(); agencies_amount as usize];
+        Self { agencies, reader: RowReader::default() }
+    }
+
+    /// The rows of an agency; none of an agency that is unknown here.
+    pub(crate) fn of(&self, agency: AgencyId) -> AgencyRows {
+        self.agencies.get(agency.index()).copied().unwrap_or_default()
+    }
+
+    /// How many bets of this lottery's agencies are stored.
+    pub(crate) fn bets(&self) -> u64 {
+        self.agencies.iter().map(|agency| agency.rows).sum()
+    }
+}
+
+impl Fold for Ledger {
+    fn line(&mut self, line: &[u8]) -> bool {
+        let Ok(row) = self.reader.read(line) else { return false };
+        let agency = AgencyId::new(row.agency).map(AgencyId::index);
+        if let Some(known) = agency.and_then(|index| self.agencies.get_mut(index)) {
+            known.rows += 1;
+            known.digest = known.digest.fold(row.wire);
+        }
+        true
+    }
+
+    fn reset(&mut self) {
+        self.agencies.fill(AgencyRows::default());
+    }
+}
+
+/// The fold of `agencies_closed.txt`. Unknown agencies and repeated closes change nothing.
+#[derive(Debug)]
+pub(crate) struct Closes {
+    closed: Vec<bool>,
+    left: usize,
+}
+
+impl Closes {
+    pub(crate) fn new(agencies_amount: u32) -> Self {
+        let amount = agencies_amount as usize;
+        Self { closed: vec![false; amount], left: amount }
+    }
+
+    pub(crate) fn contains(&self, agency: AgencyId) -> bool {
+        self.closed.get(agency.index()).copied().unwrap_or(false)
+    }
+
+    /// How many have closed, of how many, in words.
+    pub(crate) fn summary(&self) -> String {
+        format!("{} of {} agencies have closed", self.closed.len() - self.left, self.closed.len())
+    }
+
+    /// Whether every agency of this lottery has closed.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.left == 0
+    }
+}
+
+impl Fold for Closes {
+    fn line(&mut self, line: &[u8]) -> bool {
+        let line = line.strip_suffix(b"\r").unwrap_or(line).trim_ascii();
+        let agency = str::from_utf8(line).ok().and_then(|text| text.parse().ok());
+        let Some(agency) = agency else { return line.is_empty() };
+        if let Some(closed) = self.closed.get_mut(AgencyId::index(agency))
+            && !*closed
+        {
+            *closed = true;
+            self.left -= 1;
+        }
+        true
+    }
+
+    fn reset(&mut self) {
+        self.closed.fill(false);
+        self.left = self.closed.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agency(number: u32) -> AgencyId {
+        AgencyId::new(number).unwrap()
+    }
+
+    #[test]
+    fn the_ledger_counts_the_agencies_it_knows() {
+        let mut ledger = Ledger::new(2);
+        for line in [&b"2,Ana,Paz,1,2000-01-01,7\r"[..], b"3,Leo,Sol,2,2000-01-02,8"] {
+            assert!(ledger.line(line));
+        }
+        assert!(!ledger.line(b"2,Ana"));
+        let digest = Digest::default().fold(b"Ana;Paz;1;2000-01-01;7");
+        assert_eq!(ledger.of(agency(2)), AgencyRows { rows: 1, digest });
+        assert_eq!((ledger.of(agency(1)).rows, ledger.of(agency(3)).rows), (0, 0));
+        assert_eq!(ledger.bets(), 1);
+        ledger.reset();
+        assert_eq!(ledger.bets(), 0);
+    }
+
+    #[test]
+    fn closes_are_complete_with_every_agency_once() {
+        let mut closes = Closes::new(2);
+        for line in [&b"2"[..], b"2\r", b"7", b"", b" 2 "] {
+            assert!(closes.line(line));
+            assert!(!closes.is_complete());
+        }
+        assert!(!closes.line(b"one"));
+        assert!(closes.line(b"1"));
+        assert!(closes.is_complete() && closes.contains(agency(1)) && !closes.contains(agency(7)));
+        closes.reset();
+        assert!(!closes.is_complete() && !closes.contains(agency(1)));
+    }
+}

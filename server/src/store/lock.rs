@@ -1,0 +1,181 @@
+//! A lock of the volume, waited for no longer than a deadline.
+//!
+//! `flock` has no deadline. A free lock is taken at once; a held one is waited for by a thread of
+//! its own, which hands it over or, when nobody wants it any more, gives it back. A holder that
+//! was paused thus costs one waiting thread, however often others try meanwhile.
+//!
+//! **Invariant**: while the thread waits in `flock`, nobody else touches the lock's file. Two
+//! takers of one open file do not exclude each other.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use super::disk::DiskFile;
+
+/// Why a lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another holder kept it until the deadline.
+    #[error("another instance holds the lock {0}")]
+    Held(String),
+    /// The system refused.
+    #[error("lock {0}")]
+    System(String, #[source] io::Error),
+}
+
+/// A lock file of the volume.
+pub(crate) struct VolumeLock<F> {
+    name: String,
+    shared: Arc<Shared<F>>,
+}
+
+struct Shared<F> {
+    file: F,
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+enum Waiting {
+    /// No thread waits.
+    Nobody,
+    /// A thread waits in `flock`; `wanted` says whether the lock is to be kept when it comes.
+    InFlock { wanted: bool },
+    /// The thread has it, or the error, for whoever wanted it.
+    Arrived(io::Result<()>),
+}
+
+impl<F: DiskFile> VolumeLock<F> {
+    pub(crate) fn new(name: String, file: F) -> Self {
+        let waiting = Mutex::new(Waiting::Nobody);
+        Self { name, shared: Arc::new(Shared { file, waiting, changed: Condvar::new() }) }
+    }
+
+    /// Takes the lock, until `deadline` at the latest.
+    pub(crate) fn take(&self, deadline: Instant) -> Result<(), LockError> {
+        let system = |error| LockError::System(self.name.clone(), error);
+        let mut waiting = self.shared.lock_state();
+        match &mut *waiting {
+            Waiting::InFlock { wanted } => *wanted = true,
+            Waiting::Nobody | Waiting::Arrived(_) => {
+                if self.shared.file.try_take_lock().map_err(system)? {
+                    return Ok(());
+                }
+                *waiting = Waiting::InFlock { wanted: true };
+                let shared = Arc::clone(&self.shared);
+                let spawned = thread::Builder::new()
+                    .name("lock".to_owned())
+                    .stack_size(super::SMALL_STACK_BYTES)
+                    .spawn(move || shared.wait_in_flock());
+                if let Err(error) = spawned {
+                    *waiting = Waiting::Nobody;
+                    return Err(system(error));
+                }
+            }
+        }
+        self.await_arrival(waiting, deadline)
+    }
+
+    fn await_arrival(
+        &self,
+        mut waiting: MutexGuard<'_, Waiting>,
+        deadline: Instant,
+    ) -> Result<(), LockError> {
+        loop {
+            match &mut *waiting {
+                Waiting::Arrived(_) => {
+                    let arrived = std::mem::replace(&mut *waiting, Waiting::Nobody);
+                    let Waiting::Arrived(result) = arrived else { continue };
+                    return result.map_err(|e| LockError::System(self.name.clone(), e));
+                }
+                Waiting::InFlock { wanted } => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        *wanted = false;
+                        return Err(LockError::Held(self.name.clone()));
+                    }
+                    let woken = self.shared.changed.wait_timeout(waiting, left);
+                    waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                Waiting::Nobody => return Err(LockError::Held(self.name.clone())),
+            }
+        }
+    }
+
+    /// Gives the lock back. An error is of no use to anybody: the lock's file stays open, and the
+    /// system gives the lock back when it closes.
+    pub(crate) fn give_back(&self) {
+        let _ = self.shared.file.give_lock_back();
+    }
+}
+
+impl<F: DiskFile> Shared<F> {
+    fn lock_state(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_in_flock(&self) {
+        let result = self.file.take_lock();
+        let mut waiting = self.lock_state();
+        match &*waiting {
+            Waiting::InFlock { wanted: true } => {
+                *waiting = Waiting::Arrived(result);
+                self.changed.notify_one();
+            }
+            _ => {
+                if result.is_ok() {
+                    let _ = self.file.give_lock_back();
+                }
+                *waiting = Waiting::Nobody;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::disk::{Disk, Mode, RealDisk};
+    use std::path::Path;
+    use std::time::Duration;
+
+    fn lock(path: &Path) -> VolumeLock<std::fs::File> {
+        VolumeLock::new("a.lock".into(), RealDisk::new().open(path, Mode::InPlace).unwrap())
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(20)
+    }
+
+    fn late() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn a_held_lock_is_refused_at_the_deadline_and_taken_when_it_is_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.lock");
+        let (ours, theirs) = (lock(&path), lock(&path));
+        theirs.take(soon()).unwrap();
+        assert!(matches!(ours.take(soon()), Err(LockError::Held(_))));
+        assert!(matches!(ours.take(soon()), Err(LockError::Held(_))));
+        let waiter = thread::spawn(move || ours.take(late()).map(|()| ours));
+        theirs.give_back();
+        let ours = waiter.join().unwrap().unwrap();
+        assert!(matches!(theirs.take(soon()), Err(LockError::Held(_))));
+        ours.give_back();
+        theirs.take(late()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_comes_too_late_is_given_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.lock");
+        let (ours, theirs) = (lock(&path), lock(&path));
+        theirs.take(soon()).unwrap();
+        assert!(ours.take(soon()).is_err());
+        theirs.give_back();
+        theirs.take(late()).unwrap();
+    }
+}

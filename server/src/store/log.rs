@@ -1,0 +1,340 @@
+//! A log on the volume: append under lock, fold, hint.
+//!
+//! A log is a text file of lines that several instances append to, with a lock file and a ring of
+//! intents beside it. What an instance knows of a log is folded from the file, line by line, and
+//! nothing else: reading under the lock what others appended since it last looked. The bets are
+//! such a log, and the agencies' closes are one.
+//!
+//! **Invariant**: only who holds the lock writes. [`Locked`] is the lock held; appending is a
+//! method of it and of nothing else, so that an unlocked append does not compile. Whoever has a
+//! [`Locked`] sees a log of whole groups, folded to its end.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use memchr::memchr_iter;
+use tracing::error;
+
+use super::disk::{Disk, DiskFile, FileId, Mode, read_exactly, write_all};
+use super::intent::{self, Intents};
+use super::lines::for_each_block;
+use super::lock::{LockError, VolumeLock};
+
+/// A log that is further behind than this, in bytes, is read without the lock first.
+const BEHIND_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// What is known of a log, as a fold over its lines.
+pub(crate) trait Fold {
+    /// Takes the next line, without its `\n`; says whether it made sense.
+    fn line(&mut self, line: &[u8]) -> bool;
+
+    /// Forgets everything: the log starts anew.
+    fn reset(&mut self);
+}
+
+/// What a last line is that no `\n` ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastLine {
+    /// What a dead writer left: it is cut off.
+    Torn,
+    /// A line as good as any: its writer puts `\n` between lines, not behind them.
+    Whole,
+}
+
+/// Why a log could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error("read or mend {}", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    /// Nothing of the group is in the log.
+    #[error("append to {}", .0.display())]
+    Append(PathBuf, #[source] io::Error),
+    /// What is in the log, or durable, nobody knows: the instance must end.
+    #[error("{doing} {}", path.display())]
+    Broken {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// Where a log lives.
+pub(crate) struct LogPaths {
+    /// The directory of the volume.
+    pub(crate) volume: PathBuf,
+    /// The log's name in it.
+    pub(crate) log: &'static str,
+    /// The names of its lock and of its ring of intents, in the directory of locks.
+    pub(crate) lock: &'static str,
+    pub(crate) ring: &'static str,
+}
+
+/// A log and what is known of it.
+pub(crate) struct Log<D: Disk, F> {
+    pub(super) disk: Arc<D>,
+    volume: PathBuf,
+    pub(super) path: PathBuf,
+    last_line: LastLine,
+    lock: VolumeLock<D::File>,
+    pub(super) ring: Arc<D::File>,
+    pub(super) file: Arc<D::File>,
+    pub(super) file_id: FileId,
+    fold: F,
+    /// The log up to here is folded, in bytes.
+    pub(super) folded: u64,
+    /// The log up to here is known to be durable, in bytes, with the intents that belong to it.
+    durable: u64,
+    /// Whether the folded lines end without `\n`.
+    ends_open: bool,
+}
+
+impl<D: Disk, F: Fold> Log<D, F> {
+    /// Opens the log, and makes its files if they are missing.
+    pub(crate) fn open(
+        disk: Arc<D>,
+        paths: &LogPaths,
+        last_line: LastLine,
+        fold: F,
+    ) -> io::Result<Self> {
+        let locks = paths.volume.join(super::LOCKS);
+        let lock_file = disk.open(&locks.join(paths.lock), Mode::InPlace)?;
+        let ring = Arc::new(disk.open(&locks.join(paths.ring), Mode::InPlace)?);
+        disk.sync_directory(&locks)?;
+        let path = paths.volume.join(paths.log);
+        let file = Arc::new(disk.open(&path, Mode::Append)?);
+        disk.sync_directory(&paths.volume)?;
+        Ok(Self {
+            lock: VolumeLock::new(format!("{}/{}", super::LOCKS, paths.lock), lock_file),
+            volume: paths.volume.clone(),
+            file_id: file.id()?,
+            disk,
+            path,
+            last_line,
+            ring,
+            file,
+            fold,
+            folded: 0,
+            durable: 0,
+            ends_open: false,
+        })
+    }
+
+    /// What is known of the log as it was last folded.
+    pub(crate) fn known(&self) -> &F {
+        &self.fold
+    }
+
+    /// Whether the file is another one, or longer or shorter, than what was folded.
+    pub(crate) fn has_changed(&self) -> Result<bool, LogError> {
+        let found = self.disk.find(&self.path).map_err(|e| self.unreadable(e))?;
+        Ok(found != Some((self.file_id, self.folded)))
+    }
+
+    /// Takes the lock, until `deadline` at the latest, mends what a dead writer left, and folds
+    /// what others appended.
+    pub(crate) fn lock(&mut self, deadline: Instant) -> Result<Locked<'_, D, F>, LogError> {
+        self.approach(deadline)?;
+        self.lock_and_mend(deadline)?.caught_up()
+    }
+
+    /// A log that is far behind is read in two goes, the long one without the lock, so that
+    /// nobody waits for it. What whoever had the lock saw as whole stays.
+    fn approach(&mut self, deadline: Instant) -> Result<(), LogError> {
+        let behind = self.file.bytes().map(|bytes| bytes.saturating_sub(self.folded));
+        if behind.map_err(|e| self.unreadable(e))? <= BEHIND_BYTES_MAX {
+            return Ok(());
+        }
+        let end = self.lock_and_mend(deadline)?.bytes()?;
+        self.fold_to(end).map_err(|e| self.unreadable(e))
+    }
+
+    fn lock_and_mend(&mut self, deadline: Instant) -> Result<Locked<'_, D, F>, LogError> {
+        self.lock.take(deadline)?;
+        let none = Intents::none();
+        let mut locked = Locked { log: self, intents: none };
+        locked.mend().map_err(|e| locked.log.unreadable(e))?;
+        Ok(locked)
+    }
+
+    /// Makes everything that is folded durable, and the intents of it.
+    pub(crate) fn sync(&mut self) -> Result<(), LogError> {
+        if self.is_durable() {
+            return Ok(());
+        }
+        self.disk.sync_both(&self.file, &self.ring).map_err(|e| self.broken("sync", e))?;
+        self.durable = self.folded;
+        Ok(())
+    }
+
+    /// Whether everything that is folded is durable.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable >= self.folded
+    }
+
+    /// Folds the whole lines up to `end`. What follows the last of them is left unfolded.
+    fn fold_to(&mut self, end: u64) -> io::Result<()> {
+        let file = Arc::clone(&self.file);
+        for_each_block(&*file, self.folded..end, |lines| self.fold_lines(lines)).map(|_| ())
+    }
+
+    /// Folds whole lines that stand where the folded ones end.
+    fn fold_lines(&mut self, lines: &[u8]) {
+        let mut start = 0;
+        for end in memchr_iter(b'\n', lines) {
+            self.fold_line(lines.get(start..end).unwrap_or_default(), start);
+            start = end + 1;
+        }
+        if let Some(rest) = lines.get(start..).filter(|rest| !rest.is_empty()) {
+            self.fold_line(rest, start);
+        }
+        self.folded += lines.len() as u64;
+        self.ends_open = match lines.last() {
+            Some(last) => *last != b'\n',
+            None => self.ends_open,
+        };
+    }
+
+    fn fold_line(&mut self, line: &[u8], start: usize) {
+        if !line.is_empty() && !self.fold.line(line) {
+            error!(
+                action = "read_log",
+                result = "fail",
+                file = %self.path.display(),
+                offset = self.folded + start as u64,
+                error = "a damaged line, which no instance of ours writes; it counts for nothing",
+            );
+        }
+    }
+
+    fn unreadable(&self, error: io::Error) -> LogError {
+        LogError::Read(self.path.clone(), error)
+    }
+
+    fn broken(&self, doing: &'static str, error: io::Error) -> LogError {
+        LogError::Broken { doing, path: self.path.clone(), error }
+    }
+}
+
+/// A log whose lock is held.
+pub(crate) struct Locked<'l, D: Disk, F: Fold> {
+    pub(super) log: &'l mut Log<D, F>,
+    pub(super) intents: Intents,
+}
+
+impl<D: Disk, F: Fold> Drop for Locked<'_, D, F> {
+    fn drop(&mut self) {
+        self.log.lock.give_back();
+    }
+}
+
+impl<D: Disk, F: Fold> Locked<'_, D, F> {
+    /// What the log says.
+    pub(crate) fn fold(&self) -> &F {
+        &self.log.fold
+    }
+
+    /// The log's length, in bytes.
+    pub(crate) fn bytes(&self) -> Result<u64, LogError> {
+        self.log.file.bytes().map_err(|e| self.log.unreadable(e))
+    }
+
+    /// As [`Log::sync`], with the lock held.
+    pub(crate) fn sync(&mut self) -> Result<(), LogError> {
+        self.log.sync()
+    }
+
+    /// Appends whole lines, all of them or none; they are not durable before [`Log::sync`], and
+    /// known only after [`Locked::fold_appended`].
+    pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), LogError> {
+        let failed = |log: &Log<D, F>, e| LogError::Append(log.path.clone(), e);
+        self.arm().map_err(|e| failed(self.log, e))?;
+        let identity = (self.log.file_id, self.log.disk.boot());
+        let offset = self.log.folded;
+        self.intents
+            .write(&*self.log.ring, identity, offset, lines)
+            .map_err(|e| failed(self.log, e))?;
+        if let Err(error) = write_all(&*self.log.file, lines, offset) {
+            self.log.file.truncate(offset).map_err(|e| self.log.broken("cut back", e))?;
+            return Err(failed(self.log, error));
+        }
+        Ok(())
+    }
+
+    /// Folds what was just appended, or the next part of it.
+    pub(crate) fn fold_appended(&mut self, lines: &[u8]) {
+        self.log.fold_lines(lines);
+    }
+
+    /// What must stand before the next line so that it is a line of its own.
+    pub(crate) fn separator(&self) -> &'static str {
+        if self.log.ends_open { "\n" } else { "" }
+    }
+
+    /// Passes over the whole log in blocks of whole lines.
+    pub(crate) fn scan(&self, visit: impl FnMut(&[u8])) -> Result<(), LogError> {
+        let scanned = for_each_block(&*self.log.file, 0..self.log.folded, visit);
+        scanned.map(|_| ()).map_err(|e| self.log.unreadable(e))
+    }
+
+    /// Gives the log's file another name, durably but for the directories; the log starts anew.
+    pub(crate) fn move_to(&mut self, path: &Path) -> Result<(), LogError> {
+        let moved = self.log.disk.rename(&self.log.path, path);
+        moved.and_then(|()| self.reopen_if_replaced()).map_err(|e| self.log.unreadable(e))
+    }
+
+    /// Makes everything durable and empties the ring: then nothing is pending, and whoever edits
+    /// the log by hand, with all instances stopped, finds no intents that speak against it.
+    pub(crate) fn settle(&mut self) -> Result<(), LogError> {
+        self.sync()?;
+        intent::clear(&*self.log.ring).map_err(|e| self.log.unreadable(e))
+    }
+
+    fn caught_up(mut self) -> Result<Self, LogError> {
+        self.catch_up().map_err(|e| self.log.unreadable(e))?;
+        Ok(self)
+    }
+
+    fn catch_up(&mut self) -> io::Result<()> {
+        let end = self.log.file.bytes()?;
+        if end == self.log.folded {
+            return Ok(());
+        }
+        self.log.fold_to(end)?;
+        let rest = end - self.log.folded;
+        match self.log.last_line {
+            LastLine::Torn if rest > 0 => self.cut(self.log.folded, "a last line without its end"),
+            LastLine::Whole if rest > 0 => {
+                let mut line = vec![0; usize::try_from(rest).map_err(io::Error::other)?];
+                read_exactly(&*self.log.file, &mut line, self.log.folded)?;
+                self.log.fold_lines(&line);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Somebody may have put the log away since, or another file in its place.
+    pub(super) fn reopen_if_replaced(&mut self) -> io::Result<()> {
+        let log = &mut *self.log;
+        if log.disk.find(&log.path)?.is_some_and(|(id, _)| id == log.file_id) {
+            return Ok(());
+        }
+        log.file = Arc::new(log.disk.open(&log.path, Mode::Append)?);
+        log.disk.sync_directory(&log.volume)?;
+        log.file_id = log.file.id()?;
+        self.start_anew();
+        Ok(())
+    }
+
+    pub(super) fn start_anew(&mut self) {
+        self.log.fold.reset();
+        self.log.folded = 0;
+        self.log.durable = 0;
+        self.log.ends_open = false;
+    }
+}

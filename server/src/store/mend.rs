@@ -1,0 +1,99 @@
+//! Mending a log under its lock: what writers left that died, with or without the machine.
+//!
+//! Decides only what is cut off; `intent.rs` says why that is right. Nothing that was
+//! acknowledged is ever cut.
+
+use std::io;
+
+use tracing::warn;
+
+use super::disk::{Disk, DiskFile, read_exactly};
+use super::intent::{self, Intent, Intents};
+use super::lines::for_each_block;
+use super::log::{Fold, Locked};
+
+impl<D: Disk, F: Fold> Locked<'_, D, F> {
+    /// Brings the log into a state of whole groups.
+    pub(super) fn mend(&mut self) -> io::Result<()> {
+        self.reopen_if_replaced()?;
+        intent::allocate(&*self.log.ring)?;
+        self.intents = Intents::read(&*self.log.ring, self.log.file_id)?;
+        let bytes = self.log.file.bytes()?;
+        if let Some(newest) = self.intents.newest().copied() {
+            if !self.intents.is_of(self.log.disk.boot()) {
+                self.mend_after_restart(bytes)?;
+            } else if newest.offset < bytes && bytes < newest.end() {
+                self.cut(newest.offset, "a group whose writer died")?;
+            }
+        }
+        if self.log.file.bytes()? < self.log.folded {
+            self.start_anew();
+        }
+        Ok(())
+    }
+
+    /// The machine has started anew, perhaps after a crash: groups that were not durable may be
+    /// there in any part. See [`super::intent`].
+    fn mend_after_restart(&mut self, bytes: u64) -> io::Result<()> {
+        let unfinished = self.first_unfinished(bytes)?;
+        if unfinished < bytes {
+            self.cut(unfinished, "what a crash of the machine left unfinished")?;
+        }
+        self.log.file.sync()?;
+        self.raise_fence()
+    }
+
+    /// Where the first group starts that is not there as it was meant to be.
+    fn first_unfinished(&self, bytes: u64) -> io::Result<u64> {
+        let mut end = 0;
+        for intent in self.intents.standing() {
+            if !self.is_there(&intent, bytes)? {
+                return Ok(intent.offset.min(bytes));
+            }
+            end = intent.end();
+        }
+        let mut ours = false;
+        for_each_block(&*self.log.file, end..bytes, |lines| {
+            for line in lines.split_inclusive(|b| *b == b'\n') {
+                ours |= !line.ends_with(b"\r\n");
+                end += if ours { 0 } else { line.len() as u64 };
+            }
+        })?;
+        Ok(end)
+    }
+
+    fn is_there(&self, intent: &Intent, bytes: u64) -> io::Result<bool> {
+        if intent.end() > bytes {
+            return Ok(false);
+        }
+        let mut group = vec![0; usize::try_from(intent.bytes).map_err(io::Error::other)?];
+        read_exactly(&*self.log.file, &mut group, intent.offset)?;
+        Ok(intent.matches(&group))
+    }
+
+    /// Before the first group after an empty ring: the ring must hold, durably, an intent of this
+    /// run of the machine.
+    pub(super) fn arm(&mut self) -> io::Result<()> {
+        if self.intents.is_of(self.log.disk.boot()) { Ok(()) } else { self.raise_fence() }
+    }
+
+    fn raise_fence(&mut self) -> io::Result<()> {
+        let identity = (self.log.file_id, self.log.disk.boot());
+        let end = self.log.file.bytes()?;
+        self.intents.write(&*self.log.ring, identity, end, b"")?;
+        self.log.ring.sync()
+    }
+
+    pub(super) fn cut(&mut self, offset: u64, what: &'static str) -> io::Result<()> {
+        let bytes = self.log.file.bytes()?.saturating_sub(offset);
+        warn!(
+            action = "mend_log",
+            result = "success",
+            file = %self.log.path.display(),
+            offset,
+            bytes,
+            reason = format!("cut off {what}; nothing of it was acknowledged"),
+        );
+        self.log.file.truncate(offset)
+    }
+}

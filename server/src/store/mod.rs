@@ -1,0 +1,87 @@
+//! The store: every bet and every close, durable, and the draw over them.
+//!
+//! The rest of the server knows the trait [`Store`] and nothing of files. [`FileStore`] keeps the
+//! files of the volume (see `DESIGN` in PROTOCOL.md, "The volume"), with one thread that does all
+//! the work on them.
+//!
+//! **Invariant**: the lock order is `agencies_closed`, then `bets`. Nothing is awaited under a
+//! lock.
+
+mod archive;
+mod batch;
+mod check;
+pub mod disk;
+mod file_store;
+mod intent;
+mod ledger;
+mod lines;
+mod lock;
+mod log;
+mod mend;
+mod record;
+mod volume;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use protocol::{AgencyId, AgencyState, Outcome};
+use tokio::sync::watch;
+
+pub use archive::{ArchiveError, archive};
+pub use batch::{Appended, Batch};
+pub use file_store::{FileStore, StoreEnd};
+pub use ledger::AgencyRows;
+pub use record::{AgencyRecord, Draw, DrawRecord};
+pub use volume::{OpenError, StoreSettings};
+
+/// The directory of lock files and intents, in the volume.
+const LOCKS: &str = "locks";
+/// The draw's record.
+const DRAW: &str = "draw.json";
+/// The draw's record while it is written.
+const DRAW_TEMPORARY: &str = "draw.json.tmp";
+/// The directory of finished draws.
+const ARCHIVE: &str = "archive";
+
+/// Enough for threads that only wait for the system.
+const SMALL_STACK_BYTES: usize = 64 * 1024;
+
+/// The server could not; nothing was done, and trying again may help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+/// What is stored of an agency, durably, and where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgencyStatus {
+    /// The rows.
+    pub stored: AgencyRows,
+    /// Where the agency stands.
+    pub state: AgencyState,
+}
+
+/// What stores the bets. Cheap to clone: all clones are one store.
+///
+/// A call that was made is carried out, whether or not somebody still waits for its answer.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Stores a batch whole or not at all; [`Outcome::Done`] means that it is durable.
+    fn append(&self, batch: &Batch<'_>) -> impl Future<Output = Appended> + Send;
+
+    /// Closes an agency; with `rows`, only if exactly so many rows of it are stored. Closing
+    /// again changes nothing.
+    fn close(&self, agency: AgencyId, rows: Option<u64>) -> impl Future<Output = Outcome> + Send;
+
+    /// What is stored of an agency.
+    fn status(
+        &self,
+        agency: AgencyId,
+    ) -> impl Future<Output = Result<AgencyStatus, Unavailable>> + Send;
+
+    /// Looks for a draw that another instance held, and holds it if it is due: when every agency
+    /// has closed and nobody has held it yet. Says whether this call held it. What is found or
+    /// held is told through [`Store::draw`].
+    fn look(&self) -> impl Future<Output = Result<bool, Unavailable>> + Send;
+
+    /// The draw of this day, when it has been held.
+    fn draw(&self) -> watch::Receiver<Option<Arc<Draw>>>;
+}

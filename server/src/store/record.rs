@@ -1,0 +1,165 @@
+//! The draw's record, `draw.json`: written once, whole, and read by every instance.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use protocol::{AgencyId, BetNumber};
+use serde::{Deserialize, Serialize};
+
+use super::disk::{Disk, DiskFile, Mode, read_exactly, write_all};
+
+/// What was drawn over which rows, when and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrawRecord {
+    /// The winning number, 0..=9999.
+    pub winning_number: u16,
+    /// How many agencies took part, 1..=`agencies_amount`.
+    pub agencies_amount: u32,
+    /// How many bets they had stored.
+    pub bets: u64,
+    /// When the draw was held, RFC 3339 in UTC.
+    pub time: String,
+    /// The address of the instance that held it.
+    pub instance: String,
+    /// Every agency, from 1.
+    pub agencies: Vec<AgencyRecord>,
+}
+
+/// An agency's part of the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgencyRecord {
+    /// The agency's number.
+    pub agency: u32,
+    /// How many rows it had stored.
+    pub rows: u64,
+    /// Their digest, 16 hex digits.
+    pub digest: String,
+    /// The documents of its winners, in the order of its rows.
+    pub winners: Vec<String>,
+}
+
+/// A draw that was held, ready to be told.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The winning number.
+    pub number: BetNumber,
+    /// How many agencies took part.
+    pub agencies_amount: u32,
+    /// How many bets were stored.
+    pub bets: u64,
+    /// When it was held, RFC 3339 in UTC.
+    pub time: String,
+    /// Each agency's winners as an answer has them: documents with `;` between them.
+    winners: Vec<Arc<str>>,
+}
+
+impl Draw {
+    /// The winners of an agency, with `;` between them; `None` if it took no part.
+    #[must_use]
+    pub fn winners(&self, agency: AgencyId) -> Option<Arc<str>> {
+        self.winners.get(agency.index()).cloned()
+    }
+}
+
+impl TryFrom<DrawRecord> for Draw {
+    type Error = io::Error;
+
+    fn try_from(record: DrawRecord) -> io::Result<Self> {
+        let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+        let in_order = record.agencies.iter().map(|agency| agency.agency);
+        if !in_order.eq(1..=record.agencies_amount) {
+            return Err(invalid("the agencies of the draw's record are not 1..=agencies_amount"));
+        }
+        let number = BetNumber::new(record.winning_number)
+            .ok_or_else(|| invalid("the winning number of the draw's record is over 9999"))?;
+        let winners = record.agencies.iter().map(|agency| agency.winners.join(";").into());
+        Ok(Self {
+            number,
+            agencies_amount: record.agencies_amount,
+            bets: record.bets,
+            winners: winners.collect(),
+            time: record.time,
+        })
+    }
+}
+
+/// Reads the record, if there is one.
+///
+/// # Errors
+/// As the system reports them; `InvalidData` if the file is no record.
+pub(crate) fn read(disk: &impl Disk, path: &Path) -> io::Result<Option<Draw>> {
+    if disk.find(path)?.is_none() {
+        return Ok(None);
+    }
+    let file = disk.open(path, Mode::InPlace)?;
+    let mut bytes = vec![0; usize::try_from(file.bytes()?).map_err(io::Error::other)?];
+    read_exactly(&file, &mut bytes, 0)?;
+    let record: DrawRecord = serde_json::from_slice(&bytes)?;
+    record.try_into().map(Some)
+}
+
+/// Writes the record: durable as a whole when this returns, and until then not there at all.
+///
+/// # Errors
+/// As the system reports them. After an error of the last step the record may be there.
+pub(crate) fn write(disk: &impl Disk, volume: &Path, record: &DrawRecord) -> io::Result<()> {
+    let temporary = volume.join(super::DRAW_TEMPORARY);
+    let mut json = serde_json::to_vec_pretty(record)?;
+    json.push(b'\n');
+    let file = disk.open(&temporary, Mode::InPlace)?;
+    file.truncate(0)?;
+    write_all(&file, &json, 0)?;
+    file.sync()?;
+    disk.rename(&temporary, &volume.join(super::DRAW))?;
+    disk.sync_directory(volume)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::disk::RealDisk;
+
+    fn record() -> DrawRecord {
+        let agency = |agency, winners: &[&str]| AgencyRecord {
+            agency,
+            rows: 3,
+            digest: "00000000000000ff".into(),
+            winners: winners.iter().map(|w| (*w).to_owned()).collect(),
+        };
+        DrawRecord {
+            winning_number: 7574,
+            agencies_amount: 2,
+            bets: 6,
+            time: "2026-01-31T10:00:00Z".into(),
+            instance: "127.0.0.1:12345".into(),
+            agencies: vec![agency(1, &["30876370", "24807259"]), agency(2, &[])],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let volume = tempfile::tempdir().unwrap();
+        let (disk, path) = (RealDisk::new(), volume.path().join("draw.json"));
+        assert_eq!(read(&disk, &path).unwrap(), None);
+        std::fs::write(volume.path().join("draw.json.tmp"), "a leftover, longer ".repeat(99))
+            .unwrap();
+        write(&disk, volume.path(), &record()).unwrap();
+        let draw = read(&disk, &path).unwrap().unwrap();
+        assert_eq!(draw, record().try_into().unwrap());
+        assert_eq!(draw.winners(AgencyId::new(1).unwrap()).as_deref(), Some("30876370;24807259"));
+        assert_eq!(draw.winners(AgencyId::new(2).unwrap()).as_deref(), Some(""));
+        assert_eq!(draw.winners(AgencyId::new(3).unwrap()), None);
+    }
+
+    #[test]
+    fn a_record_that_does_not_hold_together_is_refused() {
+        let mut gap = record();
+        gap.agencies.pop();
+        let mut number = record();
+        number.winning_number = 10_000;
+        for wrong in [gap, number] {
+            assert!(Draw::try_from(wrong).is_err());
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The volume: the two logs and the draw's record, and everything that is done to them.
+//!
+//! Runs on the store's thread. Takes groups, answers groups; knows no connection.
+//!
+//! **Invariant**: the lock order is `agencies_closed`, then `bets`: see [`Volume::lock`], the one
+//! place where both are taken. An answer that says that rows are stored leaves only after they
+//! are durable, whoever wrote them.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{SecondsFormat, Utc};
+use protocol::{AgencyId, AgencyState, BetNumber, Outcome, Refusal};
+use tracing::info;
+
+use super::batch::{Appended, Decision, EncodedBatch};
+use super::disk::{Disk, FileId};
+use super::ledger::{Closes, Ledger};
+use super::log::{LastLine, Locked, Log, LogError, LogPaths};
+use super::record::{self, AgencyRecord, Draw, DrawRecord};
+use super::{AgencyStatus, DRAW, LOCKS};
+use crate::draw::Winners;
+
+/// What the store is told when it is opened.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// The directory that all instances share.
+    pub volume: PathBuf,
+    /// How many agencies the lottery has, 1..=[`protocol::limits::AGENCIES_MAX`].
+    pub agencies_amount: u32,
+    /// The number that wins.
+    pub winning_number: BetNumber,
+    /// How the instance is named in the draw's record: its address.
+    pub instance: String,
+    /// How long a lock is waited for at the most.
+    pub lock_timeout: Duration,
+}
+
+/// Why a volume could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory, a file or the locks cannot be used.
+    #[error("open the volume {}", .0.display())]
+    Unusable(PathBuf, #[source] io::Error),
+    /// The settings are not those of the draw that the volume holds.
+    #[error(
+        "{key}={value} contradicts the draw of {time} in {}, which was held with {key}={drawn}: \
+         set {key}={drawn} to serve its winners, or run `server archive` to put it away and start \
+         the next day", volume.display()
+    )]
+    Contradiction {
+        /// The setting.
+        key: &'static str,
+        /// Its value here.
+        value: String,
+        /// Its value when the draw was held.
+        drawn: String,
+        /// When the draw was held.
+        time: String,
+        /// The volume.
+        volume: PathBuf,
+    },
+}
+
+/// Both logs, locked. The locks are given back in the reverse of their order.
+pub(super) struct LockedVolume<'v, D: Disk> {
+    pub(super) bets: Locked<'v, D, Ledger>,
+    pub(super) closes: Locked<'v, D, Closes>,
+    /// The draw of this day, if it has been held.
+    pub(super) draw: Option<&'v Draw>,
+}
+
+/// The files of the lottery.
+pub(crate) struct Volume<D: Disk> {
+    pub(super) disk: Arc<D>,
+    pub(super) settings: StoreSettings,
+    closes: Log<D, Closes>,
+    bets: Log<D, Ledger>,
+    record: KnownRecord<D>,
+}
+
+impl<D: Disk> Volume<D> {
+    /// Opens the volume, makes what is missing, reads what is there.
+    pub(crate) fn open(disk: D, settings: StoreSettings) -> Result<Self, OpenError> {
+        let path = settings.volume.clone();
+        let unusable = |error| OpenError::Unusable(path.clone(), error);
+        let volume = Self::open_files(disk, settings).map_err(unusable)?;
+        volume.contradiction().map_or(Ok(volume), Err)
+    }
+
+    /// As [`Volume::open`], whatever the settings are of a draw that is there.
+    pub(super) fn open_files(disk: D, settings: StoreSettings) -> io::Result<Self> {
+        let disk = Arc::new(disk);
+        disk.create_directory(&settings.volume.join(LOCKS))?;
+        disk.sync_directory(&settings.volume)?;
+        super::check::locks_work(&*disk, &settings.volume)?;
+        let (closes, bets) = log_paths(&settings.volume);
+        let amount = settings.agencies_amount;
+        let closes = Log::open(Arc::clone(&disk), &closes, LastLine::Whole, Closes::new(amount))?;
+        let bets = Log::open(Arc::clone(&disk), &bets, LastLine::Torn, Ledger::new(amount))?;
+        let mut record = KnownRecord::new(Arc::clone(&disk), settings.volume.join(DRAW));
+        record.refresh()?;
+        Ok(Self { disk, settings, closes, bets, record })
+    }
+
+    /// A setting that is not what the held draw was held with.
+    fn contradiction(&self) -> Option<OpenError> {
+        let draw = self.draw()?;
+        let settings = &self.settings;
+        let differs = |key, value: String, drawn: String| {
+            (value != drawn).then(|| OpenError::Contradiction {
+                key,
+                value,
+                drawn,
+                time: draw.time.clone(),
+                volume: settings.volume.clone(),
+            })
+        };
+        let (amount, number) = (settings.agencies_amount, settings.winning_number);
+        differs("AGENCIES_AMOUNT", amount.to_string(), draw.agencies_amount.to_string()).or_else(
+            || differs("LOTTERY_WINNER_NUMBER", number.to_string(), draw.number.to_string()),
+        )
+    }
+
+    pub(crate) fn settings(&self) -> &StoreSettings {
+        &self.settings
+    }
+
+    /// The draw, as far as it is known without looking.
+    pub(crate) fn draw(&self) -> Option<&Arc<Draw>> {
+        self.record.draw.as_ref()
+    }
+
+    /// Takes both locks, in their order, and reads what is new.
+    pub(super) fn lock(&mut self, deadline: Instant) -> Result<LockedVolume<'_, D>, LogError> {
+        let closes = self.closes.lock(deadline)?;
+        let bets = self.bets.lock(deadline)?;
+        self.record.refresh().map_err(|e| LogError::Read(self.record.path.clone(), e))?;
+        Ok(LockedVolume { bets, closes, draw: self.record.draw.as_deref() })
+    }
+
+    /// Stores a group of batches, each whole or not at all, with one append and one sync.
+    /// What could not be done now is answered so, batch by batch; an error is the instance's end.
+    pub(crate) fn append(
+        &mut self,
+        batches: &[EncodedBatch],
+        deadline: Instant,
+    ) -> Result<Vec<Appended>, LogError> {
+        match self.append_locked(batches, deadline) {
+            Ok(appended) => {
+                self.bets.sync()?;
+                Ok(appended)
+            }
+            Err(broken @ LogError::Broken { .. }) => Err(broken),
+            Err(error) => Ok(self.all_try_again(batches, &error)),
+        }
+    }
+
+    fn all_try_again(&self, batches: &[EncodedBatch], error: &LogError) -> Vec<Appended> {
+        let outcome = || Outcome::TryAgain(reason(error));
+        let stored = |batch: &EncodedBatch| self.bets.known().of(batch.agency);
+        batches.iter().map(|b| Appended { outcome: outcome(), stored: stored(b) }).collect()
+    }
+
+    fn append_locked(
+        &mut self,
+        batches: &[EncodedBatch],
+        deadline: Instant,
+    ) -> Result<Vec<Appended>, LogError> {
+        let LockedVolume { mut bets, closes, draw } = self.lock(deadline)?;
+        let plan = Plan::of(batches, closes.fold(), bets.fold(), draw.is_some());
+        if !plan.group.is_empty() {
+            bets.append(&plan.group)?;
+        }
+        let mut answers = Vec::with_capacity(batches.len());
+        for (batch, decision) in batches.iter().zip(plan.decisions) {
+            let outcome = match decision {
+                Decision::Store => {
+                    bets.fold_appended(&batch.lines);
+                    Outcome::Done
+                }
+                Decision::Stored => Outcome::Done,
+                Decision::Refuse(refusal, reason) => Outcome::Refused(refusal, reason),
+            };
+            answers.push(Appended { outcome, stored: bets.fold().of(batch.agency) });
+        }
+        Ok(answers)
+    }
+
+    /// What is stored of each of these agencies, durably.
+    pub(crate) fn status(
+        &mut self,
+        agencies: &[AgencyId],
+        deadline: Instant,
+    ) -> Result<Vec<AgencyStatus>, LogError> {
+        let LockedVolume { bets, closes, draw } = self.lock(deadline)?;
+        let status = |agency: &AgencyId| AgencyStatus {
+            stored: bets.fold().of(*agency),
+            state: state_of(*agency, closes.fold(), draw.is_some()),
+        };
+        let all = agencies.iter().map(status).collect();
+        drop((bets, closes));
+        self.bets.sync()?;
+        self.closes.sync()?;
+        Ok(all)
+    }
+
+    /// Closes a group of agencies. Everything that is stored is durable before a close is
+    /// written, and the close before it is answered.
+    pub(crate) fn close(
+        &mut self,
+        group: &[(AgencyId, Option<u64>)],
+        deadline: Instant,
+    ) -> Result<Vec<Outcome>, LogError> {
+        match self.close_locked(group, deadline) {
+            Err(LogError::Broken { doing, path, error }) => {
+                Err(LogError::Broken { doing, path, error })
+            }
+            Err(error) => Ok(vec![Outcome::TryAgain(reason(&error)); group.len()]),
+            Ok(outcomes) => {
+                self.closes.sync()?;
+                Ok(outcomes)
+            }
+        }
+    }
+
+    fn close_locked(
+        &mut self,
+        group: &[(AgencyId, Option<u64>)],
+        deadline: Instant,
+    ) -> Result<Vec<Outcome>, LogError> {
+        let LockedVolume { mut bets, mut closes, .. } = self.lock(deadline)?;
+        bets.sync()?;
+        let mut lines = closes.separator().to_owned();
+        let mut outcomes = Vec::with_capacity(group.len());
+        for (agency, declared) in group {
+            let stored = bets.fold().of(*agency).rows;
+            if let Some(declared) = declared.filter(|declared| *declared != stored) {
+                let reason = format!("{stored} rows are stored, not {declared}");
+                outcomes.push(Outcome::Refused(Refusal::Short, reason));
+                continue;
+            }
+            if !closes.fold().contains(*agency) {
+                lines += &format!("{agency}\n");
+            }
+            outcomes.push(Outcome::Done);
+        }
+        if lines.len() > closes.separator().len() {
+            closes.append(lines.as_bytes())?;
+            closes.fold_appended(lines.as_bytes());
+        }
+        Ok(outcomes)
+    }
+
+    /// Looks for a draw, and holds it if it is due; says whether it did.
+    pub(crate) fn look(&mut self, deadline: Instant) -> Result<bool, LogError> {
+        self.record.refresh().map_err(|e| LogError::Read(self.record.path.clone(), e))?;
+        if self.draw().is_some() || !self.may_be_due()? {
+            return Ok(false);
+        }
+        let (settings, disk) = (self.settings.clone(), Arc::clone(&self.disk));
+        let LockedVolume { mut bets, mut closes, draw } = self.lock(deadline)?;
+        if draw.is_some() || !closes.fold().is_complete() {
+            return Ok(false);
+        }
+        closes.sync()?;
+        bets.sync()?;
+        let record = draw_record(&settings, &bets)?;
+        let written = record::write(&*disk, &settings.volume, &record);
+        drop((bets, closes));
+        let path = || settings.volume.join(DRAW);
+        written.map_err(|error| LogError::Append(path(), error))?;
+        info!(action = "draw", result = "success", bets = record.bets, time = record.time);
+        self.record.refresh().map_err(|error| LogError::Read(path(), error))?;
+        Ok(true)
+    }
+
+    /// Whether a look under the locks could find the draw due: the closes have changed since they
+    /// were last read, or are complete. Spares a volume at rest the locks.
+    fn may_be_due(&self) -> Result<bool, LogError> {
+        Ok(self.closes.known().is_complete() || self.closes.has_changed()?)
+    }
+
+    /// Leaves the volume as one that nobody works on: everything durable, nothing pending.
+    pub(crate) fn settle(&mut self, deadline: Instant) -> Result<(), LogError> {
+        let LockedVolume { mut bets, mut closes, .. } = self.lock(deadline)?;
+        bets.settle()?;
+        closes.settle()
+    }
+}
+
+/// The draw's record as it was last read.
+struct KnownRecord<D> {
+    disk: Arc<D>,
+    path: PathBuf,
+    /// Which file was read, and how long it was.
+    read: Option<(FileId, u64)>,
+    draw: Option<Arc<Draw>>,
+}
+
+impl<D: Disk> KnownRecord<D> {
+    fn new(disk: Arc<D>, path: PathBuf) -> Self {
+        Self { disk, path, read: None, draw: None }
+    }
+
+    /// Reads the record anew if another one is there than the one that is known.
+    fn refresh(&mut self) -> io::Result<()> {
+        let found = self.disk.find(&self.path)?;
+        if found != self.read {
+            self.draw = record::read(&*self.disk, &self.path)?.map(Arc::new);
+            self.read = found;
+        }
+        Ok(())
+    }
+}
+
+fn log_paths(volume: &Path) -> (LogPaths, LogPaths) {
+    let closes = LogPaths {
+        volume: volume.to_owned(),
+        log: "agencies_closed.txt",
+        lock: "agencies_closed.lock",
+        ring: "agencies_closed.intent",
+    };
+    let bets = LogPaths {
+        volume: volume.to_owned(),
+        log: "bets.csv",
+        lock: "bets.csv.lock",
+        ring: "bets.csv.intent",
+    };
+    (closes, bets)
+}
+
+fn draw_record<D: Disk>(
+    settings: &StoreSettings,
+    bets: &Locked<'_, D, Ledger>,
+) -> Result<DrawRecord, LogError> {
+    let mut winners = Winners::new(settings.winning_number, settings.agencies_amount);
+    bets.scan(|lines| winners.take(lines))?;
+    let documents = winners.into_documents();
+    let agencies = AgencyId::all(settings.agencies_amount).zip(documents);
+    let record = |(agency, winners): (AgencyId, Vec<String>)| {
+        let stored = bets.fold().of(agency);
+        let (rows, digest) = (stored.rows, stored.digest.to_string());
+        AgencyRecord { agency: agency.get(), rows, digest, winners }
+    };
+    Ok(DrawRecord {
+        winning_number: settings.winning_number.get(),
+        agencies_amount: settings.agencies_amount,
+        bets: bets.fold().bets(),
+        time: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+        instance: settings.instance.clone(),
+        agencies: agencies.map(record).collect(),
+    })
+}
+
+fn state_of(agency: AgencyId, closes: &Closes, drawn: bool) -> AgencyState {
+    match (drawn, closes.contains(agency)) {
+        (true, _) => AgencyState::Drawn,
+        (false, true) => AgencyState::Closed,
+        (false, false) => AgencyState::Open,
+    }
+}
+
+/// An error with its causes, in one line, for a client.
+pub(super) fn reason(error: &LogError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// What is done with each batch of a group.
+struct Plan {
+    decisions: Vec<Decision>,
+    group: Vec<u8>,
+}
+
+impl Plan {
+    fn of(batches: &[EncodedBatch], closes: &Closes, ledger: &Ledger, drawn: bool) -> Self {
+        let mut planned = HashMap::new();
+        let mut group = Vec::new();
+        let decide = |batch: &EncodedBatch| {
+            let rows = planned.entry(batch.agency).or_insert(ledger.of(batch.agency).rows);
+            let decision = batch.decide(*rows, state_of(batch.agency, closes, drawn));
+            if decision == Decision::Store {
+                *rows += batch.rows;
+                group.extend_from_slice(&batch.lines);
+            }
+            decision
+        };
+        Self { decisions: batches.iter().map(decide).collect(), group }
+    }
+}
