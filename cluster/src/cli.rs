@@ -1,0 +1,110 @@
+//! The command line of `cluster`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+const EXAMPLES: &str = "\
+Examples:
+  cluster
+  cluster --servers 16 --clients 200
+  cluster --bets my-bets --clients 5 --json
+  cluster --volume my-volume
+
+Exit codes:
+  0  all of it is right
+  1  something is not: it is named, and the files are kept
+  2  the command line or the input is wrong";
+
+/// Runs a whole lottery on this machine, and checks it.
+///
+/// Starts servers on 127.0.0.1, 127.0.0.2, … and one client for each agency as real processes,
+/// lets the agencies send their bets, waits for the draw, counts what was stored and announced
+/// against the files by itself, prints a table, and stops everything.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "cluster", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Options {
+    /// How many servers, 1 to 16
+    #[arg(long, value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub servers: u8,
+
+    /// How many agencies, 1 to 200
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub clients: u32,
+
+    /// Send the files agency-1.csv, agency-2.csv, … of DIR; without it, bets are made
+    #[arg(long, value_name = "DIR")]
+    pub bets: Option<PathBuf>,
+
+    /// How many bets to make for an agency, more or less
+    #[arg(long, value_name = "N", default_value_t = 2_000, conflicts_with = "bets",
+          value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub rows: u64,
+
+    /// What to make bets from: the same seed, the same bets
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "bets")]
+    pub seed: u64,
+
+    /// Store in DIR and leave the files there; may be given again
+    #[arg(long, value_name = "DIR")]
+    pub volume: Option<PathBuf>,
+
+    /// How many bets a client sends in a packet
+    #[arg(long, value_name = "N", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..=3_000))]
+    pub batch_size: u32,
+
+    /// The number that wins, 0 to 9999
+    #[arg(long, value_name = "N", default_value_t = 7574,
+          value_parser = clap::value_parser!(u16).range(0..=9_999))]
+    pub winner_number: u16,
+
+    /// End standard output with one JSON line; the table goes to standard error
+    #[arg(long)]
+    pub json: bool,
+
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    pub timeout: Duration,
+
+    /// Write the logs of all processes to DIR and leave them there
+    #[arg(long, value_name = "DIR")]
+    pub keep_logs: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be 1 to 86400 seconds".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_values_name_their_option() {
+        for (arguments, name) in [
+            (["--servers", "17"], "--servers"),
+            (["--servers", "0"], "--servers"),
+            (["--clients", "201"], "--clients"),
+            (["--winner-number", "10000"], "--winner-number"),
+            (["--timeout", "0"], "--timeout"),
+            (["--batch-size", "0"], "--batch-size"),
+        ] {
+            let parsed = Options::try_parse_from(["cluster"].into_iter().chain(arguments));
+            let error = parsed.unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Where a run takes place: its directory, its volume, its bets.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::bets_dir::{BetsDirectory, Generate};
+use crate::cli::Options;
+use crate::cluster::Plan;
+use crate::directory::{self, RunDirectory};
+use crate::volume::Volume;
+
+/// The first three bytes of the instances' addresses.
+const NETWORK: [u8; 3] = [127, 0, 0];
+
+/// The places of one run.
+#[derive(Debug)]
+pub struct Ground {
+    /// Logs, outputs, and what was given no place of its own.
+    pub directory: RunDirectory,
+    /// What the instances share.
+    pub volume: Volume,
+    binary: PathBuf,
+    given_bets: Option<BetsDirectory>,
+}
+
+impl Ground {
+    /// Checks what is given, and makes what is not.
+    ///
+    /// # Errors
+    /// A given file or directory is not there or cannot be made.
+    pub fn prepare(options: &Options) -> anyhow::Result<Self> {
+        let given_bets = options.bets.as_deref();
+        let given_bets =
+            given_bets.map(|path| BetsDirectory::given(path, options.clients)).transpose()?;
+        let directory = match &options.keep_logs {
+            Some(path) => RunDirectory::given(path).context("--keep-logs")?,
+            None => RunDirectory::temporary()?,
+        };
+        let volume = match &options.volume {
+            Some(path) => directory::make(path).context("--volume")?,
+            None => directory::make(&directory.path().join("volume"))?,
+        };
+        let binary = std::env::current_exe().context("find this program's file")?;
+        Ok(Self { directory, volume: Volume::new(&volume), binary, given_bets })
+    }
+
+    /// The given files of bets, or made ones.
+    ///
+    /// # Errors
+    /// They could not be made.
+    pub async fn bets(&self, options: &Options) -> anyhow::Result<BetsDirectory> {
+        if let Some(given) = &self.given_bets {
+            return Ok(given.clone());
+        }
+        let bets = Generate {
+            agencies: options.clients,
+            rows: options.rows,
+            seed: options.seed,
+            winner_number: options.winner_number,
+        };
+        BetsDirectory::generate(&self.binary, self.directory.path(), bets).await
+    }
+
+    /// What to start here.
+    #[must_use]
+    pub fn plan(&self, options: &Options) -> Plan {
+        Plan {
+            binary: self.binary.clone(),
+            servers: options.servers,
+            agencies: options.clients,
+            winner_number: options.winner_number,
+            network: NETWORK,
+            directory: self.directory.path().to_owned(),
+            volume: self.volume.clone(),
+            server_settings: Vec::new(),
+        }
+    }
+
+    /// Where the files of a run that failed are.
+    #[must_use]
+    pub fn kept(&self) -> [&Path; 2] {
+        [self.directory.path(), self.volume.path()]
+    }
+}

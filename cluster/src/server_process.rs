@@ -1,0 +1,189 @@
+//! One instance as a process: started, stopped, killed, paused, started again where it was.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::Signal;
+use tokio::time::timeout;
+
+use crate::log::{self, Log, LogLine};
+use crate::process::{ChildProcess, Launch};
+
+/// How long an instance may take until it listens. Bets of other runs may have to be read first.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an instance may take to end after SIGTERM.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the system may take to end a killed process.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A server process that listens, or did until it was ended.
+#[derive(Debug)]
+pub struct ServerProcess {
+    launch: Launch,
+    directory: PathBuf,
+    address: SocketAddr,
+    process: ChildProcess,
+    earlier_alarms: Vec<String>,
+}
+
+/// A server process that does not listen yet.
+#[derive(Debug)]
+pub struct StartingServer {
+    launch: Launch,
+    directory: PathBuf,
+    process: ChildProcess,
+}
+
+impl StartingServer {
+    /// Waits until it listens.
+    ///
+    /// # Errors
+    /// It ends, or does not listen in time.
+    pub async fn listening(self) -> anyhow::Result<ServerProcess> {
+        let Self { launch, directory, process } = self;
+        let (address, process) = listening(process).await?;
+        // From now on it is always this port: clients know it.
+        let launch = launch.with("SERVER_PORT", address.port());
+        Ok(ServerProcess { launch, directory, address, process, earlier_alarms: Vec::new() })
+    }
+}
+
+impl ServerProcess {
+    /// Starts the instance `launch` as `name` in `directory`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn spawn(name: &str, launch: Launch, directory: &Path) -> anyhow::Result<StartingServer> {
+        let process = ChildProcess::spawn(name, &launch, directory)?;
+        Ok(StartingServer { launch, directory: directory.to_owned(), process })
+    }
+
+    /// Where it listens, now and after every restart.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The process, running or ended.
+    #[must_use]
+    pub fn process(&self) -> &ChildProcess {
+        &self.process
+    }
+
+    /// The log since its last start.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        self.process.log()
+    }
+
+    /// The lines, since its first start, at which a person should look.
+    #[must_use]
+    pub fn alarms(&self) -> Vec<String> {
+        let mut alarms = self.earlier_alarms.clone();
+        alarms.extend(self.process.log().alarms());
+        alarms
+    }
+
+    /// How many bets its log says it has stored, since its first start.
+    #[must_use]
+    pub fn bets_stored(&self) -> u64 {
+        log::bets_stored(&self.process.log_path()).unwrap_or(0)
+    }
+
+    /// SIGKILL, and its end.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill(KILL_TIMEOUT).await
+    }
+
+    /// Asks it to end with SIGTERM, without waiting for that.
+    ///
+    /// # Errors
+    /// The system refused the signal.
+    pub fn ask_to_stop(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::TERM).context("stop a server")
+    }
+
+    /// SIGTERM, and its end.
+    ///
+    /// # Errors
+    /// It takes longer than 5 s, or its exit code is not 0.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        self.ask_to_stop()?;
+        let status = self.process.wait(STOP_TIMEOUT).await?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(self.process.failure(format!("stopped, but with {status}")))
+        }
+    }
+
+    /// SIGSTOP: it keeps its connections and its locks, and does nothing.
+    ///
+    /// # Errors
+    /// The system refused the signal.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::STOP).context("pause a server")
+    }
+
+    /// SIGCONT: goes on after [`ServerProcess::pause`].
+    ///
+    /// # Errors
+    /// The system refused the signal.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::CONT).context("resume a server")
+    }
+
+    /// Starts it again where it was, after [`ServerProcess::kill`] or [`ServerProcess::stop`].
+    ///
+    /// # Errors
+    /// It does not start, ends, or does not listen in time.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let name = self.process.name().to_owned();
+        let process = ChildProcess::spawn(&name, &self.launch, &self.directory)?;
+        let (_, process) = listening(process).await?;
+        self.earlier_alarms.extend(self.process.log().alarms());
+        self.process = process;
+        Ok(())
+    }
+
+    /// Waits up to `limit` for a line of its log, from its last start on.
+    ///
+    /// # Errors
+    /// It ends, or time runs out, without such a line; the error says `what` was waited for.
+    pub async fn wait_for(
+        &self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(LogLine<'_>) -> bool,
+    ) -> anyhow::Result<String> {
+        match timeout(limit, self.log().wait_for(wanted)).await {
+            Ok(Some(line)) => Ok(line),
+            Ok(None) => Err(self.process.failure(format!("ended without logging {what}"))),
+            Err(_) => Err(self.process.failure(format!("has not logged {what}"))),
+        }
+    }
+}
+
+/// Waits until `process` listens, and reads where.
+async fn listening(mut process: ChildProcess) -> anyhow::Result<(SocketAddr, ChildProcess)> {
+    let log = process.log().clone();
+    let line = timeout(LISTEN_TIMEOUT, log.wait_for(|line| line.is("listen", "success"))).await;
+    match line {
+        Ok(Some(line)) => match LogLine(&line).field("address").and_then(|a| a.parse().ok()) {
+            Some(address) => Ok((address, process)),
+            None => Err(process.failure("logged no address that it listens at")),
+        },
+        Ok(None) => {
+            let status = process.wait(KILL_TIMEOUT).await?;
+            Err(process.failure(format!("ended before it listened, with {status}")))
+        }
+        Err(_) => Err(process.failure("did not listen in time")),
+    }
+}
