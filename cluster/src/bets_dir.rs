@@ -1,5 +1,7 @@
 //! The files of bets, one an agency: given, or made for the run.
 
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ pub struct BetsDirectory {
 pub struct Generate {
     /// For how many agencies.
     pub agencies: u32,
-    /// How many rows an agency has, roughly: each has another count.
+    /// How many rows the largest agencies have; others have down to two fifths of it.
     pub rows: u64,
     /// What they are made from: the same seed, the same bets.
     pub seed: u64,
@@ -71,7 +73,12 @@ impl BetsDirectory {
         if !status.success() {
             return Err(process.failure(format!("made no bets, {status}")));
         }
-        Self::given(&path, agencies)
+        let made = Self::given(&path, agencies)?;
+        for agency in 1..=agencies {
+            let (file, rows) = (made.file(agency), rows_of(agency, rows));
+            shorten(&file, rows).with_context(|| format!("shorten {}", file.display()))?;
+        }
+        Ok(made)
     }
 
     /// The directory.
@@ -102,5 +109,54 @@ impl BetsDirectory {
             let lines = LineCounter::new(file.clone()).count();
             Ok(sum + lines.with_context(|| format!("read {}", file.display()))?)
         })
+    }
+}
+
+/// Agencies differ in size, over and over: all of `rows`, and less down to two fifths.
+fn rows_of(agency: u32, rows: u64) -> u64 {
+    let twentieths = 20 - 3 * (u64::from(agency) - 1) % 15;
+    (rows * twentieths / 20).max(1)
+}
+
+/// Keeps the first `rows` lines of a file.
+fn shorten(file: &Path, rows: u64) -> io::Result<()> {
+    let mut reader = BufReader::new(File::open(file)?);
+    let (mut bytes, mut line) = (0, Vec::new());
+    for _ in 0..rows {
+        bytes += reader.read_until(b'\n', &mut line)? as u64;
+        line.clear();
+    }
+    OpenOptions::new().write(true).open(file)?.set_len(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agencies_differ_in_size() {
+        let rows: Vec<u64> = (1..=6).map(|agency| rows_of(agency, 2_000)).collect();
+        assert_eq!(rows, [2_000, 1_700, 1_400, 1_100, 800, 2_000]);
+        assert_eq!(rows_of(5, 1), 1);
+    }
+
+    #[test]
+    fn the_first_lines_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("agency-1.csv");
+        for (rows, left) in [(2, "a\nbb\n"), (9, "a\nbb\nc")] {
+            std::fs::write(&file, "a\nbb\nc").unwrap();
+            shorten(&file, rows).unwrap();
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), left);
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("agency-1.csv"), "").unwrap();
+        assert!(BetsDirectory::given(directory.path(), 1).is_ok());
+        let error = BetsDirectory::given(directory.path(), 2).unwrap_err().to_string();
+        assert!(error.contains("has no file agency-2.csv"), "{error}");
     }
 }

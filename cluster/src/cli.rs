@@ -39,7 +39,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub bets: Option<PathBuf>,
 
-    /// How many bets to make for an agency, more or less
+    /// How many bets to make for the largest agencies; others have fewer
     #[arg(long, value_name = "N", default_value_t = 2_000, conflicts_with = "bets",
           value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub rows: u64,

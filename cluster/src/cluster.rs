@@ -126,18 +126,20 @@ impl Cluster {
         ClientProcess::spawn(&name, agency, launch, &self.plan.directory)
     }
 
-    /// Stops all instances with SIGTERM, at once.
+    /// Stops all instances that run with SIGTERM, at once.
     ///
     /// # Errors
     /// Every instance that takes longer than 5 s, or whose exit code is not 0; they are killed
     /// when this is dropped.
     pub async fn stop(&mut self) -> Result<(), Vec<anyhow::Error>> {
         let mut errors = Vec::new();
-        for server in &self.servers {
+        let running = self.servers.iter_mut().filter(|server| !server.is_ended());
+        let mut running: Vec<_> = running.collect();
+        for server in &mut running {
             errors.extend(server.ask_to_stop().err());
         }
-        for server in &mut self.servers {
-            errors.extend(server.stop().await.err());
+        for server in running {
+            errors.extend(server.stopped().await.err());
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }

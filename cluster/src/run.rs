@@ -67,9 +67,14 @@ async fn run(options: &Options, stop: &Stop) -> Exit {
         outcome.problems.push(format!("{error:#}"));
     }
     progress.clear();
-    if !outcome.problems.is_empty() {
-        ground.directory.keep();
-        tell_problems(&outcome, &ground);
+    match outcome.problems.as_slice() {
+        [] => {}
+        // Whoever interrupts a run does not want to know what it was doing.
+        [interrupted] if stop.is_interrupted() => tell(interrupted),
+        _ => {
+            ground.directory.keep();
+            tell_problems(&outcome, &ground);
+        }
     }
     let report = outcome.report(options);
     match show(options, &report) {

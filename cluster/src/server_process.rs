@@ -27,6 +27,7 @@ pub struct ServerProcess {
     directory: PathBuf,
     address: SocketAddr,
     process: ChildProcess,
+    ended: bool,
     earlier_alarms: Vec<String>,
 }
 
@@ -48,7 +49,14 @@ impl StartingServer {
         let (address, process) = listening(process).await?;
         // From now on it is always this port: clients know it.
         let launch = launch.with("SERVER_PORT", address.port());
-        Ok(ServerProcess { launch, directory, address, process, earlier_alarms: Vec::new() })
+        Ok(ServerProcess {
+            launch,
+            directory,
+            address,
+            process,
+            ended: false,
+            earlier_alarms: Vec::new(),
+        })
     }
 }
 
@@ -88,6 +96,17 @@ impl ServerProcess {
         alarms
     }
 
+    /// Whether it was ended from here and not started again. One that ended by itself was not.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Changes a setting for the next [`ServerProcess::restart`].
+    pub fn set(&mut self, key: &str, value: impl ToString) {
+        self.launch.settings.insert(key.to_owned(), value.to_string());
+    }
+
     /// How many bets its log says it has stored, since its first start.
     #[must_use]
     pub fn bets_stored(&self) -> u64 {
@@ -99,29 +118,40 @@ impl ServerProcess {
     /// # Errors
     /// It does not end.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.ended = true;
         self.process.kill(KILL_TIMEOUT).await
     }
 
-    /// Asks it to end with SIGTERM, without waiting for that.
+    /// Asks it to end with SIGTERM; [`ServerProcess::stopped`] waits for that. A second signal
+    /// would end it at once, and wrongly.
     ///
     /// # Errors
     /// The system refused the signal.
-    pub fn ask_to_stop(&self) -> anyhow::Result<()> {
+    pub fn ask_to_stop(&mut self) -> anyhow::Result<()> {
+        self.ended = true;
         self.process.signal(Signal::TERM).context("stop a server")
     }
 
-    /// SIGTERM, and its end.
+    /// Waits for its end after [`ServerProcess::ask_to_stop`].
     ///
     /// # Errors
     /// It takes longer than 5 s, or its exit code is not 0.
-    pub async fn stop(&mut self) -> anyhow::Result<()> {
-        self.ask_to_stop()?;
+    pub async fn stopped(&mut self) -> anyhow::Result<()> {
         let status = self.process.wait(STOP_TIMEOUT).await?;
         if status.success() {
             Ok(())
         } else {
             Err(self.process.failure(format!("stopped, but with {status}")))
         }
+    }
+
+    /// SIGTERM, and its end.
+    ///
+    /// # Errors
+    /// As [`ServerProcess::stopped`].
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        self.ask_to_stop()?;
+        self.stopped().await
     }
 
     /// SIGSTOP: it keeps its connections and its locks, and does nothing.
@@ -150,6 +180,7 @@ impl ServerProcess {
         let (_, process) = listening(process).await?;
         self.earlier_alarms.extend(self.process.log().alarms());
         self.process = process;
+        self.ended = false;
         Ok(())
     }
 

@@ -7,6 +7,9 @@ use anyhow::anyhow;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+/// The reason of an end that a signal asked for.
+const INTERRUPTED: &str = "interrupted";
+
 /// Says when to end early, and why.
 #[derive(Debug, Clone)]
 pub struct Stop {
@@ -21,7 +24,7 @@ impl Stop {
         let watched = stop.clone();
         tokio::spawn(async move {
             let reason = tokio::select! {
-                () = signal.cancelled() => "interrupted".to_owned(),
+                () = signal.cancelled() => INTERRUPTED.to_owned(),
                 () = sleep(timeout) => {
                     format!("not done after {} s; --timeout allows more", timeout.as_secs())
                 }
@@ -36,6 +39,12 @@ impl Stop {
     #[must_use]
     pub fn token(&self) -> &CancellationToken {
         &self.token
+    }
+
+    /// Whether a signal asked for the end.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.reason.get().is_some_and(|reason| reason == INTERRUPTED)
     }
 
     /// # Errors

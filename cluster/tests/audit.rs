@@ -1,5 +1,7 @@
 //! The independent count finds every kind of difference: each test breaks one thing.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::fs;
 
 use cluster::audit::{Announced, Audit, Expected, Problem};

@@ -1,0 +1,219 @@
+//! One draw over all agencies, the same on every instance, whoever asks and whenever.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs;
+
+use cluster::process::Launch;
+use cluster::raw_connection::RawConnection;
+use common::{Ended, Lottery, WINNER, binary, digest, run};
+
+const ANA: &str = "Ana;Paz;1;2000-01-01;7574";
+const LEO: &str = "Leo;Sol;2;2000-01-02;8";
+
+/// Asks for the winners of every agency on every instance; all must answer this.
+async fn assert_winners(lottery: &Lottery, winners: &[&str]) {
+    for place in 0..lottery.cluster.servers().len() {
+        for (agency, documents) in winners.iter().enumerate() {
+            let packet = format!("WinnersRequest:{}", agency + 1);
+            let answer = format!("WinnersResponse:{documents}");
+            assert_eq!(lottery.ask(place, &packet).await, answer, "instance {place}");
+        }
+    }
+}
+
+async fn ask_for_winners(connections: &mut [RawConnection], agency: u32) {
+    for connection in connections {
+        connection.send(format!("WinnersRequest:{agency}\n")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn winners_are_the_same_before_during_and_after_on_every_instance() {
+    let mut lottery = Lottery::start(3, 3).await;
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}:{LEO}")).await;
+    lottery.ask(1, &format!("StoreRows:1;3:{}", ANA.replace(";1;", ";3;"))).await;
+    lottery.ask(2, &format!("StoreRows:2;1:{LEO}")).await;
+    // Before any close: everybody waits, on every instance.
+    let mut early = lottery.connect_all().await;
+    ask_for_winners(&mut early, 1).await;
+    assert_eq!(lottery.ask(0, "AgencyClose:1;3").await, "AgencyCloseResponse:0");
+    assert_eq!(lottery.ask(1, "AgencyClose:2;1").await, "AgencyCloseResponse:0");
+    // While one agency is open still.
+    let mut waiting = lottery.connect_all().await;
+    ask_for_winners(&mut waiting, 2).await;
+    for place in 0..3 {
+        let status = format!("AgencyStatusResponse:1;{};closed", digest(&[LEO]));
+        assert_eq!(lottery.ask(place, "AgencyStatus:2").await, status);
+    }
+    for connection in early.iter_mut().chain(&mut waiting) {
+        assert!(connection.is_silent().unwrap(), "there is no draw yet");
+    }
+    assert_eq!(lottery.ask(2, "AgencyClose:3;0").await, "AgencyCloseResponse:0");
+    for connection in &mut early {
+        assert_eq!(connection.line().await.unwrap(), "WinnersResponse:1;3");
+    }
+    for connection in &mut waiting {
+        assert_eq!(connection.line().await.unwrap(), "WinnersResponse:");
+    }
+    assert_winners(&lottery, &["1;3", "", ""]).await;
+    let draw = fs::read(lottery.volume.draw()).unwrap();
+    for server in lottery.cluster.servers_mut() {
+        server.kill().await.unwrap();
+        server.restart().await.unwrap();
+    }
+    assert_winners(&lottery, &["1;3", "", ""]).await;
+    assert_eq!(fs::read(lottery.volume.draw()).unwrap(), draw);
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn repeated_and_unknown_closes_make_no_draw() {
+    let mut lottery = Lottery::start(2, 3).await;
+    lottery.expect_alarm("result: fail");
+    for place in [0, 1, 0] {
+        assert_eq!(lottery.ask(place, "AgencyClose:1;0").await, "AgencyCloseResponse:0");
+    }
+    for agency in [0, 4, 5, 100_000] {
+        let answer = lottery.ask(1, &format!("AgencyClose:{agency};0")).await;
+        assert!(answer.starts_with("AgencyCloseResponse:2;agency "), "{answer}");
+    }
+    // A plain close has no answer: the status behind it tells that it was executed.
+    let closed = "AgencyStatusResponse:0;0000000000000000;closed";
+    let mut connection = lottery.connect(0).await;
+    for _ in 0..3 {
+        connection.send("AgencyClose:2\n").await.unwrap();
+        assert_eq!(connection.ask("AgencyStatus:2").await.unwrap(), closed);
+    }
+    let open = "AgencyStatusResponse:0;0000000000000000;open";
+    assert_eq!(lottery.ask(1, "AgencyStatus:3").await, open);
+    assert!(!lottery.volume.draw().exists());
+    connection.send("AgencyClose:3\n").await.unwrap();
+    assert_winners(&lottery, &["", "", ""]).await;
+    lottery.assert_right();
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn late_bets_are_refused_on_every_instance() {
+    let mut lottery = Lottery::start(3, 2).await;
+    lottery.expect_alarm("apuestas_almacenadas | result: fail");
+    lottery.expect_alarm("apuesta_almacenada | result: fail");
+    let one = digest(&[ANA]);
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
+    lottery.ask(0, "AgencyClose:1;1").await;
+    for word in ["closed", "drawn"] {
+        for place in [2, 1, 0] {
+            for packet in ["StoreBet:1;", "StoreBatch:1;", "StoreBatch:1:"] {
+                assert_eq!(lottery.ask(place, &format!("{packet}{LEO}")).await, "StoreResponse:1");
+            }
+            let answer = lottery.ask(place, &format!("StoreRows:1;2:{LEO}")).await;
+            let refused = format!("StoreRowsResponse:2;1;{one};{word} ");
+            assert!(answer.starts_with(&refused), "{answer}");
+        }
+        lottery.ask(1, "AgencyClose:2;0").await;
+        assert_winners(&lottery, &["1", ""]).await;
+    }
+    assert_eq!(lottery.stored(), "1,Ana,Paz,1,2000-01-01,7574\n");
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_hears_no_datagram_looks_by_itself() {
+    let mut lottery = Lottery::start(2, 1).await;
+    // Each hears on a port of its own, to which nobody else sends.
+    for server in lottery.cluster.servers_mut() {
+        let port = cluster::udp_port::UdpPort::take().unwrap();
+        server.stop().await.unwrap();
+        server.set("UDP_BROADCAST_PORT", port.number().unwrap());
+        server.restart().await.unwrap();
+    }
+    let mut waiting = lottery.connect_all().await;
+    ask_for_winners(&mut waiting, 1).await;
+    assert_eq!(lottery.ask(0, "AgencyClose:1;0").await, "AgencyCloseResponse:0");
+    for connection in &mut waiting {
+        assert_eq!(connection.line().await.unwrap(), "WinnersResponse:");
+    }
+    lottery.end().await;
+}
+
+/// Runs `server archive` over the lottery's volume.
+async fn archive(lottery: &Lottery, arguments: &[&str]) -> Ended {
+    let arguments = [&["server", "archive"], arguments].concat();
+    let launch = Launch::new(&binary(), &arguments)
+        .with("AGENCIES_AMOUNT", lottery.bets.agencies())
+        .with("SHARED_VOLUME", lottery.volume.path().display());
+    run("archive", &launch, &lottery.directory).await
+}
+
+#[tokio::test]
+async fn after_an_archive_the_next_day_starts_without_a_restart() {
+    let lottery = Lottery::start(2, 1).await;
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
+    let early = archive(&lottery, &[]).await;
+    assert_eq!(early.code, Some(1), "{}", early.log);
+    assert!(early.log.contains("the draw has not been held: 1 bets are stored"), "{}", early.log);
+    lottery.ask(1, "AgencyClose:1;1").await;
+    assert_winners(&lottery, &["1"]).await;
+    let (bets, draw) = (lottery.stored(), fs::read(lottery.volume.draw()).unwrap());
+    let done = archive(&lottery, &[]).await;
+    assert_eq!(done.code, Some(0), "{}", done.log);
+    let days: Vec<_> = fs::read_dir(lottery.volume.archive()).unwrap().flatten().collect();
+    let [day] = days.as_slice() else { panic!("{days:?}") };
+    assert_eq!(fs::read_to_string(day.path().join("bets.csv")).unwrap(), bets);
+    assert_eq!(fs::read(day.path().join("draw.json")).unwrap(), draw);
+    assert_eq!(fs::read_to_string(day.path().join("agencies_closed.txt")).unwrap(), "1\n");
+    for place in 0..2 {
+        let fresh = "AgencyStatusResponse:0;0000000000000000;open";
+        assert_eq!(lottery.ask(place, "AgencyStatus:1").await, fresh);
+    }
+    let mut waiting = lottery.connect_all().await;
+    ask_for_winners(&mut waiting, 1).await;
+    let next = ANA.replace(";1;", ";9;");
+    lottery.ask(1, &format!("StoreRows:1;1:{LEO}:{next}")).await;
+    lottery.ask(0, "AgencyClose:1;2").await;
+    for connection in &mut waiting {
+        assert_eq!(connection.line().await.unwrap(), "WinnersResponse:9");
+    }
+    assert_eq!(lottery.stored(), "1,Leo,Sol,2,2000-01-02,8\n1,Ana,Paz,9,2000-01-01,7574\n");
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn an_unfinished_day_is_put_away_on_demand_only() {
+    let lottery = Lottery::start(1, 2).await;
+    let empty = archive(&lottery, &[]).await;
+    assert_eq!(empty.code, Some(1), "{}", empty.log);
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
+    let done = archive(&lottery, &["--unfinished"]).await;
+    assert_eq!(done.code, Some(0), "{}", done.log);
+    let fresh = "AgencyStatusResponse:0;0000000000000000;open";
+    assert_eq!(lottery.ask(0, "AgencyStatus:1").await, fresh);
+    assert_eq!(lottery.stored(), "");
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn settings_that_contradict_the_draw_are_refused_with_the_way_out() {
+    let lottery = Lottery::start(1, 1).await;
+    lottery.ask(0, "AgencyClose:1;0").await;
+    assert_winners(&lottery, &[""]).await;
+    let server = || {
+        Launch::new(&binary(), &["server"])
+            .with("SERVER_PORT", 0)
+            .with("SERVER_IP", "127.0.0.1")
+            .with("AGENCIES_AMOUNT", 1)
+            .with("LOTTERY_WINNER_NUMBER", WINNER)
+            .with("SHARED_VOLUME", lottery.volume.path().display())
+    };
+    for (key, value, drawn) in [("AGENCIES_AMOUNT", 12, 1), ("LOTTERY_WINNER_NUMBER", 1, 7574)] {
+        let ended = run("contradiction", &server().with(key, value), &lottery.directory).await;
+        assert_eq!(ended.code, Some(2), "{}", ended.log);
+        for text in [&format!("{key}={value} contradicts"), &format!("{key}={drawn}"), "archive"] {
+            assert!(ended.log.contains(text), "{text} is not in\n{}", ended.log);
+        }
+    }
+    lottery.end().await;
+}

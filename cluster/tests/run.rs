@@ -1,0 +1,212 @@
+//! The program `cluster` itself: what it tells, how it ends, and that nothing is left over.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use cluster::directory::RunDirectory;
+use cluster::log::LogLine;
+use cluster::process::{ChildProcess, Launch};
+use cluster::raw_connection::RawConnection;
+use common::{Ended, LIMIT, binary, rows, run};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// A place for a run, whose temporary files can be looked for.
+struct Place {
+    directory: RunDirectory,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = RunDirectory::temporary().unwrap();
+        fs::create_dir(directory.path().join("tmp")).unwrap();
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    fn launch(&self, arguments: &[&str]) -> Launch {
+        Launch::new(&binary(), arguments).with("TMPDIR", self.path("tmp"))
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Ended {
+        run("cluster", &self.launch(arguments), &self.directory).await
+    }
+
+    /// What a run has left in the directory of temporary files.
+    fn left(&self) -> usize {
+        fs::read_dir(self.path("tmp")).unwrap().count()
+    }
+
+    /// Files of bets for two agencies with one winner and none.
+    fn bets(&self) -> String {
+        let bets = self.path("bets");
+        fs::create_dir(&bets).unwrap();
+        fs::write(Path::new(&bets).join("agency-1.csv"), rows(1, 300, 1)).unwrap();
+        fs::write(Path::new(&bets).join("agency-2.csv"), rows(2, 200, 0)).unwrap();
+        bets
+    }
+}
+
+fn json(ended: &Ended) -> Value {
+    serde_json::from_str(ended.output.last().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn made_bets_are_run_and_all_is_right() {
+    let place = Place::new();
+    let ended = place.run(&["--rows", "300", "--json"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let result = json(&ended);
+    assert_eq!((&result["ok"], &result["servers"]), (&true.into(), &3.into()));
+    // Agencies differ in size; some have winners, and the last has none.
+    let counts = |key: &str| -> Vec<u64> {
+        let agencies = result["agencies"].as_array().unwrap();
+        agencies.iter().map(|agency| agency[key].as_u64().unwrap()).collect()
+    };
+    assert_eq!(counts("agency"), [1, 2, 3, 4, 5]);
+    assert_eq!(counts("bets"), [300, 255, 210, 165, 120]);
+    assert_eq!(counts("stored"), counts("bets"));
+    assert!(counts("winners")[..4].iter().all(|winners| *winners > 0), "{result}");
+    assert_eq!(counts("winners")[4], 0);
+    assert_eq!((&result["bets"], &result["stored"]), (&1050.into(), &1050.into()));
+    assert_eq!(place.left(), 0);
+}
+
+#[tokio::test]
+async fn without_json_a_table_is_printed() {
+    let place = Place::new();
+    let bets = place.bets();
+    let ended = place.run(&["run", "--servers", "1", "--clients", "2", "--bets", &bets]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let table = ended.output.join("\n");
+    for text in ["agency", "300", "200", "500", "1000000"] {
+        assert!(table.contains(text), "{text:?} is not in\n{table}");
+    }
+    assert_eq!(place.left(), 0);
+}
+
+#[tokio::test]
+async fn a_volume_may_be_given_again() {
+    let place = Place::new();
+    let (bets, volume) = (place.bets(), place.path("volume"));
+    let arguments =
+        ["--clients", "2", "--servers", "2", "--bets", &bets, "--volume", &volume, "--json"];
+    let first = json(&place.run(&arguments).await);
+    let stored = || fs::read(Path::new(&volume).join("bets.csv")).unwrap();
+    let before = stored();
+    let again = place.run(&arguments).await;
+    assert_eq!(again.code, Some(0), "{}", again.log);
+    let again = json(&again);
+    assert_eq!(again["ok"], true);
+    for key in ["bets", "stored"] {
+        assert_eq!((&first[key], &again[key]), (&500.into(), &500.into()));
+    }
+    assert_eq!((&first["stored_now"], &again["stored_now"]), (&500.into(), &0.into()));
+    for result in [&first, &again] {
+        assert_eq!(result["agencies"][0]["documents"], serde_json::json!(["1000000"]));
+        assert_eq!(result["agencies"][1]["documents"], serde_json::json!([]));
+    }
+    assert_eq!(stored(), before);
+    assert_eq!(place.left(), 0);
+}
+
+#[tokio::test]
+async fn what_is_not_right_is_named_and_the_files_are_kept() {
+    let place = Place::new();
+    let (bets, volume) = (place.bets(), place.path("volume"));
+    fs::create_dir(&volume).unwrap();
+    // A row of no agency of this lottery.
+    fs::write(Path::new(&volume).join("bets.csv"), "9,Ana,Paz,1,2000-01-01,7574\n").unwrap();
+    let ended =
+        place.run(&["--clients", "2", "--bets", &bets, "--volume", &volume, "--json"]).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let result = json(&ended);
+    assert_eq!(result["ok"], false);
+    let problem = "1 rows of bets.csv belong to no agency of this lottery; the first is row 1";
+    assert_eq!(result["problems"][0], problem);
+    for text in [problem, "command: env -i", "end of server-1.log", "the files are kept in"] {
+        assert!(ended.log.contains(text), "{text:?} is not in\n{}", ended.log);
+    }
+    assert_eq!(place.left(), 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_refused_ends_the_run_at_once() {
+    let place = Place::new();
+    let bets = place.bets();
+    fs::write(Path::new(&bets).join("agency-2.csv"), "Ana,Paz,1,2000-13-01,7574\n").unwrap();
+    let ended = place.run(&["--clients", "2", "--bets", &bets, "--json"]).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    assert_eq!(json(&ended)["ok"], false);
+    for text in ["client-2: ended with", "birthdate", "CLI_ID='2'"] {
+        assert!(ended.log.contains(text), "{text:?} is not in\n{}", ended.log);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_refused_by_name() {
+    let place = Place::new();
+    let bets = place.bets();
+    for (arguments, text) in [
+        (&["--servers", "17"][..], "--servers"),
+        (&["--clients", "0"], "--clients"),
+        (&["--nonsense"], "--nonsense"),
+        (&["--bets", "no-such-directory"], "no-such-directory"),
+        (&["--bets", &bets, "--clients", "3"], "agency-3.csv"),
+        (&["--bets", &bets, "--rows", "7"], "--rows"),
+        (&["--volume", "/dev/null/volume"], "--volume"),
+    ] {
+        let ended = place.run(arguments).await;
+        assert_eq!(ended.code, Some(2), "{}", ended.log);
+        assert!(ended.log.contains(text), "{text:?} is not in\n{}", ended.log);
+        assert_eq!(ended.output, [""; 0]);
+    }
+    assert_eq!(place.run(&["--help"]).await.code, Some(0));
+}
+
+/// Starts a run that is not done soon, and a connection to its first server.
+async fn started(place: &Place) -> (ChildProcess, RawConnection) {
+    let logs = place.path("logs");
+    let arguments = ["--rows", "400000", "--batch-size", "1", "--keep-logs", &logs];
+    let launch = place.launch(&arguments);
+    let cluster = ChildProcess::spawn("cluster", &launch, place.directory.path()).unwrap();
+    let listening = cluster.log().wait_for(|line| line.0.contains("servers listen")).await;
+    assert!(listening.is_some(), "{}", cluster.diagnosis());
+    let log = fs::read_to_string(Path::new(&logs).join("server-1.log")).unwrap();
+    let address = log.lines().find_map(|line| LogLine(line).field("address")).unwrap();
+    let connection = RawConnection::open(address.parse().unwrap()).await.unwrap();
+    (cluster, connection)
+}
+
+#[tokio::test]
+async fn an_interrupt_stops_everything() {
+    let place = Place::new();
+    let (mut cluster, connection) = started(&place).await;
+    cluster.signal(Signal::INT).unwrap();
+    let status = cluster.wait(LIMIT).await.unwrap();
+    assert_eq!(status.code(), Some(1), "{}", cluster.diagnosis());
+    assert!(cluster.log().matching(|line| line.0.contains("interrupted")) > 0);
+    connection.end().await.unwrap();
+    for server in ["server-1", "server-2", "server-3"] {
+        let log =
+            fs::read_to_string(Path::new(&place.path("logs")).join(server.to_owned() + ".log"));
+        let log = log.unwrap();
+        let ended = log.lines().last().is_some_and(|line| LogLine(line).is("shutdown", "success"));
+        assert!(ended, "{log}");
+    }
+}
+
+#[tokio::test]
+async fn no_process_outlives_a_killed_cluster() {
+    let place = Place::new();
+    let (mut cluster, connection) = started(&place).await;
+    cluster.kill(LIMIT).await.unwrap();
+    connection.end().await.unwrap();
+}
