@@ -1,1 +1,83 @@
-//! To be built.
+//! An agency of the lottery: replays its bets to the servers, closes, and learns its winners.
+//!
+//! `cli` and `settings` say what is wanted; `input` and `bets` hold the bets; `session` with
+//! `endpoints` and `connection` finds an instance for each packet; `replay`, `legacy` and
+//! `winners` say which packets, and what follows from the answers.
+//!
+//! **Invariant**: nothing that the client keeps in memory is needed to go on after its end. What
+//! is stored is asked of the servers, each time.
+
+pub mod bets;
+pub mod claim;
+mod cli;
+pub mod connection;
+pub mod endpoints;
+pub mod generate;
+pub mod input;
+pub mod legacy;
+pub mod replay;
+mod run;
+pub mod session;
+pub mod settings;
+pub mod settings_file;
+pub mod status;
+mod whole_file;
+pub mod winners;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+
+use clap::Parser as _;
+use program::exit::Exit;
+
+use cli::{Cli, Command};
+
+/// Runs the client with these arguments, of which the first is the program's name.
+///
+/// Exit codes: 0 all of it is right; 1 refused, failed or done in part only; 2 the command line,
+/// a setting or the file of bets is wrong, and nothing was sent.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
+    if let Err(error) = program::settings::load_dotenv() {
+        return usage(&format!(".env: {error}"));
+    }
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // That the terminal is gone changes nothing about the exit code.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Right };
+        }
+    };
+    match cli.command.unwrap_or(Command::Replay) {
+        Command::Generate(arguments) => match run::generate(&arguments) {
+            Ok(exit) => exit,
+            Err(error) => report(Exit::Failed, &format!("{error:#}")),
+        },
+        command => with_settings(cli.config.as_deref(), &command),
+    }
+}
+
+fn with_settings(path: Option<&std::path::Path>, command: &Command) -> Exit {
+    let (file, typed) = match settings_file::load(path) {
+        Ok(loaded) => loaded,
+        Err(error) => return usage(&format!("{error:#}")),
+    };
+    let needs_id = match command {
+        Command::Status(which) | Command::Winners(which) => which.agency.is_none(),
+        Command::Replay | Command::Generate(_) => true,
+    };
+    match settings::read(file.as_deref(), typed, settings::environment, needs_id) {
+        Ok(read) => run::run(command, &read),
+        Err(errors) => usage(&errors.to_string()),
+    }
+}
+
+fn usage(error: &str) -> Exit {
+    report(Exit::Usage, error)
+}
+
+/// Prints an error that came up before there were log lines to put it into.
+fn report(exit: Exit, error: &str) -> Exit {
+    let _ = writeln!(std::io::stderr(), "client: {error}");
+    exit
+}

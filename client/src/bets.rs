@@ -1,0 +1,298 @@
+//! An agency's bets: its file, read and validated whole, kept as the packets carry it.
+//!
+//! Knows nothing of connections. A physical line is a row, so that one unbalanced quote spoils
+//! its own line and not those after it. The last line needs no line end; one blank line at the
+//! very end is skipped, any other blank line is an error.
+//!
+//! **Invariant**: every row in [`Bets`] is a valid bet in the wire's form, so that any run of rows
+//! is a slice of one text and a packet is made without looking at its bets again.
+
+use std::fmt;
+use std::io::{self, BufRead};
+
+use protocol::limits::{LINE_BYTES_MAX, ROWS_HEAD_BYTES_MAX};
+use protocol::{Bet, Digest, Field};
+
+/// How many bad lines are told one by one; the rest is counted.
+pub const BAD_LINES_TOLD_MAX: usize = 100;
+
+/// How much of a wrong value is told, in characters.
+const VALUE_CHARS_MAX: usize = 40;
+
+/// An agency's bets, in order. Memory: the text of the rows, and 8 bytes a row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bets {
+    /// All rows as `first;last;document;birthdate;number`, each followed by a `:`.
+    wire: String,
+    /// Where each row ends, which is where its `:` stands.
+    ends: Vec<usize>,
+}
+
+/// What one packet may hold; whichever limit comes first cuts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// The most bets, from 1.
+    pub bets: usize,
+    /// The most bytes, `\n` included; at least [`PACKET_BYTES_MIN`].
+    pub bytes: usize,
+}
+
+/// The smallest limit of a packet that any one bet fits, in bytes.
+pub const PACKET_BYTES_MIN: usize = ROWS_HEAD_BYTES_MAX + protocol::limits::BET_BYTES_MAX + 1;
+
+/// A run of rows that fits a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch<'b> {
+    /// The row of the first bet, from 1.
+    pub first_row: u64,
+    /// How many bets there are, from 1.
+    pub rows: u64,
+    /// The bets as they stand on the wire, a `:` between them.
+    pub wire: &'b str,
+}
+
+impl Batch<'_> {
+    /// The row of the last bet.
+    #[must_use]
+    pub fn last_row(&self) -> u64 {
+        self.first_row + self.rows - 1
+    }
+}
+
+impl Bets {
+    /// Bets that are this one alone.
+    #[must_use]
+    pub fn of_one(bet: &Bet<'_>) -> Self {
+        let mut rows = Rows::default();
+        rows.push(bet);
+        rows.finish()
+    }
+
+    /// Reads CSV without a header, `first,last,document,birthdate,number`: UTF-8 with or without
+    /// a byte order mark, lines ended by `\n` or `\r\n`, quoted where needed.
+    ///
+    /// # Errors
+    /// [`ReadError::Bad`] names every line that is no bet; [`ReadError::Io`] is the reader's.
+    pub fn read(mut input: impl BufRead) -> Result<Self, ReadError> {
+        let mut rows = Rows::default();
+        let mut bad = BadLines::default();
+        let mut blank: Option<u64> = None;
+        let mut line = Vec::new();
+        for number in 1.. {
+            let length = read_line(&mut input, &mut line)?;
+            if length == Length::End {
+                break;
+            }
+            if let Some(blank) = blank.take() {
+                bad.push(blank, "the line is blank".to_owned());
+            }
+            let text = content(&line, number);
+            if length == Length::Over {
+                bad.push(number, format!("the line is longer than {LINE_BYTES_MAX} bytes"));
+            } else if text.is_empty() {
+                blank = Some(number);
+            } else if let Err(reason) = rows.read(text) {
+                bad.push(number, reason);
+            }
+        }
+        if bad.count > 0 { Err(ReadError::Bad(bad)) } else { Ok(rows.finish()) }
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.ends.len() as u64
+    }
+
+    /// The digest of the first `rows` rows, of which there must be so many. Takes about 10 ns a row.
+    #[must_use]
+    pub fn digest(&self, rows: u64) -> Option<Digest> {
+        self.fold(Digest::default(), 0, rows)
+    }
+
+    /// The digest of the first `to` rows, given that of the first `from`; `None` if there are
+    /// not so many or `from` lies beyond `to`.
+    #[must_use]
+    pub fn fold(&self, digest: Digest, from: u64, to: u64) -> Option<Digest> {
+        let (from, to) = (index(from), index(to));
+        let ends = self.ends.get(from..to)?;
+        let mut start = self.start_of(from)?;
+        let mut digest = digest;
+        for &end in ends {
+            digest = digest.fold(self.wire.as_bytes().get(start..end)?);
+            start = end + 1;
+        }
+        Some(digest)
+    }
+
+    /// The longest batch that starts with `first_row`, from 1, and stays within `limits`, but at
+    /// least one bet; `None` after the last row.
+    #[must_use]
+    pub fn batch(&self, first_row: u64, limits: BatchLimits) -> Option<Batch<'_>> {
+        let first = index(first_row.checked_sub(1)?);
+        let last = self.ends.len().min(first.saturating_add(limits.bets));
+        let ends = self.ends.get(first..last).filter(|ends| !ends.is_empty())?;
+        let start = self.start_of(first)?;
+        let room = limits.bytes.saturating_sub(ROWS_HEAD_BYTES_MAX + 1);
+        let rows = ends.partition_point(|end| end - start <= room).max(1);
+        let wire = self.wire.get(start..*ends.get(rows - 1)?)?;
+        Some(Batch { first_row, rows: rows as u64, wire })
+    }
+
+    /// Where the row with the index `row` starts; also for the one after the last.
+    fn start_of(&self, row: usize) -> Option<usize> {
+        match row.checked_sub(1) {
+            None => Some(0),
+            Some(before) => self.ends.get(before).map(|end| end + 1),
+        }
+    }
+}
+
+/// A row count as an index; what no memory can hold lies beyond every row.
+fn index(rows: u64) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
+}
+
+/// Why a file's bets are not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Lines of it are no bets.
+    #[error("{0}")]
+    Bad(BadLines),
+}
+
+/// The lines that are no bets: the first [`BAD_LINES_TOLD_MAX`], and how many there are in all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BadLines {
+    /// Line number, from 1, and what is wrong there.
+    pub lines: Vec<(u64, String)>,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl BadLines {
+    fn push(&mut self, line: u64, reason: String) {
+        self.count += 1;
+        if self.lines.len() < BAD_LINES_TOLD_MAX {
+            self.lines.push((line, reason));
+        }
+    }
+}
+
+impl fmt::Display for BadLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (line, reason)) in self.lines.iter().enumerate() {
+            let separator = if place > 0 { "\n" } else { "" };
+            write!(f, "{separator}line {line}: {reason}")?;
+        }
+        match self.count - self.lines.len() as u64 {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more bad lines"),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Length {
+    End,
+    Fits,
+    Over,
+}
+
+/// Reads a line with its `\n` into `line`. Of an over-long one only the front is kept.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Length> {
+    line.clear();
+    let limit = LINE_BYTES_MAX as u64;
+    let read = io::Read::take(&mut *input, limit).read_until(b'\n', line)?;
+    if read < LINE_BYTES_MAX || line.ends_with(b"\n") {
+        return Ok(if read == 0 { Length::End } else { Length::Fits });
+    }
+    input.skip_until(b'\n')?;
+    Ok(Length::Over)
+}
+
+/// A line without its end and without the mark that some editors put at the start of a file.
+fn content(line: &[u8], number: u64) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if number == 1 { line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line) } else { line }
+}
+
+/// Bets that are being read.
+#[derive(Default)]
+struct Rows {
+    wire: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Rows {
+    fn push(&mut self, bet: &Bet<'_>) {
+        bet.write_wire(&mut self.wire);
+        self.ends.push(self.wire.len());
+        self.wire.push(b':');
+    }
+
+    fn read(&mut self, line: &[u8]) -> Result<(), String> {
+        let line = str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
+        if memchr::memchr(b'"', line.as_bytes()).is_some() {
+            return self.read_quoted(line);
+        }
+        self.read_fields(line.split(','))
+    }
+
+    fn read_quoted(&mut self, line: &str) -> Result<(), String> {
+        if memchr::memchr_iter(b'"', line.as_bytes()).count() % 2 == 1 {
+            return Err("a quote is not closed".to_owned());
+        }
+        let mut record = csv::StringRecord::new();
+        let read = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .terminator(csv::Terminator::Any(b'\n'))
+            .buffer_capacity(line.len())
+            .from_reader(line.as_bytes())
+            .read_record(&mut record);
+        read.map_err(|error| error.to_string())?;
+        self.read_fields(record.iter())
+    }
+
+    fn read_fields<'l>(&mut self, fields: impl Iterator<Item = &'l str>) -> Result<(), String> {
+        let mut five = [""; Field::ALL.len()];
+        let mut count = 0;
+        for field in fields {
+            if let Some(place) = five.get_mut(count) {
+                *place = field;
+            }
+            count += 1;
+        }
+        if count != five.len() {
+            return Err(format!("the line has {count} fields instead of {}", five.len()));
+        }
+        let bet = Bet::new(five).map_err(|invalid| {
+            let of = Field::ALL.iter().zip(five).find(|(field, _)| **field == invalid.field);
+            format!("{invalid}: {}", shown(of.map(|(_, value)| value).unwrap_or_default()))
+        })?;
+        self.push(&bet);
+        Ok(())
+    }
+
+    fn finish(self) -> Bets {
+        let wire = String::from_utf8(self.wire).expect("bets are UTF-8");
+        Bets { wire, ends: self.ends }
+    }
+}
+
+/// A value as a message shows it: quoted, cut, without control characters.
+pub(crate) fn shown(value: &str) -> String {
+    let mut cut: String = value.chars().take(VALUE_CHARS_MAX).collect();
+    if cut.len() < value.len() {
+        cut.push('…');
+    }
+    format!("{cut:?}")
+}
+
+#[cfg(test)]
+#[path = "bets_tests.rs"]
+mod tests;

@@ -1,0 +1,247 @@
+//! Agency numbers for clients that are all started alike: each claims one that no other has.
+//!
+//! A claim is a `flock` on `agency-<n>.claim` in a directory that the clients share. The system
+//! frees it when the process ends, however it ends. The file also says who claimed the number last
+//! and when, as a count of claims, and that record outlives the lock:
+//! - a restarted container gets its old number again, since it goes on under its old host name;
+//! - a number whose client has ended is taken again only after all that never had a client, so
+//!   that clients which end at once do not all claim the number 1.
+//!
+//! **Invariant**: numbers are looked at and claimed under the lock on `claims.lock`. So no two
+//! clients choose at the same time.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use protocol::AgencyId;
+
+/// How long the others may take to choose before this client gives up.
+const CHOICE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a lock that another holds is tried again: `flock` has no time limit of its own.
+const CHOICE_PAUSE: Duration = Duration::from_millis(20);
+
+/// The longest record that is read, in bytes.
+const RECORD_BYTES_MAX: u64 = 1024;
+
+/// A number that this process has until it ends or drops this.
+#[derive(Debug)]
+pub struct Claim {
+    agency: AgencyId,
+    /// Holds the lock.
+    _file: File,
+}
+
+/// Who claimed a number last; what is unreadable counts as nobody, never.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Record {
+    /// The claims of all numbers are counted; this was that one. 0: never.
+    count: u64,
+    host: String,
+}
+
+/// A number that no process has now.
+struct Free {
+    agency: AgencyId,
+    /// The file, locked; `None` if the number was never claimed.
+    file: Option<File>,
+    record: Record,
+}
+
+impl Claim {
+    /// Claims one of the numbers 1..=`agencies` for `host` in `directory`, which is made if it is
+    /// not there. Blocks for up to ten seconds while others choose.
+    ///
+    /// # Errors
+    /// Every number is taken, or the directory cannot be used.
+    pub fn choose(directory: &Path, agencies: u32, host: &str) -> anyhow::Result<Self> {
+        let context = || format!("claim a number in {}", directory.display());
+        fs::create_dir_all(directory).with_context(context)?;
+        let lock = open(&directory.join("claims.lock")).with_context(context)?;
+        lock_in_time(&lock).with_context(context)?;
+        let free = free_numbers(directory, agencies).with_context(context)?;
+        let count = free.iter().map(|free| free.record.count).max().unwrap_or(0);
+        let count = count.max(count_of_taken(&lock).with_context(context)?) + 1;
+        let is_own = |free: &Free| free.record.count > 0 && free.record.host == host;
+        let Some(chosen) =
+            free.into_iter().min_by_key(|free| (!is_own(free), free.record.count, free.agency))
+        else {
+            bail!(
+                "all {agencies} agency numbers of {} are claimed by running clients: raise \
+                 CLI_AGENCIES_AMOUNT or start fewer clients",
+                directory.display()
+            );
+        };
+        let record = Record { count, host: host.to_owned() };
+        let claim = Self::take(directory, chosen, &record).with_context(context)?;
+        write_record(&lock, &record).with_context(context)?;
+        Ok(claim)
+    }
+
+    fn take(directory: &Path, free: Free, record: &Record) -> io::Result<Self> {
+        let file = match free.file {
+            Some(file) => file,
+            None => {
+                let file = open(&directory.join(claim_name(free.agency)))?;
+                try_lock(&file)?.then_some(file).ok_or(io::ErrorKind::WouldBlock)?
+            }
+        };
+        write_record(&file, record)?;
+        Ok(Self { agency: free.agency, _file: file })
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn agency(&self) -> AgencyId {
+        self.agency
+    }
+}
+
+fn claim_name(agency: AgencyId) -> String {
+    format!("agency-{agency}.claim")
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Whether the lock was to be had.
+fn try_lock(file: &File) -> io::Result<bool> {
+    match fs2::FileExt::try_lock_exclusive(file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn lock_in_time(file: &File) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while !try_lock(file)? {
+        if start.elapsed() > CHOICE_TIMEOUT {
+            bail!("another client has held claims.lock for {} s", CHOICE_TIMEOUT.as_secs());
+        }
+        thread::sleep(CHOICE_PAUSE);
+    }
+    Ok(())
+}
+
+/// The numbers that no process has; of those that were never claimed, the lowest only.
+fn free_numbers(directory: &Path, agencies: u32) -> io::Result<Vec<Free>> {
+    let mut free = Vec::new();
+    let mut has_new = false;
+    for agency in AgencyId::all(agencies) {
+        let file =
+            OpenOptions::new().read(true).write(true).open(directory.join(claim_name(agency)));
+        match file {
+            Ok(file) => {
+                if try_lock(&file)? {
+                    let record = read_record(&file)?;
+                    free.push(Free { agency, file: Some(file), record });
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !has_new {
+                    free.push(Free { agency, file: None, record: Record::default() });
+                }
+                has_new = true;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(free)
+}
+
+/// How many claims there have been; those that last now are counted here only.
+fn count_of_taken(lock: &File) -> io::Result<u64> {
+    Ok(read_record(lock)?.count)
+}
+
+/// `count host`
+fn read_record(mut file: &File) -> io::Result<Record> {
+    let mut text = Vec::new();
+    file.rewind()?;
+    file.take(RECORD_BYTES_MAX).read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    let record = text.trim_end().split_once(' ').and_then(|(count, host)| {
+        Some(Record { count: count.parse().ok()?, host: host.to_owned() })
+    });
+    Ok(record.unwrap_or_default())
+}
+
+fn write_record(mut file: &File, record: &Record) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{} {}", record.count, record.host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn choose(directory: &tempfile::TempDir, agencies: u32, host: &str) -> Claim {
+        Claim::choose(directory.path(), agencies, host).unwrap()
+    }
+
+    #[test]
+    fn clients_that_run_at_once_have_different_numbers() {
+        let directory = tempfile::tempdir().unwrap();
+        let claims: Vec<Claim> =
+            (0..5).map(|host| choose(&directory, 5, &format!("host-{host}"))).collect();
+        let numbers: Vec<u32> = claims.iter().map(|claim| claim.agency().get()).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5]);
+        let error = Claim::choose(directory.path(), 5, "host-6").unwrap_err();
+        assert!(error.to_string().starts_with("all 5 agency numbers"), "{error}");
+    }
+
+    #[test]
+    fn clients_that_end_at_once_have_different_numbers_too() {
+        let directory = tempfile::tempdir().unwrap();
+        for round in 0..3 {
+            let numbers: BTreeSet<u32> = (0..5)
+                .map(|host| choose(&directory, 5, &format!("host-{round}-{host}")).agency().get())
+                .collect();
+            assert_eq!(numbers.len(), 5, "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_restarted_client_gets_its_old_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let _first = choose(&directory, 3, "a");
+        let second = choose(&directory, 3, "b");
+        assert_eq!(second.agency().get(), 2);
+        drop(second);
+        assert_eq!(choose(&directory, 3, "b").agency().get(), 2);
+    }
+
+    #[test]
+    fn a_number_in_use_is_not_taken_even_by_its_own_host() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = choose(&directory, 2, "a");
+        let second = choose(&directory, 2, "a");
+        assert_eq!((first.agency().get(), second.agency().get()), (1, 2));
+    }
+
+    #[test]
+    fn a_freed_number_is_the_only_one_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut claims: Vec<Claim> =
+            (0..4).map(|host| choose(&directory, 4, &format!("host-{host}"))).collect();
+        drop(claims.remove(2));
+        assert_eq!(choose(&directory, 4, "new").agency().get(), 3);
+    }
+
+    #[test]
+    fn a_damaged_record_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("agency-1.claim"), b"\xff\xff").unwrap();
+        assert_eq!(choose(&directory, 2, "a").agency().get(), 1);
+    }
+}

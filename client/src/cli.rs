@@ -1,0 +1,117 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use protocol::{AgencyId, BetNumber};
+
+use crate::generate::ROWS_MAX;
+
+/// Replays an agency's bets to the lottery's servers, closes, and prints its winners.
+#[derive(Debug, Parser)]
+#[command(name = "client", version, after_help = EXITS)]
+pub struct Cli {
+    /// The settings' file [default: ./config.yaml, else ./client/config.yaml, if there is one]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const EXITS: &str = "\
+Every setting is a key of the settings' file and an environment variable; client/config.yaml lists
+them all. Logs go to standard error, winners to standard output.
+
+Exit codes: 0 all of it is right, 1 refused or done in part only (run it again: it resumes),
+2 the command line, a setting or the file of bets is wrong and nothing was sent.";
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Send the agency's bets, close, wait for the draw, print the winners' documents (default)
+    Replay,
+    /// Make files of bets: the same arguments give the same files
+    Generate(Generate),
+    /// Print what is stored for the agency, and how its own file compares
+    Status(Which),
+    /// Wait for the draw and print the winners' documents, one a line
+    Winners(Which),
+}
+
+/// Which agency is asked about.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Which {
+    /// The agency's number [default: the setting `id`]
+    #[arg(long, value_name = "N", value_parser = agency)]
+    pub agency: Option<AgencyId>,
+}
+
+/// Which files of bets to make.
+#[derive(Debug, Clone, Args)]
+pub struct Generate {
+    /// For how many agencies: agency-1.csv, agency-2.csv, …
+    #[arg(long, default_value = "5", value_parser = agency)]
+    pub agencies: AgencyId,
+    /// How many rows each file has
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(..=ROWS_MAX))]
+    pub rows: u64,
+    /// What the bets are made from
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How many rows of each file bet on the winning number, except the last agency's
+    #[arg(long, default_value_t = 2)]
+    pub winners: u64,
+    /// How many rows of the last agency's file do, where there is more than one agency
+    #[arg(long, default_value_t = 0)]
+    pub last_winners: u64,
+    /// The winning number
+    #[arg(long, default_value = "7574", value_parser = number)]
+    pub winner_number: BetNumber,
+    /// The directory of the files; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "bets")]
+    pub out: PathBuf,
+    /// Replace files that are there already
+    #[arg(long)]
+    pub force: bool,
+}
+
+fn agency(text: &str) -> Result<AgencyId, String> {
+    text.parse().map_err(|error: protocol::InvalidValue| format!("must be {}", error.allowed()))
+}
+
+fn number(text: &str) -> Result<BetNumber, String> {
+    text.parse().map_err(|error: protocol::InvalidValue| format!("must be {}", error.allowed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn replay_is_the_default_and_config_stands_anywhere() {
+        let cli = Cli::try_parse_from(["client"]).unwrap();
+        assert!(cli.command.is_none() && cli.config.is_none());
+        let cli = Cli::try_parse_from(["client", "status", "--config", "a", "--agency", "3"]);
+        let cli = cli.unwrap();
+        assert_eq!(cli.config, Some(PathBuf::from("a")));
+        assert!(matches!(cli.command, Some(Command::Status(Which { agency: Some(_) }))));
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for arguments in [
+            ["client", "generate", "--agencies", "0"],
+            ["client", "generate", "--winner-number", "10000"],
+            ["client", "generate", "--rows", "40000001"],
+            ["client", "winners", "--agency", "x"],
+        ] {
+            assert!(Cli::try_parse_from(arguments).is_err(), "{arguments:?}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Bets that are made up: seeded, believable, with as many winners as wanted.
+//!
+//! **Invariant**: the same plan gives the same bytes, on every machine and in every version. So
+//! the numbers come from SplitMix64 (Steele, Lea, Flood 2014), which is written out here, and not
+//! from a library's generator, which may change between versions.
+
+mod names;
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use protocol::limits::NUMBER_MAX;
+use protocol::{AgencyId, BetNumber};
+
+use names::{FIRST_NAMES, LAST_NAMES, MIDDLE_NAMES};
+
+/// The most rows of an agency: so many documents there are.
+pub const ROWS_MAX: u64 = DOCUMENTS;
+
+/// Documents lie in 10,000,000..50,000,000.
+const DOCUMENT_MIN: u64 = 10_000_000;
+const DOCUMENTS: u64 = 40_000_000;
+
+/// A step through the documents that meets each of them once: it shares no divisor with
+/// [`DOCUMENTS`], which 2 and 5 alone divide.
+const DOCUMENT_STEP: u64 = 27_644_437;
+
+/// The file of an agency's bets within its directory, `agency-<n>.csv`.
+#[must_use]
+pub fn file_name(agency: AgencyId) -> String {
+    format!("agency-{agency}.csv")
+}
+
+/// The bets of one agency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Whose bets they are.
+    pub agency: AgencyId,
+    /// How many there are, up to [`ROWS_MAX`]. Up to 40 million rows over all agencies, documents
+    /// are unique in all files of one row count and seed; in one file they always are.
+    pub rows: u64,
+    /// How many of them bet on the winning number, spread evenly; no more than there are rows.
+    pub winners: u64,
+    /// The winning number. No other row bets on it.
+    pub winner_number: BetNumber,
+    /// What they are made from.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// Whether the row with this index, from 0, wins. The j-th winner of w stands in the middle
+    /// of the j-th of w equal parts.
+    fn wins(&self, index: u64) -> bool {
+        let (rows, winners) = (u128::from(self.rows), u128::from(self.winners.min(self.rows)));
+        if winners == 0 {
+            return false;
+        }
+        let part = u128::from(index) * winners / rows;
+        let middle = |part: u128| (2 * part + 1) * rows / (2 * winners);
+        middle(part) == u128::from(index)
+    }
+}
+
+/// Writes the bets of `plan` as CSV without a header: `first,last,document,birthdate,number`, lines
+/// ended by `\n`. Writes in small pieces: give it a buffered writer.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_bets(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
+    let mut random = SplitMix::new(plan.seed, plan.agency);
+    let offset = SplitMix(plan.seed).below(DOCUMENTS);
+    let before = (plan.agency.index() as u64).wrapping_mul(plan.rows);
+    for index in 0..plan.rows {
+        let place = before.wrapping_add(index) % DOCUMENTS;
+        let document = DOCUMENT_MIN + (place * DOCUMENT_STEP + offset) % DOCUMENTS;
+        out.write_all(random.of(&FIRST_NAMES).as_bytes())?;
+        if random.below(3) == 0 {
+            write!(out, " {}", random.of(&MIDDLE_NAMES))?;
+        }
+        let last_name = random.of(&LAST_NAMES);
+        let (year, month) = (1940 + random.below(66), 1 + random.below(12));
+        let day = 1 + random.below(days(year, month));
+        let number = random.number(plan.winner_number);
+        let number = if plan.wins(index) { u64::from(plan.winner_number.get()) } else { number };
+        writeln!(out, ",{last_name},{document},{year}-{month:02}-{day:02},{number}")?;
+    }
+    Ok(())
+}
+
+fn days(year: u64, month: u64) -> u64 {
+    match month {
+        2 if year.is_multiple_of(4) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Writes the file of `plan` into `directory` and gives its path. The file is there whole or not
+/// at all; without `replace` one that is there already is an error.
+///
+/// # Errors
+/// The file is there, or cannot be written.
+pub fn write_file(plan: &Plan, directory: &Path, replace: bool) -> io::Result<PathBuf> {
+    let path = directory.join(file_name(plan.agency));
+    if !replace && path.exists() {
+        return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+    }
+    fs::create_dir_all(directory)?;
+    crate::whole_file::write(&path, |file: &mut File| {
+        let mut out = BufWriter::new(file);
+        write_bets(plan, &mut out)?;
+        out.flush()
+    })?;
+    Ok(path)
+}
+
+/// SplitMix64.
+struct SplitMix(u64);
+
+impl SplitMix {
+    /// Each agency has a sequence of its own.
+    fn new(seed: u64, agency: AgencyId) -> Self {
+        let start = Self(seed).next() ^ u64::from(agency.get()).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        Self(start)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `end`, which is small enough for the bias not to matter.
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn of(&mut self, names: &[&'static str]) -> &'static str {
+        let place = self.below(names.len() as u64) as usize;
+        names.get(place).copied().unwrap_or_default()
+    }
+
+    /// A number that does not win.
+    fn number(&mut self, winner: BetNumber) -> u64 {
+        let number = self.below(u64::from(NUMBER_MAX));
+        number + u64::from(number >= u64::from(winner.get()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bets::Bets;
+    use std::collections::HashSet;
+
+    fn plan(agency: u32, rows: u64, winners: u64) -> Plan {
+        let agency = AgencyId::new(agency).unwrap();
+        Plan { agency, rows, winners, winner_number: BetNumber::new(7574).unwrap(), seed: 1 }
+    }
+
+    fn text(plan: &Plan) -> String {
+        let mut out = Vec::new();
+        write_bets(plan, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_seed_always_means_the_same_bets() {
+        assert_eq!(text(&plan(1, 3, 1)), FIRST_ROWS);
+        assert_ne!(text(&Plan { seed: 2, ..plan(1, 3, 1) }), FIRST_ROWS);
+        assert_ne!(text(&plan(2, 3, 1)), FIRST_ROWS);
+    }
+
+    const FIRST_ROWS: &str = "\
+Milagros,Vera,10822465,1996-05-21,6808
+Pilar Nazareno,Farías,38466902,1943-01-06,7574
+Candelaria,Cabrera,26111339,1983-09-08,8867
+";
+
+    #[test]
+    fn the_bets_are_valid_and_their_documents_unique() {
+        let mut documents = HashSet::new();
+        for agency in 1..=3 {
+            let text = text(&plan(agency, 2000, 2));
+            assert_eq!(Bets::read(text.as_bytes()).unwrap().rows(), 2000);
+            let mut fields = text.lines().map(|line| line.split(',').nth(2).unwrap().to_owned());
+            assert!(fields.all(|document| documents.insert(document)));
+        }
+    }
+
+    #[test]
+    fn exactly_the_wanted_rows_win() {
+        for (rows, winners, wanted) in
+            [(1000, 2, 2), (1000, 0, 0), (7, 3, 3), (5, 5, 5), (5, 9, 5), (1, 1, 1), (0, 2, 0)]
+        {
+            let text = text(&plan(1, rows, winners));
+            let won = text.lines().filter(|line| line.ends_with(",7574")).count();
+            assert_eq!(won, wanted, "{winners} of {rows}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_not_replaced_unasked() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = write_file(&plan(3, 2, 1), directory.path(), false).unwrap();
+        assert_eq!(path, directory.path().join("agency-3.csv"));
+        let error = write_file(&plan(3, 5, 1), directory.path(), false).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), text(&plan(3, 2, 1)));
+        write_file(&plan(3, 5, 1), directory.path(), true).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), text(&plan(3, 5, 1)));
+    }
+}

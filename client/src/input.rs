@@ -1,0 +1,98 @@
+//! Where an agency's bets come from: the environment's one bet, its file, or nowhere real.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use protocol::{AgencyId, BetNumber};
+use tracing::warn;
+
+use crate::bets::{Bets, ReadError};
+use crate::generate::{self, Plan};
+use crate::settings::Config;
+
+/// How much of a file is read at a time, in bytes.
+const READ_BYTES: usize = 256 * 1024;
+
+/// What bets that are made up look like.
+const MADE_UP_SEED: u64 = 1;
+const MADE_UP_WINNERS: u64 = 2;
+const MADE_UP_WINNER_NUMBER: u16 = 7574;
+
+/// An agency's bets.
+#[derive(Debug)]
+pub struct Input {
+    /// The bets.
+    pub bets: Bets,
+    /// Where they are from, for people.
+    pub source: String,
+    /// Whether it is the one bet of the environment.
+    pub is_single: bool,
+}
+
+/// Why an agency's bets are not to be had. Nothing has been sent.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// There is no file.
+    #[error(
+        "{0} is not there: put the agency's bets there, set CLI_BETS_DIR to their directory, or \
+         set CLI_GENERATE_ROWS to have bets made up"
+    )]
+    Missing(PathBuf),
+    /// The file cannot be read.
+    #[error("read {0}: {1}")]
+    Io(PathBuf, io::Error),
+    /// Lines of the file are no bets.
+    #[error("{0} has lines that are no bets; nothing was sent\n{1}")]
+    Bad(PathBuf, crate::bets::BadLines),
+}
+
+/// The bets of `agency`: the environment's bet if it gives one, else its file, else bets that
+/// are made up if the settings ask for those.
+///
+/// # Errors
+/// See [`InputError`].
+pub fn load(config: &Config, agency: AgencyId) -> Result<Input, InputError> {
+    if let Some(bets) = &config.bet {
+        let source = "the environment".to_owned();
+        return Ok(Input { bets: bets.clone(), source, is_single: true });
+    }
+    let path = config.bets_dir.join(generate::file_name(agency));
+    match read_file(&path) {
+        Err(InputError::Missing(_)) if config.generate_rows > 0 => Ok(make_up(config, agency)),
+        read => Ok(Input { bets: read?, source: path.display().to_string(), is_single: false }),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Bets, InputError> {
+    let file = File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => InputError::Missing(path.to_owned()),
+        _ => InputError::Io(path.to_owned(), error),
+    })?;
+    Bets::read(BufReader::with_capacity(READ_BYTES, file)).map_err(|error| match error {
+        ReadError::Io(error) => InputError::Io(path.to_owned(), error),
+        ReadError::Bad(lines) => InputError::Bad(path.to_owned(), lines),
+    })
+}
+
+/// The same bets as `client generate` makes with its defaults and this number of rows.
+fn make_up(config: &Config, agency: AgencyId) -> Input {
+    let is_last = agency.get() == config.agencies && config.agencies > 1;
+    let plan = Plan {
+        agency,
+        rows: config.generate_rows,
+        winners: if is_last { 0 } else { MADE_UP_WINNERS },
+        winner_number: BetNumber::new(MADE_UP_WINNER_NUMBER).expect("it is a bet's number"),
+        seed: MADE_UP_SEED,
+    };
+    warn!(
+        action = "generate",
+        result = "success",
+        cantidad = plan.rows,
+        warning = "these bets are made up: there is no file of bets and CLI_GENERATE_ROWS is set"
+    );
+    let mut text = Vec::new();
+    generate::write_bets(&plan, &mut text).expect("a Vec takes every byte");
+    let bets = Bets::read(text.as_slice()).expect("bets that are made up are valid");
+    Input { bets, source: "made up".to_owned(), is_single: false }
+}

@@ -1,0 +1,264 @@
+//! The commands, from settings that hold to an exit code.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use program::exit::Exit;
+use program::log::{CRITICAL, Form, Level};
+use protocol::AgencyId;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::claim::Claim;
+use crate::cli::{Command, Generate, Which};
+use crate::generate::{self, Plan};
+use crate::input::{self, Input, InputError};
+use crate::replay::{self, Stored, Work};
+use crate::session::{Ended, Session};
+use crate::settings::{Config, Id, Read};
+use crate::status::{Comparison, Standing};
+use crate::winners::{self, Servers};
+use crate::{legacy, session};
+
+/// How long an answer in flight is waited for after a signal.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// Makes the files of bets.
+///
+/// # Errors
+/// A file is there already, or cannot be written.
+pub(crate) fn generate(arguments: &Generate) -> anyhow::Result<Exit> {
+    let &Generate { agencies, rows, seed, winner_number, force, .. } = arguments;
+    let out = &arguments.out;
+    if !force {
+        for agency in AgencyId::all(agencies.get()) {
+            let path = out.join(generate::file_name(agency));
+            anyhow::ensure!(!path.exists(), "{} is there already (--force)", path.display());
+        }
+    }
+    for agency in AgencyId::all(agencies.get()) {
+        let is_last = agency == agencies && agencies.get() > 1;
+        let winners = if is_last { arguments.last_winners } else { arguments.winners };
+        let plan = Plan { agency, rows, winners, winner_number, seed };
+        let path = out.join(generate::file_name(agency));
+        generate::write_file(&plan, out, force)
+            .with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(Exit::Right)
+}
+
+/// Runs a command that needs the servers.
+pub(crate) fn run(command: &Command, read: &Read) -> Exit {
+    let config = &read.config;
+    program::log::init(config.level, config.form);
+    for key in &read.unknown {
+        warn!(action = "config", result = "fail", key, error = "unknown key, ignored");
+    }
+    let settings: Vec<String> =
+        read.effective.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    info!(action = "config", result = "success", settings = settings.join(" "));
+    let exit = prepare(command, config).unwrap_or_else(|failure| failure.report());
+    let (result, code) = (if exit == Exit::Right { "success" } else { "fail" }, exit.code());
+    info!(action = "exit", result, code);
+    exit
+}
+
+/// Why a command failed.
+enum Failure {
+    Ended(Ended),
+    Input(InputError),
+    Other(anyhow::Error),
+}
+
+impl From<Ended> for Failure {
+    fn from(ended: Ended) -> Self {
+        Self::Ended(ended)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Failure {
+    fn report(self) -> Exit {
+        match self {
+            Self::Ended(Ended::Shutdown) => {
+                info!(action = "shutdown", result = "success");
+                Exit::Failed
+            }
+            Self::Ended(ended) => {
+                error!(target: CRITICAL, action = "client", result = "fail", error = %ended);
+                Exit::Failed
+            }
+            Self::Input(input) => {
+                for line in input.to_string().lines() {
+                    error!(target: CRITICAL, action = "bets_read", result = "fail", error = line);
+                }
+                Exit::Usage
+            }
+            Self::Other(other) => {
+                let error = format!("{other:#}");
+                error!(target: CRITICAL, action = "client", result = "fail", error);
+                Exit::Failed
+            }
+        }
+    }
+}
+
+/// Whom it is about; a claim holds as long as it is kept.
+struct Identity {
+    agency: AgencyId,
+    _claim: Option<Claim>,
+}
+
+impl Identity {
+    fn find(config: &Config, given: Option<AgencyId>) -> anyhow::Result<Self> {
+        match (given, config.id) {
+            (Some(agency), _) | (None, Some(Id::Number(agency))) => {
+                Ok(Self { agency, _claim: None })
+            }
+            (None, _) => {
+                let claim = Claim::choose(&config.claims_dir, config.agencies, &config.host)?;
+                let agency = claim.agency();
+                info!(action = "claim", result = "success", agency = agency.get());
+                Ok(Self { agency, _claim: Some(claim) })
+            }
+        }
+    }
+}
+
+fn prepare(command: &Command, config: &Config) -> Result<Exit, Failure> {
+    let given = match command {
+        Command::Status(Which { agency }) | Command::Winners(Which { agency }) => *agency,
+        Command::Replay | Command::Generate(_) => None,
+    };
+    let identity = Identity::find(config, given)?;
+    let agency = identity.agency;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    match command {
+        Command::Status(_) => {
+            let input = own_bets(config, agency)?;
+            runtime.block_on(stoppable(config, agency, hidden(), async |session| {
+                status(session, input.as_ref()).await
+            }))
+        }
+        Command::Winners(_) => {
+            runtime.block_on(stoppable(config, agency, hidden(), async |session| {
+                ask_winners(session, config).await
+            }))
+        }
+        Command::Replay | Command::Generate(_) => {
+            let input = input::load(config, agency).map_err(Failure::Input)?;
+            let (cantidad, source) = (input.bets.rows(), input.source.as_str());
+            info!(action = "bets_read", result = "success", cantidad, source);
+            let bar = progress_bar(config, cantidad);
+            runtime.block_on(stoppable(config, agency, bar, async |session| {
+                replay_all(session, config, &input).await
+            }))
+        }
+    }
+}
+
+/// The agency's own bets, if it has a file of them; nothing is made up for a comparison.
+fn own_bets(config: &Config, agency: AgencyId) -> Result<Option<Input>, Failure> {
+    let config = Config { generate_rows: 0, ..config.clone() };
+    match input::load(&config, agency) {
+        Ok(input) => Ok(Some(input)),
+        Err(InputError::Missing(_)) => Ok(None),
+        Err(error) => Err(Failure::Input(error)),
+    }
+}
+
+/// Does `work` in a session that a signal ends: between two packets, or soon.
+async fn stoppable(
+    config: &Config,
+    agency: AgencyId,
+    bar: ProgressBar,
+    work: impl AsyncFnOnce(&mut Session) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let shutdown = program::shutdown::on_signal().context("install signal handlers")?;
+    let mut session = Session::new(config, agency, shutdown.clone(), bar.clone());
+    let ended = tokio::select! {
+        ended = work(&mut session) => ended,
+        () = grace(&shutdown) => Err(Ended::Shutdown.into()),
+    };
+    bar.finish_and_clear();
+    ended
+}
+
+async fn grace(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(SHUTDOWN_GRACE).await;
+}
+
+async fn replay_all(
+    session: &mut Session,
+    config: &Config,
+    input: &Input,
+) -> Result<Exit, Failure> {
+    let (bets, source) = (&input.bets, input.source.as_str());
+    let work = Work { bets, source, is_single: input.is_single, limits: config.limits };
+    let servers = match replay::replay(session, work).await {
+        Err(Ended::OldServers) => {
+            legacy::replay(session, work).await?;
+            Servers::Old
+        }
+        replayed => replayed.map(|()| Servers::Known(Some(Stored::new(work))))?,
+    };
+    session.bar().finish_and_clear();
+    // What an old server stored twice wins twice.
+    let rows = matches!(servers, Servers::Known(_)).then(|| bets.rows());
+    let documents = winners::wait(session, servers, rows).await?;
+    hand_over(&documents, config.winners_file.as_deref())
+}
+
+async fn ask_winners(session: &mut Session, config: &Config) -> Result<Exit, Failure> {
+    let documents = match winners::wait(session, Servers::Known(None), None).await {
+        Err(Ended::OldServers) => {
+            session.connection_a_packet();
+            winners::wait(session, Servers::Old, None).await?
+        }
+        waited => waited?,
+    };
+    hand_over(&documents, config.winners_file.as_deref())
+}
+
+fn hand_over(documents: &str, file: Option<&Path>) -> Result<Exit, Failure> {
+    winners::hand_over(documents, &mut io::stdout().lock(), file)
+        .context("hand over the winners")?;
+    Ok(Exit::Right)
+}
+
+async fn status(session: &mut Session, input: Option<&Input>) -> Result<Exit, Failure> {
+    let status: session::Status = session.status().await?;
+    let bets = input.map(|input| &input.bets);
+    let standing = Standing { agency: session.agency(), status, bets };
+    io::stdout().write_all(standing.to_string().as_bytes()).context("print the status")?;
+    Ok(match standing.comparison() {
+        Some(Comparison::Conflict) => Exit::Failed,
+        _ => Exit::Right,
+    })
+}
+
+fn hidden() -> ProgressBar {
+    ProgressBar::hidden()
+}
+
+/// On a terminal that log lines leave room on: where each batch has its line, those show progress.
+fn progress_bar(config: &Config, rows: u64) -> ProgressBar {
+    let is_sparse = matches!(config.level, Level::Warning | Level::Error | Level::Critical);
+    if !io::stderr().is_terminal() || config.form != Form::Text || !is_sparse {
+        return hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} bets, {per_sec}, {eta} left");
+    ProgressBar::new(rows).with_style(style.expect("the template is well-formed"))
+}

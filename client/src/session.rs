@@ -1,0 +1,419 @@
+//! One agency's dealings with the servers: whichever instance takes a packet, in bounded time.
+//!
+//! Owns the connection, the choice of the next instance, the pauses between failures and the
+//! patience with all of them. Knows when an answer is to the packet and not what follows from it.
+//!
+//! **Invariant**: an answer that did not come leaves no doubt behind: the connection is dropped,
+//! so that a late answer can never be taken for the answer to a later packet.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use protocol::limits::LINE_BYTES_MAX;
+use protocol::{AgencyId, AgencyState, Digest, Request, Response};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::bets::shown;
+use crate::connection::{Connection, Fault};
+use crate::endpoints::{Choice, Endpoints};
+use crate::settings::{Config, Patience};
+
+/// How often in a row an instance may say that it could not before another is asked.
+const BUSY_ANSWERS_MAX: u32 = 3;
+
+/// How many connections in a row must end at `AgencyStatus` for the servers to be taken for ones
+/// that do not know it, at as many instances if there are so many.
+const UNKNOWN_ENDS: usize = 3;
+
+/// Why a session ended before its work was done.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// A signal asked for it.
+    #[error("a signal ended it; started again it goes on from here")]
+    Shutdown,
+    /// Nothing went on for too long.
+    #[error("no progress in {0:?} (CLI_GIVE_UP_AFTER); the last failure: {1}")]
+    GaveUp(Duration, String),
+    /// What is stored is not what this agency's file says.
+    #[error("conflict: {0}")]
+    Conflict(String),
+    /// A server refused for good.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The servers do not know `AgencyStatus`.
+    #[error("the servers do not know AgencyStatus")]
+    OldServers,
+}
+
+/// What a server said about the agency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// How many rows are stored.
+    pub rows: u64,
+    /// Their digest.
+    pub digest: Digest,
+    /// Where the agency stands.
+    pub state: AgencyState,
+}
+
+/// An answer, or why there is none; then the instance has been left.
+pub type Answer = Result<Response, Fault>;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    agency: AgencyId,
+    patience: Patience,
+    endpoints: Endpoints,
+    connection: Option<Connection>,
+    /// Where the last connection went, or was to go.
+    last_address: Option<SocketAddr>,
+    /// Whether connections are too many to log.
+    is_quiet: bool,
+    /// How many addresses the servers' names had at the last look.
+    known: usize,
+    shutdown: CancellationToken,
+    bar: ProgressBar,
+    /// When something last went on.
+    progress_at: Instant,
+    last_failure: String,
+    /// Pauses in a row, which sets the length of the next.
+    pauses: u32,
+    /// Answers in a row that the instance could not.
+    busy: u32,
+    unknown_ends: UnknownEnds,
+}
+
+/// Connections that ended at `AgencyStatus`, in a row.
+#[derive(Debug, Default)]
+struct UnknownEnds {
+    /// A server has answered it: these are no old servers, whatever some of them do.
+    is_known: bool,
+    count: usize,
+    addresses: BTreeSet<SocketAddr>,
+}
+
+impl Session {
+    /// A session of `agency` with the servers of `config`, which ends early at `shutdown`. `bar`
+    /// steps aside for log lines.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        agency: AgencyId,
+        shutdown: CancellationToken,
+        bar: ProgressBar,
+    ) -> Self {
+        Self {
+            agency,
+            patience: config.patience,
+            endpoints: Endpoints::new(config.servers.0.clone(), agency),
+            connection: None,
+            last_address: None,
+            is_quiet: false,
+            known: 0,
+            shutdown,
+            bar,
+            progress_at: Instant::now(),
+            last_failure: "none".to_owned(),
+            pauses: 0,
+            busy: 0,
+            unknown_ends: UnknownEnds::default(),
+        }
+    }
+
+    /// Whose session it is.
+    #[must_use]
+    pub fn agency(&self) -> AgencyId {
+        self.agency
+    }
+
+    /// Where progress is shown on a terminal.
+    #[must_use]
+    pub fn bar(&self) -> &ProgressBar {
+        &self.bar
+    }
+
+    /// Says that something went on: the patience begins anew, and no instance is out of favour.
+    pub fn progressed(&mut self) {
+        self.progress_at = Instant::now();
+        self.pauses = 0;
+        self.busy = 0;
+        self.endpoints.went_well();
+    }
+
+    /// Says that a server is there, though nothing goes on: there is nothing to do but wait.
+    pub fn reached(&mut self) {
+        self.progress_at = Instant::now();
+    }
+
+    /// Asks what is stored for the agency, until a server says.
+    ///
+    /// # Errors
+    /// [`Ended::OldServers`] if the servers close the connection on it, or know no such packet.
+    pub async fn status(&mut self) -> Result<Status, Ended> {
+        let mut packet = Vec::new();
+        Request::AgencyStatus { agency: self.agency }.write(&mut packet);
+        loop {
+            match self.ask(&packet).await? {
+                Ok(Response::AgencyStatus { rows, digest, state }) => {
+                    self.unknown_ends.is_known = true;
+                    debug!(action = "status", result = "success", rows, %digest, %state);
+                    return Ok(Status { rows, digest, state });
+                }
+                Ok(Response::Error(reason)) => match first_word(&reason) {
+                    "agency" | "invalid" => return Err(Ended::Refused(reason)),
+                    "busy" => self.busy(&reason).await?,
+                    _ => {
+                        self.leave(&Fault::Nonsense(format!("Error:{reason}")));
+                        self.unknown_end()?;
+                    }
+                },
+                Ok(other) => self.leave_nonsense(&other),
+                Err(Fault::Closed) => self.unknown_end()?,
+                Err(_) => self.unknown_ends.forget(),
+            }
+        }
+    }
+
+    fn unknown_end(&mut self) -> Result<(), Ended> {
+        let ends = &mut self.unknown_ends;
+        ends.count += 1;
+        ends.addresses.extend(self.last_address);
+        let is_everywhere = ends.addresses.len() >= self.known.min(UNKNOWN_ENDS);
+        if !ends.is_known && ends.count >= UNKNOWN_ENDS && is_everywhere {
+            return Err(Ended::OldServers);
+        }
+        Ok(())
+    }
+
+    /// Sends `packet` to whichever instance is to be had and gives its answer. A fault has been
+    /// logged, and its instance left: it is not known then whether the packet took effect.
+    ///
+    /// # Errors
+    /// No instance could be reached for too long, or a signal asks for the end.
+    pub async fn ask(&mut self, packet: &[u8]) -> Result<Answer, Ended> {
+        self.connect().await?;
+        let answer = self.exchange(packet, self.patience.answer, LINE_BYTES_MAX).await;
+        Ok(answer.inspect_err(|fault| self.leave(fault)))
+    }
+
+    /// As [`Session::ask`] with the packet `WinnersRequest`, whose answer may take hours and be
+    /// `bytes_max` bytes long: after a while it is left for another instance to answer.
+    ///
+    /// # Errors
+    /// As [`Session::ask`].
+    pub async fn ask_for_winners(&mut self, bytes_max: usize) -> Result<Answer, Ended> {
+        let mut packet = Vec::new();
+        Request::WinnersRequest { agency: self.agency }.write(&mut packet);
+        self.connect().await?;
+        let (shutdown, limit) = (self.shutdown.clone(), self.patience.winners);
+        let answer = tokio::select! {
+            answer = self.exchange(&packet, limit, bytes_max) => answer,
+            () = shutdown.cancelled() => return Err(Ended::Shutdown),
+        };
+        Ok(answer.inspect_err(|fault| match fault {
+            Fault::AnswerTimeout(_) => self.leave_waiting(),
+            fault => self.leave(fault),
+        }))
+    }
+
+    /// Sends `packet`, which has no answer, and sees that the instance has read it.
+    ///
+    /// # Errors
+    /// As [`Session::ask`].
+    pub async fn tell(&mut self, packet: &[u8]) -> Result<Result<(), Fault>, Ended> {
+        self.connect().await?;
+        let limit = self.patience.answer;
+        let mut told = match &mut self.connection {
+            Some(connection) => connection.send(packet, limit).await,
+            None => Err(Fault::Closed),
+        };
+        if let (Ok(()), Some(connection)) = (&told, self.connection.take()) {
+            told = connection.finish(limit).await;
+        }
+        Ok(told.inspect_err(|fault| self.leave(fault)))
+    }
+
+    async fn exchange(&mut self, packet: &[u8], first: Duration, bytes_max: usize) -> Answer {
+        let limit = self.patience.answer;
+        let Some(connection) = &mut self.connection else { return Err(Fault::Closed) };
+        connection.send(packet, limit).await?;
+        connection.receive(first, limit, bytes_max).await
+    }
+
+    /// Takes note that the instance could not: nothing was done. Pauses, and leaves it if it goes
+    /// on so.
+    ///
+    /// # Errors
+    /// As [`Session::pause`].
+    pub async fn busy(&mut self, reason: &str) -> Result<(), Ended> {
+        self.busy += 1;
+        let fault = Fault::Busy(reason.to_owned());
+        if self.busy.is_multiple_of(BUSY_ANSWERS_MAX) {
+            self.leave(&fault);
+            return Ok(());
+        }
+        self.warn("answer", &fault, "the same server again");
+        self.pause().await
+    }
+
+    /// Ends the connection and puts its instance last.
+    pub fn leave(&mut self, fault: &Fault) {
+        let next = match self.known {
+            0 | 1 => "a new connection",
+            _ => "another server",
+        };
+        self.warn("connection", fault, next);
+        self.drop_connection();
+    }
+
+    /// As [`Session::leave`], for an answer that does not fit the packet.
+    pub fn leave_nonsense(&mut self, answer: &Response) {
+        let mut line = Vec::new();
+        answer.write(&mut line);
+        self.leave(&Fault::Nonsense(shown(&String::from_utf8_lossy(line.trim_ascii_end()))));
+    }
+
+    /// An instance that may only be waiting as well: nothing is wrong.
+    fn leave_waiting(&mut self) {
+        let (seconds, next) = (self.patience.winners.as_secs(), "asks anew");
+        self.bar.suspend(|| {
+            info!(action = "consulta_ganadores", result = "in_progress", seconds, next);
+        });
+        self.drop_connection();
+        self.pauses = 0;
+    }
+
+    /// Closes the connection, if there is one, for the next packet to go by another.
+    pub fn hang_up(&mut self) {
+        self.connection = None;
+    }
+
+    fn drop_connection(&mut self) {
+        self.connection = None;
+        if let Some(address) = self.last_address {
+            self.endpoints.failed(address);
+        }
+    }
+
+    fn warn(&mut self, action: &str, fault: &Fault, next: &str) {
+        self.last_failure = fault.to_string();
+        let address = self.last_address.map(|address| address.to_string()).unwrap_or_default();
+        self.bar.suspend(|| warn!(action, result = "fail", address, error = %fault, next));
+    }
+
+    /// Sees to a connection, to whichever instance takes one.
+    async fn connect(&mut self) -> Result<(), Ended> {
+        while self.connection.is_none() {
+            if self.shutdown.is_cancelled() {
+                return Err(Ended::Shutdown);
+            }
+            let limit = self.patience.connect;
+            let choice = timeout(limit, self.endpoints.next()).await;
+            match choice.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
+                Ok(choice) => self.connect_to(choice).await?,
+                Err(error) => {
+                    self.last_address = None;
+                    self.warn("look_up", &Fault::Connect(error), "the same names again");
+                    self.pause().await?;
+                }
+            }
+        }
+        if self.shutdown.is_cancelled() { Err(Ended::Shutdown) } else { Ok(()) }
+    }
+
+    async fn connect_to(&mut self, choice: Choice) -> Result<(), Ended> {
+        self.known = choice.known;
+        if choice.is_new_round {
+            self.pause().await?;
+        }
+        self.last_address = Some(choice.address);
+        match Connection::open(choice.address, self.patience.connect).await {
+            Ok(connection) => {
+                self.connection = Some(connection);
+                self.log_connected(choice.address);
+            }
+            Err(fault) => {
+                self.unknown_ends.forget();
+                let next = if choice.known > 1 { "another server" } else { "the same server" };
+                self.warn("connect", &fault, next);
+            }
+        }
+        Ok(())
+    }
+
+    /// Once for each change of the instance, not for each of many connections to it.
+    fn log_connected(&mut self, address: SocketAddr) {
+        if self.is_quiet {
+            debug!(action = "connect", result = "success", %address);
+        } else {
+            self.bar.suspend(|| info!(action = "connect", result = "success", %address));
+        }
+    }
+
+    /// Says that every packet goes by a connection of its own from here on.
+    pub fn connection_a_packet(&mut self) {
+        self.is_quiet = true;
+        self.hang_up();
+    }
+
+    /// Waits a while, longer after each failure in a row.
+    ///
+    /// # Errors
+    /// Nothing has gone on for too long, or a signal asks for the end.
+    pub async fn pause(&mut self) -> Result<(), Ended> {
+        if self.progress_at.elapsed() >= self.patience.give_up {
+            return Err(Ended::GaveUp(self.patience.give_up, self.last_failure.clone()));
+        }
+        let pause = pause_after(self.pauses, &self.patience).mul_f64(rand::random_range(0.5..=1.0));
+        self.pauses = self.pauses.saturating_add(1);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            () = self.shutdown.cancelled() => Err(Ended::Shutdown),
+        }
+    }
+}
+
+impl UnknownEnds {
+    /// Forgets a row of ends: something else has happened.
+    fn forget(&mut self) {
+        self.count = 0;
+        self.addresses.clear();
+    }
+}
+
+/// The longest pause after so many earlier ones.
+fn pause_after(pauses: u32, patience: &Patience) -> Duration {
+    let factor = 2_u32.saturating_pow(pauses);
+    patience.pause_min.saturating_mul(factor).min(patience.pause_max)
+}
+
+/// The word that a refusal's reason starts with.
+#[must_use]
+pub fn first_word(reason: &str) -> &str {
+    reason.split([' ', ';', ':']).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_limit() {
+        let patience = Patience::default();
+        let millis =
+            [0, 1, 2, 5, 6, 31, 32, u32::MAX].map(|n| pause_after(n, &patience).as_millis());
+        assert_eq!(millis, [100, 200, 400, 3200, 5000, 5000, 5000, 5000]);
+    }
+
+    #[test]
+    fn a_reason_starts_with_its_word() {
+        let words = ["agency 7 is unknown", "unknown packet", "busy", ""].map(first_word);
+        assert_eq!(words, ["agency", "unknown", "busy", ""]);
+    }
+}

@@ -1,0 +1,344 @@
+//! The client's settings: what was typed, read once into a [`Config`] that holds.
+//!
+//! The only place that reads the environment. `client/config.yaml` lists every key with its
+//! default.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use program::log::{Form, Level};
+use program::settings::{Key, SettingError, SettingErrors, Settings};
+use protocol::limits::{AGENCIES_MAX, BETS_MAX, LINE_BYTES_MAX};
+use protocol::{AgencyId, Bet, Field};
+
+use crate::bets::{BatchLimits, Bets, PACKET_BYTES_MIN};
+use crate::generate;
+
+/// How long a server may wait for a lock before it answers, in seconds; a client that waits less
+/// would leave instances that are merely busy.
+const SERVER_LOCK_SECONDS: u64 = 5;
+
+/// The longest time that any setting may name, in seconds: a day.
+const SECONDS_MAX: u64 = 24 * 60 * 60;
+
+const ID: Key = key("id", "CLI_ID");
+const SERVER_ADDRESS: Key = key("server.address", "CLI_SERVER_ADDRESS");
+const BETS_DIR: Key = key("bets_dir", "CLI_BETS_DIR");
+const BATCH_SIZE: Key = key("batch_size", "CLI_BATCH_SIZE");
+const MAX_PACKET_BYTES: Key = key("max_packet_bytes", "CLI_MAX_PACKET_BYTES");
+const LOG_LEVEL: Key = key("log.level", "CLI_LOG_LEVEL");
+const LOG_FORMAT: Key = key("log.format", "LOG_FORMAT");
+const CONNECT_TIMEOUT: Key = key("connect_timeout", "CLI_CONNECT_TIMEOUT");
+const ANSWER_TIMEOUT: Key = key("answer_timeout", "CLI_ANSWER_TIMEOUT");
+const GIVE_UP_AFTER: Key = key("give_up_after", "CLI_GIVE_UP_AFTER");
+const WINNERS_PATIENCE: Key = key("winners_patience", "CLI_WINNERS_PATIENCE");
+const WINNERS_FILE: Key = key("winners_file", "CLI_WINNERS_FILE");
+const CLAIMS_DIR: Key = key("claims_dir", "CLI_CLAIMS_DIR");
+const AGENCIES_AMOUNT: Key = key("agencies_amount", "CLI_AGENCIES_AMOUNT");
+const GENERATE_ROWS: Key = key("generate_rows", "CLI_GENERATE_ROWS");
+
+/// Every setting.
+pub const KEYS: [Key; 15] = [
+    ID,
+    SERVER_ADDRESS,
+    BETS_DIR,
+    BATCH_SIZE,
+    MAX_PACKET_BYTES,
+    LOG_LEVEL,
+    LOG_FORMAT,
+    CONNECT_TIMEOUT,
+    ANSWER_TIMEOUT,
+    GIVE_UP_AFTER,
+    WINNERS_PATIENCE,
+    WINNERS_FILE,
+    CLAIMS_DIR,
+    AGENCIES_AMOUNT,
+    GENERATE_ROWS,
+];
+
+/// The variables of a single bet, in the order of [`Field::ALL`].
+pub const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
+
+const fn key(file: &'static str, environment: &'static str) -> Key {
+    Key { file, environment }
+}
+
+/// Whose bets are replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Id {
+    /// This agency's.
+    Number(AgencyId),
+    /// Those of an agency that no other client has claimed.
+    Auto,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(agency) => agency.fmt(f),
+            Self::Auto => f.write_str("auto"),
+        }
+    }
+}
+
+/// One or more `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerAddresses(pub Vec<String>);
+
+impl fmt::Display for ServerAddresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
+}
+
+/// How long each thing is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For a name to be looked up, and for an instance to take a connection.
+    pub connect: Duration,
+    /// For an instance to take a packet, or to answer it.
+    pub answer: Duration,
+    /// For anything to go on at all, over all instances, before the client gives up.
+    pub give_up: Duration,
+    /// For the draw at one instance, before another is asked.
+    pub winners: Duration,
+    /// After the first failure in a row; doubled after each further one.
+    pub pause_min: Duration,
+    /// After any number of failures.
+    pub pause_max: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            answer: Duration::from_secs(10),
+            give_up: Duration::from_secs(120),
+            winners: Duration::from_secs(30),
+            pause_min: Duration::from_millis(100),
+            pause_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Settings that hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Whose bets are replayed; `None` if that was not said and need not be.
+    pub id: Option<Id>,
+    /// Where the servers are.
+    pub servers: ServerAddresses,
+    /// The directory of the files `agency-<n>.csv`.
+    pub bets_dir: PathBuf,
+    /// The one bet that the environment gives; it goes before any file.
+    pub bet: Option<Bets>,
+    /// What one packet may hold.
+    pub limits: BatchLimits,
+    /// The least serious level that is logged.
+    pub level: Level,
+    /// The form of a log line.
+    pub form: Form,
+    /// How long each thing is waited for.
+    pub patience: Patience,
+    /// Where the winners' documents go besides standard output.
+    pub winners_file: Option<PathBuf>,
+    /// The directory that the clients with the id `auto` share.
+    pub claims_dir: PathBuf,
+    /// How many agencies there are to claim, and to make bets for.
+    pub agencies: u32,
+    /// How many rows to make up where there is no file of bets; 0 refuses.
+    pub generate_rows: u64,
+    /// What tells this machine or container from others, for claims.
+    pub host: String,
+}
+
+/// A [`Config`], and what to log about it.
+#[derive(Debug)]
+pub struct Read {
+    /// The settings.
+    pub config: Config,
+    /// Names and values that are in force.
+    pub effective: Vec<(&'static str, String)>,
+    /// Keys of the file that nobody knows.
+    pub unknown: Vec<String>,
+}
+
+/// The process's environment; what is empty counts as unset.
+#[must_use]
+pub fn environment(name: &str) -> Option<String> {
+    let value = std::env::var_os(name)?.to_string_lossy().into_owned();
+    Some(value).filter(|value| !value.is_empty())
+}
+
+/// Reads the settings `typed` in `file` under `environment`. With `needs_id` the id must be set.
+///
+/// # Errors
+/// Every value that is not allowed.
+pub fn read(
+    file: Option<&Path>,
+    typed: BTreeMap<String, String>,
+    environment: fn(&str) -> Option<String>,
+    needs_id: bool,
+) -> Result<Read, SettingErrors> {
+    let mut errors = Vec::new();
+    let bet = read_bet(environment, &mut errors);
+    let mut all = Settings::with_environment(file, typed, environment);
+    let unknown = all.unknown_keys(&KEYS);
+    let allowed = format!("an agency number, 1 to {AGENCIES_MAX}, or auto");
+    let id = all.read_optional(ID, &allowed, |text| match text {
+        "auto" => Some(Id::Auto),
+        number => number.parse().ok().map(Id::Number),
+    });
+    let winners_file = all.read_optional(WINNERS_FILE, "a path", path).map(|path| path.0);
+    let mut config = read_config(&mut all);
+    config.bet = bet;
+    config.host = environment("HOSTNAME").unwrap_or_else(host_name);
+    (config.id, config.winners_file) = (id, winners_file);
+    let finished = all.finish();
+    if needs_id && id.is_none() && !names_key(&finished, ID) {
+        errors.push(setting_error(ID.environment, "", "not set", allowed));
+    }
+    match finished {
+        Ok(mut effective) if errors.is_empty() => {
+            effective.extend(id.map(|id| (ID.environment, id.to_string())));
+            let winners_file = config.winners_file.as_deref();
+            effective.extend(winners_file.map(|p| (WINNERS_FILE.environment, shown(p))));
+            Ok(Read { config, effective, unknown })
+        }
+        Ok(_) => Err(SettingErrors(errors)),
+        Err(SettingErrors(mut all)) => {
+            all.append(&mut errors);
+            Err(SettingErrors(all))
+        }
+    }
+}
+
+fn names_key<T>(finished: &Result<T, SettingErrors>, key: Key) -> bool {
+    finished.as_ref().err().is_some_and(|SettingErrors(errors)| {
+        errors.iter().any(|error| error.key == key.file || error.key == key.environment)
+    })
+}
+
+/// Everything but the id, the winners' file, the bet and the host.
+fn read_config(all: &mut Settings) -> Config {
+    let default = Patience::default();
+    let default_address = ServerAddresses(vec!["127.0.0.1:12345".to_owned()]);
+    let addresses = "one or more host:port, separated by commas";
+    Config {
+        id: None,
+        bet: None,
+        winners_file: None,
+        host: String::new(),
+        servers: all.read(SERVER_ADDRESS, default_address, addresses, server_addresses),
+        bets_dir: all.read(BETS_DIR, Shown("bets".into()), "a directory", path).0,
+        limits: BatchLimits {
+            bets: number(all, BATCH_SIZE, 100, 1, BETS_MAX as u64) as usize,
+            bytes: {
+                let (least, most) = (PACKET_BYTES_MIN as u64, LINE_BYTES_MAX as u64);
+                number(all, MAX_PACKET_BYTES, 8192, least, most) as usize
+            },
+        },
+        level: all.read(LOG_LEVEL, Level::Info, Level::ALLOWED, |text| text.parse().ok()),
+        form: all.read(LOG_FORMAT, Form::Text, Form::ALLOWED, |text| text.parse().ok()),
+        patience: Patience {
+            connect: seconds(all, CONNECT_TIMEOUT, default.connect, 1),
+            answer: seconds(all, ANSWER_TIMEOUT, default.answer, SERVER_LOCK_SECONDS + 1),
+            give_up: seconds(all, GIVE_UP_AFTER, default.give_up, 1),
+            winners: seconds(all, WINNERS_PATIENCE, default.winners, 1),
+            ..default
+        },
+        claims_dir: all.read(CLAIMS_DIR, Shown("claims".into()), "a directory", path).0,
+        agencies: number(all, AGENCIES_AMOUNT, 5, 1, u64::from(AGENCIES_MAX)) as u32,
+        generate_rows: number(all, GENERATE_ROWS, 0, 0, generate::ROWS_MAX),
+    }
+}
+
+/// A path that can be printed as a setting.
+struct Shown(PathBuf);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn path(text: &str) -> Option<Shown> {
+    (!text.is_empty()).then(|| Shown(text.into()))
+}
+
+fn number(all: &mut Settings, key: Key, default: u64, least: u64, most: u64) -> u64 {
+    all.read(key, default, format_args!("a number from {least} to {most}"), |text| {
+        text.parse().ok().filter(|number| (least..=most).contains(number))
+    })
+}
+
+fn seconds(all: &mut Settings, key: Key, default: Duration, least: u64) -> Duration {
+    let allowed = format!("whole seconds from {least} to {SECONDS_MAX}");
+    let seconds = all.read(key, default.as_secs(), allowed, |text| {
+        text.parse().ok().filter(|seconds| (least..=SECONDS_MAX).contains(seconds))
+    });
+    Duration::from_secs(seconds)
+}
+
+fn server_addresses(text: &str) -> Option<ServerAddresses> {
+    let address = |part: &str| {
+        let part = part.trim();
+        let (host, port) = part.rsplit_once(':')?;
+        let is_plain = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
+        let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+        (!host.is_empty() && is_plain && is_port).then(|| part.to_owned())
+    };
+    text.split(',').map(address).collect::<Option<_>>().map(ServerAddresses)
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/etc/hostname").unwrap_or_default().trim().to_owned()
+}
+
+fn setting_error(key: &str, value: &str, place: &str, allowed: String) -> SettingError {
+    let (key, value, source_name) = (key.to_owned(), value.to_owned(), place.to_owned());
+    SettingError { key, value, source_name, allowed }
+}
+
+/// The bet of the environment: all of its variables are set, or none is.
+fn read_bet(
+    environment: fn(&str) -> Option<String>,
+    errors: &mut Vec<SettingError>,
+) -> Option<Bets> {
+    let values = BET_VARIABLES.map(environment);
+    if values.iter().all(Option::is_none) {
+        return None;
+    }
+    let missing = BET_VARIABLES.iter().zip(&values).filter(|(_, value)| value.is_none());
+    let count = errors.len();
+    errors.extend(missing.map(|(name, _)| {
+        let allowed = format!("set, as {} are all or none", BET_VARIABLES.join(", "));
+        setting_error(name, "", "not set", allowed)
+    }));
+    if errors.len() > count {
+        return None;
+    }
+    let fields = values.each_ref().map(|value| value.as_deref().unwrap_or_default());
+    match Bet::new(fields) {
+        Ok(bet) => Some(Bets::of_one(&bet)),
+        Err(invalid) => {
+            let places = Field::ALL.iter().zip(BET_VARIABLES.iter().zip(fields));
+            errors.extend(places.filter(|(field, _)| **field == invalid.field).map(
+                |(_, (name, value))| {
+                    setting_error(name, value, "from the environment", invalid.allowed.to_owned())
+                },
+            ));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

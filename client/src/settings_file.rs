@@ -1,0 +1,124 @@
+//! The settings' file: YAML, flattened to dotted keys.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde_yaml::Value;
+
+/// Where the settings' file is looked for if none is given.
+const PLACES: [&str; 2] = ["config.yaml", "client/config.yaml"];
+
+/// The path of a settings' file, if there is one, and its settings by their dotted keys.
+pub type Typed = (Option<PathBuf>, BTreeMap<String, String>);
+
+/// Reads the file `given`, or else the first that is there of `./config.yaml` and
+/// `./client/config.yaml`.
+///
+/// # Errors
+/// The given file is not there, or a file is no map of settings.
+pub fn load(given: Option<&Path>) -> anyhow::Result<Typed> {
+    if let Some(path) = given {
+        let text = fs::read_to_string(path).with_context(|| format!("--config {}", shown(path)))?;
+        return Ok((Some(path.to_owned()), parse(path, &text)?));
+    }
+    for path in PLACES.map(Path::new) {
+        match fs::read_to_string(path) {
+            Ok(text) => return Ok((Some(path.to_owned()), parse(path, &text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| shown(path)),
+        }
+    }
+    Ok((None, BTreeMap::new()))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn parse(path: &Path, text: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    flatten(text).with_context(|| shown(path))
+}
+
+/// The settings of a YAML text by their dotted keys. A key without a value is not set; a list
+/// becomes its parts with commas between them.
+///
+/// # Errors
+/// The text is no YAML, or no map of settings.
+pub fn flatten(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut typed = BTreeMap::new();
+    match serde_yaml::from_str(text)? {
+        Value::Null => {}
+        Value::Mapping(map) => flatten_map("", map, &mut typed)?,
+        _ => bail!("must be a map of settings, `key: value`"),
+    }
+    Ok(typed)
+}
+
+fn flatten_map(
+    prefix: &str,
+    map: serde_yaml::Mapping,
+    typed: &mut BTreeMap<String, String>,
+) -> anyhow::Result<()> {
+    for (key, value) in map {
+        let key = format!("{prefix}{}", scalar(&key).context("a key must be a word")?);
+        match value {
+            Value::Null => {}
+            Value::Mapping(map) => flatten_map(&format!("{key}."), map, typed)?,
+            Value::Sequence(parts) => {
+                let parts: Option<Vec<String>> = parts.iter().map(scalar).collect();
+                let parts = parts.with_context(|| format!("{key} must be a list of words"))?;
+                typed.insert(key, parts.join(","));
+            }
+            other => {
+                let text = scalar(&other).with_context(|| format!("{key} must be a word"))?;
+                if !text.is_empty() {
+                    typed.insert(key, text);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(text: &str) -> Vec<(String, String)> {
+        flatten(text).unwrap().into_iter().collect()
+    }
+
+    #[test]
+    fn maps_become_dotted_keys() {
+        let text = "id: 3\nserver:\n  address: [a:1, b:2]\nlog: {level: debug}\nwinners_file:\n";
+        let wanted = [("id", "3"), ("log.level", "debug"), ("server.address", "a:1,b:2")];
+        assert_eq!(pairs(text), wanted.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        assert_eq!(pairs("log.level: info\n"), pairs("log:\n  level: info\n"));
+        assert_eq!(pairs("# nothing\n"), []);
+    }
+
+    #[test]
+    fn what_is_no_map_of_words_is_refused() {
+        for text in ["- a\n", "text", "a: [[1]]", "[1]: 2", "a: ["] {
+            assert!(flatten(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_given_file_must_be_there() {
+        let error = load(Some(Path::new("/no/such/file.yaml"))).unwrap_err();
+        assert!(format!("{error:#}").starts_with("--config /no/such/file.yaml: "), "{error:#}");
+    }
+}

@@ -1,0 +1,45 @@
+//! Files that are there whole or not at all.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Writes a file by `fill` beside `path`, syncs it, and renames it to `path`.
+///
+/// # Errors
+/// It could not be written; then `path` is as it was, and nothing is left beside it.
+pub fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let unfinished = beside(path);
+    let written = File::create(&unfinished).and_then(|mut file| {
+        fill(&mut file)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&unfinished, path)).inspect_err(|_| {
+        // What cannot be removed is in nobody's way: its name ends in the process's number.
+        let _ = fs::remove_file(&unfinished);
+    })
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn a_failed_write_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.txt");
+        write(&path, |file| file.write_all(b"first")).unwrap();
+        write(&path, |_| Err(io::Error::other("full"))).unwrap_err();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

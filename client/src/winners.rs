@@ -1,0 +1,116 @@
+//! The end of an agency's day: waiting for the draw, and handing over the winners.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use protocol::limits::DOCUMENT_BYTES_MAX;
+use protocol::{Response, limits};
+use tracing::info;
+
+use crate::connection::Fault;
+use crate::replay::Stored;
+use crate::session::{Ended, Session, first_word};
+use crate::whole_file;
+
+/// The longest answer that is taken for an agency whose rows are not known, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Which servers are asked.
+#[derive(Debug)]
+pub enum Servers<'b> {
+    /// They know `AgencyStatus`: each is asked it first, which shows that it lives and, given the
+    /// agency's own bets, that the draw waited for is theirs.
+    Known(Option<Stored<'b>>),
+    /// They do not.
+    Old,
+}
+
+/// Waits for the draw and gives the winners' documents, `;` between them.
+///
+/// # Errors
+/// See [`Ended`].
+pub async fn wait(
+    session: &mut Session,
+    mut servers: Servers<'_>,
+    rows: Option<u64>,
+) -> Result<Arc<str>, Ended> {
+    let bytes_max = answer_bytes_max(rows);
+    session.progressed();
+    loop {
+        if let Servers::Known(own) = &mut servers {
+            let status = session.status().await?;
+            if let Some(own) = own {
+                own.check_closed(status)?;
+            }
+            session.reached();
+        }
+        match session.ask_for_winners(bytes_max).await? {
+            Ok(Response::Winners(documents)) => return Ok(documents),
+            Ok(Response::Error(reason)) => match first_word(&reason) {
+                "agency" | "invalid" => return Err(Ended::Refused(reason)),
+                _ => session.leave(&Fault::Busy(reason)),
+            },
+            Ok(other) => session.leave_nonsense(&other),
+            // It took the packet and waits for the draw: it was reached.
+            Err(Fault::AnswerTimeout(_)) => session.reached(),
+            Err(_) => {}
+        }
+    }
+}
+
+/// So long is the answer at most if every one of `rows` rows wins.
+fn answer_bytes_max(rows: Option<u64>) -> usize {
+    let rows = rows.and_then(|rows| usize::try_from(rows).ok());
+    let longest = rows.and_then(|rows| rows.checked_mul(DOCUMENT_BYTES_MAX + 1));
+    longest.and_then(|bytes| bytes.checked_add(limits::LINE_BYTES_MAX)).unwrap_or(ANSWER_BYTES_MAX)
+}
+
+/// Writes the winners' documents one a line to `out` and, if there is to be one, to a file that is
+/// there whole or not at all; then logs how many there are.
+///
+/// # Errors
+/// `out` or the file cannot be written.
+pub fn hand_over(documents: &str, out: &mut impl Write, file: Option<&Path>) -> io::Result<()> {
+    let documents: Vec<&str> = documents.split(';').filter(|part| !part.is_empty()).collect();
+    let mut lines = String::new();
+    for document in &documents {
+        lines.push_str(document);
+        lines.push('\n');
+    }
+    if let Some(path) = file {
+        whole_file::write(path, |file| file.write_all(lines.as_bytes())).map_err(|error| {
+            io::Error::new(error.kind(), format!("write {}: {error}", path.display()))
+        })?;
+    }
+    out.write_all(lines.as_bytes())?;
+    out.flush()?;
+    let cant_ganadores = documents.len();
+    info!(action = "consulta_ganadores", result = "success", cant_ganadores);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_may_be_as_long_as_every_row_winning() {
+        assert_eq!(answer_bytes_max(Some(0)), limits::LINE_BYTES_MAX);
+        assert_eq!(answer_bytes_max(Some(1000)), 21_000 + limits::LINE_BYTES_MAX);
+        assert_eq!(answer_bytes_max(None), ANSWER_BYTES_MAX);
+        assert_eq!(answer_bytes_max(Some(u64::MAX)), ANSWER_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_file_has_one_document_a_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("winners.txt");
+        for (documents, lines) in [("30876370;24807259", "30876370\n24807259\n"), ("", "")] {
+            let mut out = Vec::new();
+            hand_over(documents, &mut out, Some(&path)).unwrap();
+            assert_eq!(out, lines.as_bytes());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), lines);
+        }
+    }
+}
