@@ -4,10 +4,13 @@
 //! owns it or shares its group. This gives the directory, and what instances keep in it, to the
 //! group that the instances run as; the owner stays who it was, and may still read and remove
 //! everything.
+//!
+//! **Invariant**: only what the lottery itself keeps there is touched, whatever else stands in the
+//! directory.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -15,70 +18,102 @@ use anyhow::Context;
 const DIRECTORY_FOR_GROUP: u32 = 0o070;
 const FILE_FOR_GROUP: u32 = 0o060;
 
+/// What instances write in the volume itself.
+const FILES: [&str; 4] = ["bets.csv", "agencies_closed.txt", "draw.json", "draw.json.tmp"];
+/// The directory of what instances write beside it, which has no other use.
+const LOCKS: &str = "locks";
+/// Where finished draws go; they are not written any more.
+const ARCHIVE: &str = "archive";
+
 /// Gives `volume`, and the files that instances write in it, to `group`. Needs the right to
-/// change groups (CAP_CHOWN) and modes (CAP_FOWNER) where the volume is somebody else's.
+/// change owners and groups (CAP_CHOWN) and modes (CAP_FOWNER) where the volume is somebody
+/// else's, and to run as that group where only its owner may read it.
 ///
 /// # Errors
 /// As the system reports them, with the path.
 pub fn give_to_group(volume: &Path, group: u32) -> anyhow::Result<()> {
     fs::create_dir_all(volume).with_context(|| format!("make {}", volume.display()))?;
-    for path in paths(volume).with_context(|| format!("list {}", volume.display()))? {
-        give(&path, group).with_context(|| format!("give {} to group {group}", path.display()))?;
+    give(volume, None, group)?;
+    let owner = fs::metadata(volume).context("find the volume's owner")?.uid();
+    for name in [LOCKS, ARCHIVE] {
+        let directory = volume.join(name);
+        fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+        // What stands in a directory is removed by the directory's owner: were it an instance,
+        // the volume's owner could not.
+        give(&directory, Some(owner), group)?;
+    }
+    let locks = entries(&volume.join(LOCKS)).context("list the locks")?;
+    for path in FILES.map(|name| volume.join(name)).into_iter().chain(locks) {
+        give(&path, None, group)?;
     }
     Ok(())
 }
 
-/// The volume, what stands in it, and what stands in its directory of locks. Finished draws in the
-/// archive are not written any more.
-fn paths(volume: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = vec![volume.to_owned()];
-    for directory in [volume.to_owned(), volume.join("locks")] {
-        match fs::read_dir(directory) {
-            Ok(entries) => {
-                for entry in entries {
-                    paths.push(entry?.path());
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    if fs::symlink_metadata(directory)?.is_symlink() {
+        return Ok(Vec::new());
     }
-    Ok(paths)
+    fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect()
 }
 
-/// A link is left alone: it may lead anywhere.
-fn give(path: &Path, group: u32) -> io::Result<()> {
-    let found = fs::symlink_metadata(path)?;
-    if found.is_symlink() {
-        return Ok(());
-    }
-    chown(path, None, Some(group))?;
-    let wanted = if found.is_dir() { DIRECTORY_FOR_GROUP } else { FILE_FOR_GROUP };
-    fs::set_permissions(path, Permissions::from_mode(found.permissions().mode() | wanted))
+/// What is not there needs no giving; a link is left alone, for it may lead anywhere.
+fn give(path: &Path, owner: Option<u32>, group: u32) -> anyhow::Result<()> {
+    let give = |found: &Metadata| {
+        chown(path, owner, Some(group))?;
+        let wanted = if found.is_dir() { DIRECTORY_FOR_GROUP } else { FILE_FOR_GROUP };
+        fs::set_permissions(path, Permissions::from_mode(found.permissions().mode() | wanted))
+    };
+    let given = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => Ok(()),
+        Ok(found) => give(&found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    given.with_context(|| format!("give {} to group {group}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn make(path: &Path) {
+        fs::write(path, "").unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    }
 
     #[test]
-    fn the_group_may_write_and_links_are_left_alone() {
+    fn the_group_may_write_what_is_the_lottery_s_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let volume = directory.path().join("volume");
+        fs::create_dir_all(volume.join("locks")).unwrap();
+        let ours = ["bets.csv", "locks/bets.csv.lock"].map(|name| volume.join(name));
+        let other = volume.join("letters.txt");
+        let outside = directory.path().join("outside");
+        ours.iter().chain([&other, &outside]).for_each(|path| make(path));
+        std::os::unix::fs::symlink(&outside, volume.join("draw.json")).unwrap();
+        let group = fs::metadata(&volume).unwrap().gid();
+        give_to_group(&volume, group).unwrap();
+        assert_eq!(ours.map(|path| mode(&path)), [0o660, 0o660]);
+        assert_eq!([mode(&other), mode(&outside)], [0o600, 0o600]);
+        for directory in ["", "locks", "archive"] {
+            assert_eq!(mode(&volume.join(directory)) & 0o070, 0o070, "{directory}");
+        }
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_directory_is_no_way_out() {
         let directory = tempfile::tempdir().unwrap();
         let volume = directory.path().join("volume");
         let outside = directory.path().join("outside");
-        fs::create_dir_all(volume.join("locks")).unwrap();
-        for file in [&volume.join("bets.csv"), &volume.join("locks/bets.csv.lock"), &outside] {
-            fs::write(file, "").unwrap();
-            fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
-        }
-        std::os::unix::fs::symlink(&outside, volume.join("link")).unwrap();
-        let own_group = fs::metadata(&volume).unwrap().gid();
-        give_to_group(&volume, own_group).unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&volume.join("bets.csv")), 0o660);
-        assert_eq!(mode(&volume.join("locks/bets.csv.lock")), 0o660);
-        assert_eq!(mode(&volume.join("locks")) & 0o070, 0o070);
-        assert_eq!(mode(&outside), 0o600);
+        fs::create_dir_all(&outside).unwrap();
+        fs::create_dir_all(&volume).unwrap();
+        make(&outside.join("letters.txt"));
+        std::os::unix::fs::symlink(&outside, volume.join("locks")).unwrap();
+        give_to_group(&volume, fs::metadata(&volume).unwrap().gid()).unwrap();
+        assert_eq!(mode(&outside.join("letters.txt")), 0o600);
     }
 }
