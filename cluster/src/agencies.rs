@@ -39,7 +39,6 @@ pub async fn run(
     stop: &CancellationToken,
 ) -> anyhow::Result<Vec<AgencyEnd>> {
     let mut clients = JoinSet::new();
-    // Also cancelled if this future is dropped, so that no client is left over.
     let ending = stop.child_token();
     for agency in 1..=bets.agencies() {
         let launch = cluster.client_launch(agency, bets.path()).with("CLI_BATCH_SIZE", batch_size);

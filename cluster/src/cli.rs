@@ -5,25 +5,29 @@ use std::time::Duration;
 
 use clap::Parser;
 
-const EXAMPLES: &str = "\
+const MORE: &str = "\
+Starts servers on 127.0.0.1, 127.0.0.2, … and a client for each agency as real processes, lets the \
+agencies send their bets, waits for the draw, counts what was stored and announced against the \
+files by itself, prints a table, and stops everything.
+
 Examples:
   cluster
   cluster --servers 16 --clients 200
   cluster --bets my-bets --clients 5 --json
   cluster --volume my-volume
 
+The programs themselves:
+  cluster server --help
+  cluster client --help
+
 Exit codes:
   0  all of it is right
   1  something is not: it is named, and the files are kept
-  2  the command line or the input is wrong";
+  2  the command line is wrong, nothing was started";
 
-/// Runs a whole lottery on this machine, and checks it.
-///
-/// Starts servers on 127.0.0.1, 127.0.0.2, … and one client for each agency as real processes,
-/// lets the agencies send their bets, waits for the draw, counts what was stored and announced
-/// against the files by itself, prints a table, and stops everything.
+/// Runs a whole lottery on this machine, and checks it
 #[derive(Debug, Clone, Parser)]
-#[command(name = "cluster", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "cluster", version, after_help = MORE, max_term_width = 100)]
 pub struct Options {
     /// How many servers, 1 to 16
     #[arg(long, value_name = "N", default_value_t = 3,

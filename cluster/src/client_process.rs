@@ -84,7 +84,8 @@ impl ClientProcess {
     /// How many bets its log says were stored for it.
     #[must_use]
     pub fn bets_sent(&self) -> u64 {
-        log::bets_stored(&self.process.log_path()).unwrap_or(0)
+        let path = self.process.log_path();
+        log::count_bets(&path, "apuesta_enviada", "apuestas_enviadas").unwrap_or(0)
     }
 
     /// Waits up to `limit` for its end.

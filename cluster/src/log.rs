@@ -143,18 +143,19 @@ impl Log {
     }
 }
 
-/// How many bets the log file at `path` says were stored.
+/// How many bets the log file at `path` tells of: one for each success of the action `single`,
+/// and as many as its `cantidad` says for each of the action `batch`.
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn bets_stored(path: &Path) -> io::Result<u64> {
+pub fn count_bets(path: &Path, single: &str, batch: &str) -> io::Result<u64> {
     let mut bets = 0;
     for line in io::BufReader::new(File::open(path)?).split(b'\n') {
         let line = line?;
         let line = LogLine(str::from_utf8(&line).unwrap_or_default());
-        if line.is("apuestas_almacenadas", "success") {
+        if line.is(batch, "success") {
             bets += line.field("cantidad").and_then(|count| count.parse().ok()).unwrap_or(0);
-        } else if line.is("apuesta_almacenada", "success") {
+        } else if line.is(single, "success") {
             bets += 1;
         }
     }

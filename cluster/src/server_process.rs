@@ -110,7 +110,8 @@ impl ServerProcess {
     /// How many bets its log says it has stored, since its first start.
     #[must_use]
     pub fn bets_stored(&self) -> u64 {
-        log::bets_stored(&self.process.log_path()).unwrap_or(0)
+        let path = self.process.log_path();
+        log::count_bets(&path, "apuesta_almacenada", "apuestas_almacenadas").unwrap_or(0)
     }
 
     /// SIGKILL, and its end.

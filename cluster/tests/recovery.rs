@@ -38,15 +38,28 @@ fn small(lottery: &Lottery, agency: u32) -> ClientProcess {
     lottery.cluster.spawn_client(agency, launch).unwrap()
 }
 
-/// Waits until the instance at `place` has stored some batches.
-async fn wait_for_batches(lottery: &Lottery, place: usize) {
-    let server = &lottery.cluster.servers()[place];
+/// Waits until the instance at `place` has stored some more batches of `agency`.
+async fn wait_for_batches(lottery: &Lottery, place: usize, agency: u32) {
+    let (log, agency) = (lottery.cluster.servers()[place].log(), agency.to_string());
     let seen = std::cell::Cell::new(0);
     let enough = |line: LogLine<'_>| {
-        seen.set(seen.get() + u32::from(is_batch(line)));
+        let counts = is_batch(line) && line.field("agencia") == Some(&agency);
+        seen.set(seen.get() + u32::from(counts));
         seen.get() >= 5
     };
-    server.wait_for("some batches", LIMIT, enough).await.unwrap();
+    let waiting = tokio::time::timeout(LIMIT, log.wait_from(log.count(), enough));
+    assert!(waiting.await.unwrap().is_some(), "the instance ended");
+}
+
+/// Waits until some instance has logged what is `wanted`, and tells its place.
+async fn any(lottery: &Lottery, wanted: fn(LogLine<'_>) -> bool) -> usize {
+    let mut logging = tokio::task::JoinSet::new();
+    for (place, server) in lottery.cluster.servers().iter().enumerate() {
+        let log = server.log().clone();
+        logging.spawn(async move { log.wait_for(wanted).await.map(|_| place) });
+    }
+    let first = tokio::time::timeout(LIMIT, logging.join_next()).await;
+    first.unwrap().unwrap().unwrap().expect("no instance has ended")
 }
 
 /// Not all of the rows are stored: it is the middle, indeed.
@@ -58,8 +71,8 @@ fn assert_middle(lottery: &Lottery) {
 #[tokio::test]
 async fn clients_leave_a_killed_server_for_another() {
     let (mut lottery, clients) = in_the_middle(2, 4).await;
-    wait_for_batches(&lottery, 0).await;
-    lottery.cluster.servers_mut()[0].kill().await.unwrap();
+    let place = any(&lottery, is_batch).await;
+    lottery.cluster.servers_mut()[place].kill().await.unwrap();
     assert_middle(&lottery);
     lottery.finish_clients(clients).await;
     lottery.assert_right();
@@ -69,12 +82,7 @@ async fn clients_leave_a_killed_server_for_another() {
 #[tokio::test]
 async fn clients_wait_for_servers_that_all_were_killed() {
     let (mut lottery, clients) = in_the_middle(3, 3).await;
-    let mut busy = tokio::task::JoinSet::new();
-    for server in lottery.cluster.servers() {
-        let log = server.log().clone();
-        busy.spawn(async move { log.wait_for(is_batch).await });
-    }
-    busy.join_next().await.unwrap().unwrap().unwrap();
+    any(&lottery, is_batch).await;
     for server in lottery.cluster.servers_mut() {
         server.kill().await.unwrap();
     }
@@ -92,7 +100,7 @@ async fn a_killed_client_goes_on_where_it_was() {
     let (lottery, mut clients) = in_the_middle(1, 2).await;
     // Over and over, with other batch sizes.
     for size in [7, 64, 1] {
-        wait_for_batches(&lottery, 0).await;
+        wait_for_batches(&lottery, 0, 1).await;
         clients[0].kill().await.unwrap();
         assert_middle(&lottery);
         let launch = lottery.client(1).with("CLI_BATCH_SIZE", size);
@@ -135,12 +143,7 @@ async fn clients_that_wait_for_the_draw_outlive_their_server() {
     let mut lottery =
         Setup::new(2, 2).rows(1, &rows(1, 50, 3)).rows(2, &rows(2, 50, 1)).start().await;
     let first = lottery.spawn(1);
-    let closed = lottery.cluster.servers().iter().map(|server| server.log().clone());
-    let mut closing = tokio::task::JoinSet::new();
-    for (place, log) in closed.enumerate() {
-        closing.spawn(async move { log.wait_for(is_close).await.map(|_| place) });
-    }
-    let place = closing.join_next().await.unwrap().unwrap().unwrap();
+    let place = any(&lottery, is_close).await;
     lottery.cluster.servers_mut()[place].kill().await.unwrap();
     let clients = vec![first, lottery.spawn(2)];
     let ends = lottery.finish_clients(clients).await;
@@ -156,10 +159,14 @@ async fn clients_leave_a_server_that_hangs() {
     // Its kernel goes on accepting, and nobody answers.
     lottery.cluster.servers()[0].pause().unwrap();
     let client = |agency| {
-        let launch = lottery.client(agency).with("CLI_ANSWER_TIMEOUT", 5);
+        let launch = lottery.client(agency).with("CLI_ANSWER_TIMEOUT", 6);
         lottery.cluster.spawn_client(agency, launch).unwrap()
     };
-    lottery.finish_clients(vec![client(1), client(2)]).await;
+    let clients = vec![client(1), client(2)];
+    // An agency starts with the instance in its own place.
+    let log = clients[0].log().clone();
+    lottery.finish_clients(clients).await;
+    assert!(log.matching(|line| line.0.contains("no answer in 6s")) > 0);
     lottery.assert_right();
     lottery.cluster.servers()[0].resume().unwrap();
     lottery.end().await;
