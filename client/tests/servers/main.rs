@@ -1,0 +1,5 @@
+//! The client's library against servers within the test's process, which follow a script.
+
+mod legacy;
+mod replay;
+mod support;
