@@ -94,5 +94,5 @@ fn make_up(config: &Config, agency: AgencyId) -> Input {
     let mut text = Vec::new();
     generate::write_bets(&plan, &mut text).expect("a Vec takes every byte");
     let bets = Bets::read(text.as_slice()).expect("bets that are made up are valid");
-    Input { bets, source: "made up".to_owned(), is_single: false }
+    Input { bets, source: "the made-up bets".to_owned(), is_single: false }
 }

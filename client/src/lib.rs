@@ -15,6 +15,7 @@ pub mod endpoints;
 pub mod generate;
 pub mod input;
 pub mod legacy;
+mod old_servers;
 pub mod replay;
 mod run;
 pub mod session;

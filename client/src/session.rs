@@ -6,7 +6,6 @@
 //! **Invariant**: an answer that did not come leaves no doubt behind: the connection is dropped,
 //! so that a late answer can never be taken for the answer to a later packet.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,14 +20,11 @@ use tracing::{debug, info, warn};
 use crate::bets::shown;
 use crate::connection::{Connection, Fault};
 use crate::endpoints::{Choice, Endpoints};
+use crate::old_servers::OldServers;
 use crate::settings::{Config, Patience};
 
 /// How often in a row an instance may say that it could not before another is asked.
 const BUSY_ANSWERS_MAX: u32 = 3;
-
-/// How many connections in a row must end at `AgencyStatus` for the servers to be taken for ones
-/// that do not know it, at as many instances if there are so many.
-const UNKNOWN_ENDS: usize = 3;
 
 /// Why a session ended before its work was done.
 #[derive(Debug, thiserror::Error)]
@@ -86,16 +82,7 @@ pub struct Session {
     pauses: u32,
     /// Answers in a row that the instance could not.
     busy: u32,
-    unknown_ends: UnknownEnds,
-}
-
-/// Connections that ended at `AgencyStatus`, in a row.
-#[derive(Debug, Default)]
-struct UnknownEnds {
-    /// A server has answered it: these are no old servers, whatever some of them do.
-    is_known: bool,
-    count: usize,
-    addresses: BTreeSet<SocketAddr>,
+    old_servers: OldServers,
 }
 
 impl Session {
@@ -122,7 +109,7 @@ impl Session {
             last_failure: "none".to_owned(),
             pauses: 0,
             busy: 0,
-            unknown_ends: UnknownEnds::default(),
+            old_servers: OldServers::default(),
         }
     }
 
@@ -161,7 +148,7 @@ impl Session {
         loop {
             match self.ask(&packet).await? {
                 Ok(Response::AgencyStatus { rows, digest, state }) => {
-                    self.unknown_ends.is_known = true;
+                    self.old_servers.rule_out();
                     debug!(action = "status", result = "success", rows, %digest, %state);
                     return Ok(Status { rows, digest, state });
                 }
@@ -175,20 +162,14 @@ impl Session {
                 },
                 Ok(other) => self.leave_nonsense(&other),
                 Err(Fault::Closed) => self.unknown_end()?,
-                Err(_) => self.unknown_ends.forget(),
+                Err(_) => self.old_servers.forget(),
             }
         }
     }
 
     fn unknown_end(&mut self) -> Result<(), Ended> {
-        let ends = &mut self.unknown_ends;
-        ends.count += 1;
-        ends.addresses.extend(self.last_address);
-        let is_everywhere = ends.addresses.len() >= self.known.min(UNKNOWN_ENDS);
-        if !ends.is_known && ends.count >= UNKNOWN_ENDS && is_everywhere {
-            return Err(Ended::OldServers);
-        }
-        Ok(())
+        let is_old = self.old_servers.ended(self.last_address, self.known);
+        if is_old { Err(Ended::OldServers) } else { Ok(()) }
     }
 
     /// Sends `packet` to whichever instance is to be had and gives its answer. A fault has been
@@ -339,7 +320,7 @@ impl Session {
                 self.log_connected(choice.address);
             }
             Err(fault) => {
-                self.unknown_ends.forget();
+                self.old_servers.forget();
                 let next = if choice.known > 1 { "another server" } else { "the same server" };
                 self.warn("connect", &fault, next);
             }
@@ -376,14 +357,6 @@ impl Session {
             () = tokio::time::sleep(pause) => Ok(()),
             () = self.shutdown.cancelled() => Err(Ended::Shutdown),
         }
-    }
-}
-
-impl UnknownEnds {
-    /// Forgets a row of ends: something else has happened.
-    fn forget(&mut self) {
-        self.count = 0;
-        self.addresses.clear();
     }
 }
 

@@ -2,4 +2,5 @@
 
 mod legacy;
 mod replay;
+#[cfg(test)]
 mod support;
