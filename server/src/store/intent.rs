@@ -73,7 +73,8 @@ impl Intent {
 
     fn decode(record: &[u8]) -> Option<Self> {
         let (body, check) = record.split_last_chunk::<8>()?;
-        if u64::from_le_bytes(*check) != xxh3_64(body) {
+        let is_empty = *check == [0; 8];
+        if is_empty || u64::from_le_bytes(*check) != xxh3_64(body) {
             return None;
         }
         let mut rest = body;

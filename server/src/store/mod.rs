@@ -11,6 +11,8 @@ mod archive;
 mod batch;
 mod check;
 pub mod disk;
+#[cfg(test)]
+mod fault_tests;
 mod file_store;
 mod intent;
 mod ledger;
@@ -19,6 +21,8 @@ mod lock;
 mod log;
 mod mend;
 mod record;
+#[cfg(test)]
+mod simulated;
 mod volume;
 
 use std::future::Future;

@@ -1,0 +1,252 @@
+//! Every fault at every operation of a run with two instances, closes and a draw.
+//!
+//! The run is the same each time: three agencies send their rows in batches through two
+//! instances, close, and the draw is held. At operation k one fault happens. Whoever died or
+//! broke starts again, as its clients and operators would have it; then the run goes on to its
+//! end, and what was acknowledged is compared with what is there.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use protocol::{AgencyId, AgencyState, Bet, BetNumber, Digest, Outcome};
+
+use super::AgencyRows;
+use super::batch::{Batch, EncodedBatch};
+use super::log::LogError;
+use super::simulated::{Fault, Machine, SimulatedDisk};
+use super::volume::{StoreSettings, Volume};
+
+const AGENCIES: u32 = 3;
+const ROWS: u64 = 8;
+const BATCH_ROWS: u64 = 3;
+
+fn settings() -> StoreSettings {
+    StoreSettings {
+        volume: "/volume".into(),
+        agencies_amount: AGENCIES,
+        winning_number: BetNumber::new(7).unwrap(),
+        instance: "simulated".into(),
+        lock_timeout: Duration::from_secs(5),
+    }
+}
+
+fn deadline() -> Instant {
+    Instant::now() + Duration::from_secs(1)
+}
+
+/// Row `row` of `agency`, from 1: the fourth one of each agency wins.
+fn fields(agency: AgencyId, row: u64) -> [String; 5] {
+    let number = if row == 4 { 7 } else { 8 };
+    let name = if row == 2 { format!("Ana, \"{agency}\"") } else { format!("Ana {agency}") };
+    [name, "Paz".into(), format!("{agency}D{row}"), "2000-01-01".into(), number.to_string()]
+}
+
+fn encode(agency: AgencyId, first_row: u64, last_row: u64) -> EncodedBatch {
+    let rows: Vec<_> = (first_row..=last_row).map(|row| fields(agency, row)).collect();
+    let bets: Vec<_> =
+        rows.iter().map(|row| Bet::new(row.each_ref().map(String::as_str)).unwrap()).collect();
+    EncodedBatch::from(&Batch { agency, first_row: Some(first_row), bets: &bets })
+}
+
+fn digest(agency: AgencyId, rows: u64) -> Digest {
+    (1..=rows).fold(Digest::default(), |d, row| d.fold(fields(agency, row).join(";").as_bytes()))
+}
+
+/// What its agency knows: what was acknowledged to it.
+struct Agency {
+    id: AgencyId,
+    acknowledged: u64,
+    closed: bool,
+}
+
+struct Run {
+    machine: Machine,
+    instances: [Option<Volume<SimulatedDisk>>; 2],
+    agencies: Vec<Agency>,
+    crashes: u64,
+    seed: u64,
+}
+
+impl Run {
+    fn new(fault: Option<(u64, Fault)>, seed: u64) -> Self {
+        let machine = Machine::default();
+        if let Some((at, fault)) = fault {
+            machine.fail_at(at, fault);
+        }
+        let agency = |id| Agency { id, acknowledged: 0, closed: false };
+        let agencies = AgencyId::all(AGENCIES).map(agency).collect();
+        Self { machine, instances: [None, None], agencies, crashes: 0, seed }
+    }
+
+    /// An instance that works; started again if it has died.
+    fn instance(&mut self, place: usize) -> Option<&mut Volume<SimulatedDisk>> {
+        if self.machine.has_crashed() {
+            self.instances = [None, None];
+            self.crashes += 1;
+            self.machine.start(self.seed.wrapping_add(self.crashes));
+        }
+        if self.instances[place].is_none() {
+            self.instances[place] = Volume::open(self.machine.process(), settings()).ok();
+        }
+        self.instances[place].as_mut()
+    }
+
+    /// Does one thing at an instance; what broke, or has died, is no instance any more.
+    fn at<T>(
+        &mut self,
+        place: usize,
+        work: impl FnOnce(&mut Volume<SimulatedDisk>) -> Result<T, LogError>,
+    ) -> Option<T> {
+        let done = work(self.instance(place)?);
+        let is_gone = |text: &str| text.contains("the process is dead");
+        match done {
+            Err(LogError::Broken { .. }) => self.instances[place] = None,
+            Err(ref error) if is_gone(&super::volume::reason(error)) => {
+                self.instances[place] = None;
+            }
+            _ => {}
+        }
+        self.machine.free_space();
+        done.ok()
+    }
+
+    /// Sends the next batch of an agency, after asking where it stands. As a client must, it
+    /// takes no answer for granted.
+    fn send(&mut self, index: usize, place: usize) {
+        let agency = self.agencies[index].id;
+        let Some(status) = self.at(place, |v| v.status(&[agency], deadline())) else { return };
+        let stored = status[0].stored;
+        self.check_status(index, stored);
+        let last = (stored.rows + BATCH_ROWS).min(ROWS);
+        if stored.rows == ROWS {
+            self.agencies[index].acknowledged = ROWS;
+            return;
+        }
+        let batch = encode(agency, stored.rows + 1, last);
+        let Some(appended) = self.at(place, |v| v.append(&[batch], deadline())) else { return };
+        if appended[0].outcome == Outcome::Done {
+            self.agencies[index].acknowledged = last;
+            self.check_status(index, appended[0].stored);
+        } else {
+            self.bury_the_dead(&appended[0].outcome, place);
+        }
+    }
+
+    fn check_status(&self, index: usize, stored: AgencyRows) {
+        let agency = &self.agencies[index];
+        assert!(stored.rows >= agency.acknowledged, "an acknowledged row is missing");
+        assert_eq!(stored.digest, digest(agency.id, stored.rows), "a row nobody sent");
+        let is_whole = stored.rows % BATCH_ROWS == 0 || stored.rows == ROWS;
+        assert!(is_whole, "{} rows: a batch in part", stored.rows);
+    }
+
+    fn close(&mut self, index: usize, place: usize) {
+        let agency = self.agencies[index].id;
+        let Some(closed) = self.at(place, |v| v.close(&[(agency, Some(ROWS))], deadline())) else {
+            return;
+        };
+        if closed[0] == Outcome::Done {
+            self.agencies[index].closed = true;
+        } else {
+            self.bury_the_dead(&closed[0], place);
+        }
+    }
+
+    /// In the simulation a dead process still answers; nobody hears it.
+    fn bury_the_dead(&mut self, outcome: &Outcome, place: usize) {
+        match outcome {
+            Outcome::TryAgain(reason) if reason.contains("the process is dead") => {
+                self.instances[place] = None;
+            }
+            Outcome::TryAgain(_) => {}
+            other => panic!("refused: {other:?}"),
+        }
+    }
+
+    /// One step of every agency, alternating between the instances.
+    fn round(&mut self, round: usize) {
+        for index in 0..self.agencies.len() {
+            let place = (index + round) % 2;
+            let agency = &self.agencies[index];
+            if agency.acknowledged < ROWS {
+                self.send(index, place);
+            } else if !agency.closed {
+                self.close(index, place);
+            }
+        }
+        for place in [0, 1] {
+            self.at(place, |volume| volume.look(deadline()).map(|_| ()));
+            self.check_draw(place);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.agencies.iter().all(|agency| agency.closed)
+            && self.instances.iter().flatten().filter(|v| v.draw().is_some()).count() == 2
+    }
+
+    fn check_draw(&self, place: usize) {
+        let Some(draw) = self.instances[place].as_ref().and_then(|v| v.draw()) else { return };
+        for agency in &self.agencies {
+            assert_eq!(draw.winners(agency.id).unwrap().as_ref(), format!("{}D4", agency.id));
+        }
+        assert_eq!(draw.bets, ROWS * u64::from(AGENCIES));
+    }
+
+    fn to_its_end(&mut self) {
+        let mut round = 0;
+        while !self.is_done() {
+            self.round(round);
+            round += 1;
+            assert!(round < 60, "the run does not end");
+        }
+    }
+
+    /// The file, line by line, against what the agencies sent.
+    fn check_file(&mut self) {
+        let content = self.machine.content(Path::new("/volume/bets.csv")).unwrap();
+        let lines: Vec<_> = content.split_inclusive(|b| *b == b'\n').collect();
+        assert_eq!(lines.len() as u64, ROWS * u64::from(AGENCIES));
+        for agency in AgencyId::all(AGENCIES) {
+            let head = format!("{agency},");
+            let own = lines.iter().filter(|line| line.starts_with(head.as_bytes()));
+            let own: Vec<u8> = own.flat_map(|line| line.iter().copied()).collect();
+            assert_eq!(own, encode(agency, 1, ROWS).lines);
+            let asked = (0..9).find_map(|_| self.at(0, |v| v.status(&[agency], deadline())));
+            let status = asked.expect("one fault at the most")[0];
+            assert_eq!((status.stored.rows, status.state), (ROWS, AgencyState::Drawn));
+        }
+    }
+}
+
+fn run(fault: Option<(u64, Fault)>, seed: u64) -> u64 {
+    let mut run = Run::new(fault, seed);
+    run.to_its_end();
+    run.check_file();
+    run.machine.operations()
+}
+
+/// How many ways of what a crash leaves are tried at each operation.
+const CRASHES: u64 = 6;
+
+fn every_fault_at(operation: u64) {
+    for fault in Fault::ALL {
+        let crashes = matches!(fault, Fault::Crash | Fault::CrashAfter);
+        for way in 0..if crashes { CRASHES } else { 1 } {
+            let seed = operation * 1_000 + way;
+            let done = std::panic::catch_unwind(|| run(Some((operation, fault)), seed));
+            assert!(done.is_ok(), "{fault:?} at operation {operation}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn every_fault_at_every_operation() {
+    let operations = run(None, 0);
+    assert!(operations > 100, "the run does its work through the simulated disk");
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            scope.spawn(move || (1..=operations).skip(half).step_by(2).for_each(every_fault_at));
+        }
+    });
+}

@@ -1,0 +1,427 @@
+//! A file system in memory whose operations can fail, whose processes can die at any operation,
+//! and whose machine can crash.
+//!
+//! What was written is seen by everybody at once; it is durable once it was synced. A crash keeps
+//! of each change that was not synced all, nothing, or a part at either end, by a seed, and of
+//! each name that was not synced the old or the new meaning.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::disk::{BootId, Disk, DiskFile, FileId, Mode};
+
+/// What happens at the operation with a given number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It fails and does nothing.
+    Fail,
+    /// A write writes half of its bytes, and the next one fails: the disk is full. Anything else
+    /// fails.
+    Short,
+    /// The process dies before it.
+    Die,
+    /// The process dies in it: a write writes half of its bytes. Anything else is done first.
+    DieWithin,
+    /// The machine crashes before it.
+    Crash,
+    /// The machine crashes after it.
+    CrashAfter,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Fail, Self::Short, Self::Die, Self::DieWithin, Self::Crash, Self::CrashAfter];
+}
+
+#[derive(Clone)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Cut(u64),
+}
+
+#[derive(Default)]
+struct Inode {
+    durable: Vec<u8>,
+    changes: Vec<Change>,
+    content: Vec<u8>,
+    holder: Option<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    operations: u64,
+    fault: Option<(u64, Fault)>,
+    full: bool,
+    dead: Vec<u64>,
+    crashed: bool,
+    inodes: Vec<Inode>,
+    names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    boot: u128,
+    handles: u64,
+    processes: u64,
+}
+
+/// The machine: all processes' [`SimulatedDisk`]s are of one.
+#[derive(Clone, Default)]
+pub(super) struct Machine(Arc<Mutex<State>>);
+
+/// The machine's file system, as one process uses it.
+pub(super) struct SimulatedDisk {
+    machine: Machine,
+    process: u64,
+}
+
+pub(super) struct SimulatedFile {
+    machine: Machine,
+    process: u64,
+    handle: u64,
+    inode: usize,
+    mode: Mode,
+}
+
+impl Machine {
+    /// A new process.
+    pub(super) fn process(&self) -> SimulatedDisk {
+        let mut state = self.state();
+        state.processes += 1;
+        SimulatedDisk { machine: self.clone(), process: state.processes }
+    }
+
+    /// Lets `fault` happen at operation `at`, counted from 1 and from the machine's first.
+    pub(super) fn fail_at(&self, at: u64, fault: Fault) {
+        self.state().fault = Some((at, fault));
+    }
+
+    /// How many operations there were.
+    pub(super) fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// Whether the machine has crashed and waits to be started.
+    pub(super) fn has_crashed(&self) -> bool {
+        self.state().crashed
+    }
+
+    /// Gives the disk its space back.
+    pub(super) fn free_space(&self) {
+        self.state().full = false;
+    }
+
+    /// Starts the machine again after a crash. `seed` decides what is left of what was not
+    /// durable.
+    pub(super) fn start(&self, seed: u64) {
+        let mut state = self.state();
+        let mut random = Random(seed);
+        for inode in &mut state.inodes {
+            for change in std::mem::take(&mut inode.changes) {
+                random.keep_part(&change).iter().for_each(|kept| kept.apply(&mut inode.durable));
+            }
+            inode.content = inode.durable.clone();
+            inode.holder = None;
+        }
+        let names = state.names.clone();
+        let mut kept = state.durable_names.clone();
+        for (name, inode) in names {
+            if random.next(2) == 0 {
+                kept.retain(|_, other| *other != inode);
+                kept.insert(name, inode);
+            }
+        }
+        state.names = kept.clone();
+        state.durable_names = kept;
+        state.boot += 1;
+        state.crashed = false;
+        state.full = false;
+    }
+
+    /// The content of a file, as everybody sees it.
+    pub(super) fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.state();
+        state.names.get(path).map(|inode| state.inodes[*inode].content.clone())
+    }
+
+    /// Writes a file as another program would, durably.
+    pub(super) fn put(&self, path: &Path, content: &[u8]) {
+        let mut state = self.state();
+        let inode = state.inode_of(path);
+        let file = &mut state.inodes[inode];
+        file.changes.clear();
+        file.durable = content.to_vec();
+        file.content = content.to_vec();
+        state.durable_names.insert(path.to_owned(), inode);
+    }
+
+    fn release(&self, inode: usize, handle: u64) {
+        let holder = &mut self.state().inodes[inode].holder;
+        *holder = holder.filter(|holder| *holder != handle);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
+
+/// Enough randomness for choosing what a crash leaves (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) as usize % below
+    }
+
+    fn keep_part(&mut self, change: &Change) -> Option<Change> {
+        match (self.next(4), change) {
+            (0, _) => None,
+            (1, _) | (_, Change::Cut(_)) => Some(change.clone()),
+            (2, Change::Write(at, bytes)) => {
+                Some(Change::Write(*at, bytes[..self.next(bytes.len() + 1)].to_vec()))
+            }
+            (_, Change::Write(at, bytes)) => {
+                let from = self.next(bytes.len() + 1);
+                Some(Change::Write(*at + from as u64, bytes[from..].to_vec()))
+            }
+        }
+    }
+}
+
+impl Change {
+    fn apply(&self, content: &mut Vec<u8>) {
+        match self {
+            Self::Cut(bytes) => content.truncate(*bytes as usize),
+            Self::Write(_, bytes) if bytes.is_empty() => {}
+            Self::Write(at, bytes) => {
+                let (from, to) = (*at as usize, *at as usize + bytes.len());
+                content.resize(content.len().max(to), 0);
+                content[from..to].copy_from_slice(bytes);
+            }
+        }
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("simulated: the process is dead")
+}
+
+fn failed() -> io::Error {
+    io::Error::other("simulated: the operation failed")
+}
+
+/// What an operation is to do.
+#[derive(PartialEq, Eq)]
+enum Extent {
+    Whole,
+    /// Half, and then the error.
+    HalfThenDie,
+    Half,
+}
+
+impl State {
+    fn inode_of(&mut self, path: &Path) -> usize {
+        if let Some(inode) = self.names.get(path) {
+            return *inode;
+        }
+        self.inodes.push(Inode::default());
+        self.names.insert(path.to_owned(), self.inodes.len() - 1);
+        self.inodes.len() - 1
+    }
+
+    /// Counts an operation, and lets happen what is to happen at it.
+    fn enter(&mut self, process: u64, writes: bool) -> io::Result<Extent> {
+        if self.crashed || self.dead.contains(&process) {
+            return Err(gone());
+        }
+        self.operations += 1;
+        let Some((_, fault)) = self.fault.filter(|(at, _)| *at == self.operations) else {
+            return if writes && self.full { Err(failed()) } else { Ok(Extent::Whole) };
+        };
+        match fault {
+            Fault::Short if writes => {
+                self.full = true;
+                Ok(Extent::Half)
+            }
+            Fault::Fail | Fault::Short => Err(failed()),
+            Fault::Die => {
+                self.die(process);
+                Err(gone())
+            }
+            Fault::DieWithin => Ok(Extent::HalfThenDie),
+            Fault::Crash => {
+                self.crashed = true;
+                Err(gone())
+            }
+            Fault::CrashAfter => Ok(Extent::Whole),
+        }
+    }
+
+    /// Ends an operation that was carried out.
+    fn leave(&mut self, process: u64, extent: &Extent) -> io::Result<()> {
+        if *extent == Extent::HalfThenDie {
+            self.die(process);
+            return Err(gone());
+        }
+        if self.fault == Some((self.operations, Fault::CrashAfter)) {
+            self.crashed = true;
+            return Err(gone());
+        }
+        Ok(())
+    }
+
+    fn die(&mut self, process: u64) {
+        self.dead.push(process);
+    }
+}
+
+impl SimulatedDisk {
+    fn operate<T>(
+        &self,
+        writes: bool,
+        work: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut state = self.machine.state();
+        let extent = state.enter(self.process, writes)?;
+        let done = work(&mut state)?;
+        state.leave(self.process, &extent)?;
+        Ok(done)
+    }
+}
+
+impl Disk for SimulatedDisk {
+    type File = SimulatedFile;
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<SimulatedFile> {
+        let (inode, handle) = self.operate(false, |state| {
+            state.handles += 1;
+            Ok((state.inode_of(path), state.handles))
+        })?;
+        let (machine, process) = (self.machine.clone(), self.process);
+        Ok(SimulatedFile { machine, process, handle, inode, mode })
+    }
+
+    fn create_directory(&self, _path: &Path) -> io::Result<()> {
+        self.operate(false, |_| Ok(()))
+    }
+
+    fn find(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+        self.operate(false, |state| {
+            let found = state.names.get(path).copied();
+            Ok(found.map(|i| (FileId(i as u64), state.inodes[i].content.len() as u64)))
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.operate(false, |state| {
+            let inode = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+            state.names.insert(to.to_owned(), inode);
+            Ok(())
+        })
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        self.operate(false, |state| {
+            let within = |name: &Path| name.parent() == Some(path);
+            state.durable_names.retain(|name, _| !within(name));
+            let now = state.names.iter().filter(|(name, _)| within(name));
+            let now: Vec<_> = now.map(|(name, inode)| (name.clone(), *inode)).collect();
+            state.durable_names.extend(now);
+            Ok(())
+        })
+    }
+
+    fn sync_both(&self, one: &Arc<SimulatedFile>, other: &Arc<SimulatedFile>) -> io::Result<()> {
+        one.sync()?;
+        other.sync()
+    }
+
+    fn boot(&self) -> BootId {
+        BootId(self.machine.state().boot)
+    }
+}
+
+impl SimulatedFile {
+    fn operate<T>(&self, work: impl FnOnce(&mut Inode, u64) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.machine.state();
+        let extent = state.enter(self.process, false)?;
+        let done = work(&mut state.inodes[self.inode], self.handle)?;
+        state.leave(self.process, &extent)?;
+        Ok(done)
+    }
+}
+
+impl DiskFile for SimulatedFile {
+    fn id(&self) -> io::Result<FileId> {
+        Ok(FileId(self.inode as u64))
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        self.operate(|inode, _| Ok(inode.content.len() as u64))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.operate(|inode, _| {
+            let rest = inode.content.get(offset as usize..).unwrap_or_default();
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            Ok(count)
+        })
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.machine.state();
+        let extent = state.enter(self.process, true)?;
+        let count = if extent == Extent::Whole { bytes.len() } else { bytes.len() / 2 };
+        let inode = &mut state.inodes[self.inode];
+        let at = if self.mode == Mode::Append { inode.content.len() as u64 } else { offset };
+        let change = Change::Write(at, bytes[..count].to_vec());
+        change.apply(&mut inode.content);
+        inode.changes.push(change);
+        state.leave(self.process, &extent)?;
+        Ok(count)
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.operate(|inode, _| {
+            inode.content.resize(bytes as usize, 0);
+            inode.changes.push(Change::Cut(bytes));
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.operate(|inode, _| {
+            inode.changes.clear();
+            inode.durable = inode.content.clone();
+            Ok(())
+        })
+    }
+
+    fn take_lock(&self) -> io::Result<()> {
+        panic!("one process after the other works here: no lock is ever waited for");
+    }
+
+    fn try_take_lock(&self) -> io::Result<bool> {
+        self.operate(|inode, handle| {
+            let free = inode.holder.is_none_or(|holder| holder == handle);
+            inode.holder = if free { Some(handle) } else { inode.holder };
+            Ok(free)
+        })
+    }
+
+    /// Cannot fail, and is no operation at which anything else can.
+    fn give_lock_back(&self) -> io::Result<()> {
+        self.machine.release(self.inode, self.handle);
+        Ok(())
+    }
+}
+
+impl Drop for SimulatedFile {
+    fn drop(&mut self) {
+        self.machine.release(self.inode, self.handle);
+    }
+}
