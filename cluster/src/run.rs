@@ -20,6 +20,9 @@ use crate::report::{AgencyReport, InstanceReport, Report, grouped, per_second};
 use crate::stop::Stop;
 use crate::volume::LineCounter;
 
+/// Of how many servers it is told what they were doing, when something is not right.
+const DIAGNOSES_SHOWN: usize = 3;
+
 /// What has come of a run, right or wrong.
 #[derive(Default)]
 struct Outcome {
@@ -76,7 +79,7 @@ async fn run(options: &Options, stop: &Stop) -> Exit {
             tell_problems(&outcome, &ground);
         }
     }
-    let report = outcome.report(options);
+    let report = outcome.report(options, &ground);
     match show(options, &report) {
         Ok(()) if report.ok => Exit::Right,
         Ok(()) => Exit::Failed,
@@ -101,7 +104,7 @@ async fn hold(
     outcome.stored_before = stored.count().context("read bets.csv")?;
     let mut cluster = stop.or(Cluster::start(ground.plan(options))).await?;
     progress.note(&format!(
-        "{} servers listen, {} agencies send {} bets",
+        "{} servers, {} agencies, {} bets",
         options.servers,
         options.clients,
         grouped(outcome.bets)
@@ -116,7 +119,7 @@ async fn hold(
     outcome.look_at_servers(&cluster, stopped.err().unwrap_or_default());
     outcome.ends = ran?;
     stop.check()?;
-    progress.note("every agency has its winners; counting what is stored");
+    progress.note("every agency has its winners");
     outcome.count(options, ground, bets).await
 }
 
@@ -159,11 +162,15 @@ impl Outcome {
         Ok(())
     }
 
-    fn report(&self, options: &Options) -> Report {
+    fn report(&self, options: &Options, ground: &Ground) -> Report {
         let agencies = self.agencies();
         let counted = |count: fn(&AgencyReport) -> u64| agencies.iter().map(count).sum::<u64>();
-        let bets = if agencies.is_empty() { self.bets } else { counted(|agency| agency.bets) };
-        let stored = counted(|agency| agency.stored);
+        let (bets, stored) = if self.audit.is_some() {
+            (counted(|agency| agency.bets), counted(|agency| agency.stored))
+        } else {
+            // It has not come to the independent count: by the lines, then.
+            (self.bets, LineCounter::new(ground.volume.bets()).count().unwrap_or(0))
+        };
         let stored_now = stored.saturating_sub(self.stored_before);
         Report {
             ok: self.problems.is_empty(),
@@ -204,7 +211,8 @@ fn show(options: &Options, report: &Report) -> anyhow::Result<()> {
         String::new()
     } else {
         let width = comfy_table::Table::new().width();
-        format!("{}{}", report.table(width), report.spread())
+        let verdict = if report.ok { "all of it is right" } else { "not all of it is right" };
+        format!("{}\n{}{verdict}\n", report.table(width), report.spread())
     };
     if options.json {
         tell(table.trim_end());
@@ -214,12 +222,16 @@ fn show(options: &Options, report: &Report) -> anyhow::Result<()> {
     write!(io::stdout(), "{table}").context("write the result")
 }
 
+/// All that helps to find out why, and last, where it is seen, what is not right.
 fn tell_problems(outcome: &Outcome, ground: &Ground) {
-    for problem in &outcome.problems {
-        tell(&format!("problem: {problem}"));
-    }
-    for diagnosis in &outcome.diagnoses {
+    for diagnosis in outcome.diagnoses.iter().take(DIAGNOSES_SHOWN) {
         tell(diagnosis);
+    }
+    for problem in outcome.problems.iter().filter(|problem| problem.contains('\n')) {
+        tell(problem);
+    }
+    for problem in &outcome.problems {
+        tell(&format!("problem: {}", first_line(problem)));
     }
     let [directory, volume] = ground.kept().map(|path| path.display());
     tell(&format!("the files are kept in {directory}, the volume is {volume}"));

@@ -171,13 +171,27 @@ async fn a_wrong_command_line_is_refused_by_name() {
     assert_eq!(place.run(&["--help"]).await.code, Some(0));
 }
 
+#[tokio::test]
+async fn a_run_that_takes_too_long_ends_and_says_so() {
+    let place = Place::new();
+    let arguments = ["--rows", "100000", "--batch-size", "1", "--timeout", "1", "--json"];
+    let ended = place.run(&arguments).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let result = json(&ended);
+    assert_eq!(result["ok"], false);
+    let problem = "not done after 1 s; --timeout allows more";
+    assert_eq!(result["problems"], serde_json::json!([problem]));
+    assert!(ended.log.contains(&format!("problem: {problem}")), "{}", ended.log);
+    assert_eq!(place.left(), 1);
+}
+
 /// Starts a run that is not done soon, and a connection to its first server.
 async fn started(place: &Place) -> (ChildProcess, RawConnection) {
     let logs = place.path("logs");
-    let arguments = ["--rows", "400000", "--batch-size", "1", "--keep-logs", &logs];
+    let arguments = ["--rows", "100000", "--batch-size", "1", "--keep-logs", &logs];
     let launch = place.launch(&arguments);
     let cluster = ChildProcess::spawn("cluster", &launch, place.directory.path()).unwrap();
-    let listening = cluster.log().wait_for(|line| line.0.contains("servers listen")).await;
+    let listening = cluster.log().wait_for(|line| line.0.contains("3 servers, ")).await;
     assert!(listening.is_some(), "{}", cluster.diagnosis());
     let log = fs::read_to_string(Path::new(&logs).join("server-1.log")).unwrap();
     let address = log.lines().find_map(|line| LogLine(line).field("address")).unwrap();

@@ -166,8 +166,8 @@ impl Lottery {
     }
 
     /// Stops every server that runs; each must end with exit code 0, and none may have logged
-    /// anything alarming that was not expected.
-    pub async fn end(mut self) {
+    /// anything alarming that was not expected. Gives the directory, which goes when it is dropped.
+    pub async fn end(mut self) -> RunDirectory {
         if let Err(errors) = self.cluster.stop().await {
             panic!("{}", errors.iter().map(|error| format!("{error:#}\n")).collect::<String>());
         }
@@ -178,6 +178,7 @@ impl Lottery {
                 assert!(expected, "{name} logged what nobody expected: {line}");
             }
         }
+        self.directory
     }
 }
 
