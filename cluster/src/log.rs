@@ -1,7 +1,7 @@
 //! What a child process logs, line by line, as an event source.
 //!
 //! Whoever waits for a line waits for the line, never for a time. Only the last
-//! [`LINES_KEPT`] lines are held in memory; all of them are in the log's file.
+//! 2,000 lines are held in memory; all of them are in the log's file.
 
 use std::collections::VecDeque;
 use std::fs::File;
