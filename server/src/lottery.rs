@@ -127,6 +127,11 @@ impl<S: Store> Lottery<S> {
 
     async fn winners(&self, agency: AgencyId) -> Answer {
         let mut draw = self.store.draw();
+        let is_known = draw.borrow().is_some();
+        // The day may have been put away since.
+        if is_known && let Err(unavailable) = self.store.look().await {
+            return Answer::Respond(Response::Error(format!("busy {unavailable}")));
+        }
         let Ok(draw) = draw.wait_for(Option::is_some).await.map(|held| held.clone()) else {
             return Answer::HangUp;
         };

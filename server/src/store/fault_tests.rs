@@ -136,7 +136,7 @@ impl Run {
         let agency = &self.agencies[index];
         assert!(stored.rows >= agency.acknowledged, "an acknowledged row is missing");
         assert_eq!(stored.digest, digest(agency.id, stored.rows), "a row nobody sent");
-        let is_whole = stored.rows % BATCH_ROWS == 0 || stored.rows == ROWS;
+        let is_whole = stored.rows.is_multiple_of(BATCH_ROWS) || stored.rows == ROWS;
         assert!(is_whole, "{} rows: a batch in part", stored.rows);
     }
 
@@ -193,7 +193,7 @@ impl Run {
         assert_eq!(draw.bets, ROWS * u64::from(AGENCIES));
     }
 
-    fn to_its_end(&mut self) {
+    fn finish(&mut self) {
         let mut round = 0;
         while !self.is_done() {
             self.round(round);
@@ -221,7 +221,7 @@ impl Run {
 
 fn run(fault: Option<(u64, Fault)>, seed: u64) -> u64 {
     let mut run = Run::new(fault, seed);
-    run.to_its_end();
+    run.finish();
     run.check_file();
     run.machine.operations()
 }

@@ -167,9 +167,12 @@ impl<D: Disk> Worker<D> {
         alive(self.volume.settle(Instant::now() + SETTLE_TIMEOUT)).map(|_| ())
     }
 
+    /// Carries out a group, one kind of call after the other. A draw that was come upon is told
+    /// before the answers, so that no client sees two days at once.
     fn serve(&mut self, group: Group, deadline: Instant) -> Result<(), LogError> {
         if !group.batches.is_empty() {
             let appended = self.volume.append(&group.batches, deadline)?;
+            self.tell_draw();
             for ((share, answer), appended) in group.batch_answers.into_iter().zip(appended) {
                 drop(share);
                 // That nobody waits any more is no error: the batch is stored.
@@ -178,17 +181,12 @@ impl<D: Disk> Worker<D> {
         }
         if !group.asked.is_empty() {
             let status = alive(self.volume.status(&group.asked, deadline))?;
-            for (place, answer) in group.status_answers.into_iter().enumerate() {
-                let one = status.as_ref().map(|all| all.get(place).copied());
-                let _ = answer.send(match one {
-                    Ok(Some(one)) => Ok(one),
-                    Ok(None) => Err(Unavailable(ENDED.to_owned())),
-                    Err(unavailable) => Err(unavailable.clone()),
-                });
-            }
+            self.tell_draw();
+            answer_status(group.status_answers, status);
         }
         if !group.closes.is_empty() {
             let outcomes = self.volume.close(&group.closes, deadline)?;
+            self.tell_draw();
             for (answer, outcome) in group.close_answers.into_iter().zip(outcomes) {
                 let _ = answer.send(outcome);
             }
@@ -217,6 +215,20 @@ impl<D: Disk> Worker<D> {
             }
             !same
         });
+    }
+}
+
+fn answer_status(
+    answers: Vec<oneshot::Sender<Result<AgencyStatus, Unavailable>>>,
+    status: Result<Vec<AgencyStatus>, Unavailable>,
+) {
+    match status {
+        Ok(status) => answers.into_iter().zip(status).for_each(|(answer, one)| {
+            let _ = answer.send(Ok(one));
+        }),
+        Err(unavailable) => answers.into_iter().for_each(|answer| {
+            let _ = answer.send(Err(unavailable.clone()));
+        }),
     }
 }
 

@@ -24,6 +24,8 @@ mod record;
 #[cfg(test)]
 mod simulated;
 mod volume;
+#[cfg(test)]
+mod volume_tests;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
 use protocol::{AgencyId, AgencyState, BetNumber, Outcome, Refusal};
-use tracing::info;
 
 use super::batch::{Appended, Decision, EncodedBatch};
 use super::disk::{Disk, FileId};
@@ -274,7 +273,6 @@ impl<D: Disk> Volume<D> {
         drop((bets, closes));
         let path = || settings.volume.join(DRAW);
         written.map_err(|error| LogError::Append(path(), error))?;
-        info!(action = "draw", result = "success", bets = record.bets, time = record.time);
         self.record.refresh().map_err(|error| LogError::Read(path(), error))?;
         Ok(true)
     }

@@ -1,0 +1,272 @@
+//! The volume beside another system: what it left, what it adds, and what it knows nothing of.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use protocol::{AgencyId, AgencyState, Bet, BetNumber, Outcome, Refusal};
+
+use super::AgencyStatus;
+use super::batch::{Appended, Batch, EncodedBatch};
+use super::log::LogError;
+use super::simulated::{Fault, Machine, SimulatedDisk};
+use super::volume::{OpenError, StoreSettings, Volume};
+
+const BETS: &str = "/volume/bets.csv";
+const CLOSES: &str = "/volume/agencies_closed.txt";
+const ROW: &str = "1,Ana,Paz,D1,2000-01-01,7\n";
+const OTHERS: &str = "1,Leo,Sol,D2,2000-01-02,8\r\n2,\"Eva, J\",\"Luz\",D3,2000-01-03,07\r\n";
+
+fn settings() -> StoreSettings {
+    StoreSettings {
+        volume: "/volume".into(),
+        agencies_amount: 2,
+        winning_number: BetNumber::new(7).unwrap(),
+        instance: "simulated".into(),
+        lock_timeout: Duration::from_secs(5),
+    }
+}
+
+fn deadline() -> Instant {
+    Instant::now() + Duration::from_secs(1)
+}
+
+fn agency(number: u32) -> AgencyId {
+    AgencyId::new(number).unwrap()
+}
+
+fn open(machine: &Machine) -> Volume<SimulatedDisk> {
+    Volume::open(machine.process(), settings()).unwrap()
+}
+
+/// One bet of agency 1, which wins.
+fn batch(first_row: Option<u64>) -> EncodedBatch {
+    let bets = [Bet::new(["Ana", "Paz", "D1", "2000-01-01", "7"]).unwrap()];
+    EncodedBatch::from(&Batch { agency: agency(1), first_row, bets: &bets })
+}
+
+fn append(volume: &mut Volume<SimulatedDisk>, first_row: Option<u64>) -> Appended {
+    volume.append(&[batch(first_row)], deadline()).unwrap().remove(0)
+}
+
+fn status(volume: &mut Volume<SimulatedDisk>, number: u32) -> AgencyStatus {
+    volume.status(&[agency(number)], deadline()).unwrap()[0]
+}
+
+fn close(volume: &mut Volume<SimulatedDisk>, number: u32, rows: Option<u64>) -> Outcome {
+    volume.close(&[(agency(number), rows)], deadline()).unwrap().remove(0)
+}
+
+fn content(machine: &Machine, path: &str) -> String {
+    String::from_utf8(machine.content(Path::new(path)).unwrap()).unwrap()
+}
+
+fn add(machine: &Machine, path: &str, text: &str) {
+    let before = machine.content(Path::new(path)).unwrap_or_default();
+    machine.put(Path::new(path), &[&before, text.as_bytes()].concat());
+}
+
+#[test]
+fn rows_that_another_system_appends_count_and_stay() {
+    let machine = Machine::default();
+    add(&machine, BETS, OTHERS);
+    let mut volume = open(&machine);
+    assert_eq!(status(&mut volume, 1).stored.rows, 1);
+    assert_eq!(append(&mut volume, Some(2)).outcome, Outcome::Done);
+    add(&machine, BETS, OTHERS);
+    assert_eq!(append(&mut volume, Some(4)).stored.rows, 4);
+    assert_eq!(status(&mut volume, 2).stored.rows, 2);
+    assert_eq!(content(&machine, BETS), [OTHERS, ROW, OTHERS, ROW].concat());
+}
+
+#[test]
+fn a_torn_last_row_is_cut_off_before_the_next_append() {
+    let machine = Machine::default();
+    add(&machine, BETS, &format!("{OTHERS}1,Ana,Paz,D9,2000-01-01,75"));
+    let mut volume = open(&machine);
+    assert_eq!(append(&mut volume, None).stored.rows, 2);
+    add(&machine, BETS, "2,torn");
+    assert_eq!(append(&mut volume, None).stored.rows, 3);
+    assert_eq!(content(&machine, BETS), [OTHERS, ROW, ROW].concat());
+}
+
+#[test]
+fn a_damaged_line_counts_for_nothing_and_spoils_no_other() {
+    let machine = Machine::default();
+    let damaged = "1,Ana,Pa2,Leo,Sol,D,2000-01-01,7\r\n\"1,open quote\n\n";
+    add(&machine, BETS, &format!("{damaged}{OTHERS}"));
+    let mut volume = open(&machine);
+    assert_eq!((status(&mut volume, 1).stored.rows, status(&mut volume, 2).stored.rows), (1, 1));
+    append(&mut volume, None);
+    assert_eq!(content(&machine, BETS), [damaged, OTHERS, ROW].concat());
+}
+
+#[test]
+fn closes_may_lack_the_last_line_end_be_repeated_or_unknown() {
+    let machine = Machine::default();
+    add(&machine, CLOSES, "9\r\n2\n2");
+    let mut volume = open(&machine);
+    assert_eq!(status(&mut volume, 2).state, AgencyState::Closed);
+    assert!(!volume.look(deadline()).unwrap(), "agency 1 is open");
+    assert_eq!(close(&mut volume, 1, Some(0)), Outcome::Done);
+    assert_eq!(close(&mut volume, 1, None), Outcome::Done);
+    assert_eq!(content(&machine, CLOSES), "9\r\n2\n2\n1\n");
+    assert!(volume.look(deadline()).unwrap(), "the draw is held now");
+    assert!(!volume.look(deadline()).unwrap(), "and only once");
+}
+
+#[test]
+fn nothing_is_stored_after_the_close_and_what_is_stored_is_confirmed() {
+    let machine = Machine::default();
+    let (mut one, mut other) = (open(&machine), open(&machine));
+    append(&mut one, Some(1));
+    let short = close(&mut other, 1, Some(2));
+    assert!(matches!(short, Outcome::Refused(Refusal::Short, _)), "{short:?}");
+    assert_eq!(close(&mut other, 1, Some(1)), Outcome::Done);
+    for first_row in [None, Some(2)] {
+        let late = append(&mut one, first_row).outcome;
+        assert!(matches!(late, Outcome::Refused(Refusal::Closed, _)), "{late:?}");
+    }
+    assert_eq!(append(&mut one, Some(1)).outcome, Outcome::Done);
+    close(&mut one, 2, None);
+    assert!(other.look(deadline()).unwrap());
+    let late = append(&mut one, Some(2)).outcome;
+    assert!(matches!(late, Outcome::Refused(Refusal::Drawn, _)), "{late:?}");
+    assert_eq!(one.draw().unwrap().winners(agency(1)).as_deref(), Some("D1"));
+    assert_eq!(content(&machine, BETS), ROW);
+}
+
+#[test]
+fn one_agency_may_send_several_batches_in_one_group() {
+    let machine = Machine::default();
+    let mut volume = open(&machine);
+    let group = [batch(Some(1)), batch(Some(2)), batch(Some(2)), batch(Some(4)), batch(None)];
+    let appended = volume.append(&group, deadline()).unwrap();
+    let rows: Vec<_> =
+        appended.iter().map(|a| (a.outcome == Outcome::Done, a.stored.rows)).collect();
+    assert_eq!(rows, [(true, 1), (true, 2), (true, 2), (false, 2), (true, 3)]);
+    assert_eq!(content(&machine, BETS), ROW.repeat(3));
+}
+
+/// A volume with one row, in which `fault` happened while a second one was appended, once for each
+/// operation of the append until `is_it` says that the fault struck where it was wanted.
+fn struck_in_append(
+    fault: Fault,
+    is_it: impl Fn(&Machine, &Result<Vec<Appended>, LogError>) -> bool,
+) -> (Machine, Volume<SimulatedDisk>) {
+    for ahead in 1..60 {
+        let machine = Machine::default();
+        let mut volume = open(&machine);
+        append(&mut volume, Some(1));
+        machine.fail_at(machine.operations() + ahead, fault);
+        let appended = volume.append(&[batch(Some(2))], deadline());
+        if is_it(&machine, &appended) {
+            return (machine, volume);
+        }
+    }
+    panic!("{fault:?} never struck where it was wanted");
+}
+
+#[test]
+fn a_full_disk_stores_nothing_in_part_and_mends_itself() {
+    let (machine, mut volume) = struck_in_append(Fault::Short, |_, appended| {
+        let Ok([Appended { outcome: Outcome::TryAgain(reason), .. }]) = appended.as_deref() else {
+            return false;
+        };
+        reason.starts_with("append to /volume/bets.csv")
+    });
+    for _ in 0..3 {
+        assert_eq!(content(&machine, BETS), ROW);
+        let outcome = append(&mut volume, Some(2)).outcome;
+        assert!(matches!(outcome, Outcome::TryAgain(_)), "{outcome:?}");
+    }
+    machine.free_space();
+    assert_eq!(append(&mut volume, Some(2)).outcome, Outcome::Done);
+    assert_eq!(content(&machine, BETS), ROW.repeat(2));
+}
+
+#[test]
+fn a_group_whose_writer_died_is_cut_off_by_the_next_instance() {
+    let is_torn = |machine: &Machine, _: &_| content(machine, BETS).len() % ROW.len() != 0;
+    let (machine, died) = struck_in_append(Fault::DieWithin, is_torn);
+    drop(died);
+    let mut next = open(&machine);
+    assert_eq!(status(&mut next, 1).stored.rows, 1);
+    assert_eq!(append(&mut next, Some(2)).outcome, Outcome::Done);
+    assert_eq!(content(&machine, BETS), ROW.repeat(2));
+}
+
+#[test]
+fn after_a_crash_of_the_machine_another_systems_rows_stay() {
+    for seed in 0..50 {
+        let machine = Machine::default();
+        let mut volume = open(&machine);
+        append(&mut volume, Some(1));
+        add(&machine, BETS, OTHERS);
+        machine.fail_at(machine.operations() + 1, Fault::Crash);
+        drop(volume);
+        assert!(Volume::open(machine.process(), settings()).is_err());
+        machine.start(seed);
+        let mut volume = open(&machine);
+        assert_eq!(status(&mut volume, 1).stored.rows, 2, "seed {seed}");
+        assert_eq!(content(&machine, BETS), [ROW, OTHERS].concat());
+    }
+}
+
+#[test]
+fn a_settled_volume_may_be_edited_by_hand_before_the_machine_starts_again() {
+    let machine = Machine::default();
+    let mut volume = open(&machine);
+    append(&mut volume, Some(1));
+    volume.settle(deadline()).unwrap();
+    drop(volume);
+    machine.put(Path::new(BETS), ROW.replace("Ana", "Eva").repeat(2).as_bytes());
+    machine.start(1);
+    assert_eq!(status(&mut open(&machine), 1).stored.rows, 2);
+}
+
+#[test]
+fn settings_that_contradict_a_draw_are_refused_with_the_way_out() {
+    let machine = Machine::default();
+    let mut volume = open(&machine);
+    close(&mut volume, 1, None);
+    close(&mut volume, 2, None);
+    volume.look(deadline()).unwrap();
+    let more = StoreSettings { agencies_amount: 12, ..settings() };
+    let other = StoreSettings { winning_number: BetNumber::new(8).unwrap(), ..settings() };
+    for (settings, key) in [(more, "AGENCIES_AMOUNT=12"), (other, "LOTTERY_WINNER_NUMBER=8")] {
+        let error = Volume::open(machine.process(), settings).err().unwrap();
+        assert!(matches!(error, OpenError::Contradiction { .. }));
+        let text = error.to_string();
+        assert!(text.starts_with(key) && text.contains("server archive"), "{text}");
+    }
+}
+
+#[test]
+fn a_day_is_put_away_also_when_the_first_try_was_cut_short() {
+    let mut operations = 1;
+    loop {
+        let machine = Machine::default();
+        let mut volume = open(&machine);
+        append(&mut volume, Some(1));
+        close(&mut volume, 1, Some(1));
+        close(&mut volume, 2, None);
+        volume.look(deadline()).unwrap();
+        let time = volume.draw().unwrap().time.replace(':', "-");
+        machine.fail_at(machine.operations() + operations, Fault::Die);
+        let whole = super::archive(machine.process(), settings(), false).is_ok();
+        let again = super::archive(machine.process(), settings(), false);
+        assert!(whole || again.is_ok() || again.unwrap_err().to_string().contains("nothing"));
+        assert_eq!(content(&machine, &format!("/volume/archive/{time}/bets.csv")), ROW);
+        assert_eq!(
+            content(&machine, &format!("/volume/archive/{time}/agencies_closed.txt")),
+            "1\n2\n"
+        );
+        let fresh = status(&mut volume, 1);
+        assert_eq!((fresh.stored.rows, fresh.state), (0, AgencyState::Open));
+        assert_eq!(append(&mut volume, Some(1)).outcome, Outcome::Done);
+        if whole {
+            return;
+        }
+        operations += 1;
+    }
+}
