@@ -27,11 +27,16 @@ pub fn load(given: Option<&Path>) -> anyhow::Result<Typed> {
     for path in PLACES.map(Path::new) {
         match fs::read_to_string(path) {
             Ok(text) => return Ok((Some(path.to_owned()), parse(path, &text)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if is_absent(&error) => {}
             Err(error) => return Err(error).with_context(|| shown(path)),
         }
     }
     Ok((None, BTreeMap::new()))
+}
+
+/// A *file* `client`, as in the image of the client, is no directory of settings either.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn shown(path: &Path) -> String {
