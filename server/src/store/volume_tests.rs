@@ -186,7 +186,8 @@ fn a_full_disk_stores_nothing_in_part_and_mends_itself() {
 
 #[test]
 fn a_group_whose_writer_died_is_cut_off_by_the_next_instance() {
-    let is_torn = |machine: &Machine, _: &_| content(machine, BETS).len() % ROW.len() != 0;
+    let is_torn =
+        |machine: &Machine, _: &_| !content(machine, BETS).len().is_multiple_of(ROW.len());
     let (machine, died) = struck_in_append(Fault::DieWithin, is_torn);
     drop(died);
     let mut next = open(&machine);
