@@ -75,7 +75,7 @@ impl<S: Store> Connection<S> {
     /// Answers the whole lines at hand, up to a request for winners: that one may take hours, for
     /// which nothing must be held.
     async fn answer_lines(&mut self) -> io::Result<Next> {
-        let mut taken = 0;
+        let (mut taken, mut ended) = (0, false);
         let next = loop {
             let unread = self.input.unread.get(taken..).unwrap_or_default();
             let Framed { consumed, frame } = self.input.framer.next(unread);
@@ -85,6 +85,7 @@ impl<S: Store> Connection<S> {
                 Frame::TooLong(head) => Err(Malformed::too_long(&head)),
                 Frame::Line(line) => Request::parse(line),
             };
+            ended = true;
             match request {
                 Err(malformed) => malformed.response().write(&mut self.output),
                 Ok(Request::WinnersRequest { agency }) => break Next::Winners(agency),
@@ -104,7 +105,7 @@ impl<S: Store> Connection<S> {
                 break Next::Read;
             }
         };
-        self.input.drop_taken(taken);
+        self.input.drop_taken(taken, ended);
         send(&mut self.stream, &mut self.output).await?;
         Ok(next)
     }
@@ -137,7 +138,7 @@ impl<S: Store> Connection<S> {
             self.input.unread.reserve(READ_BYTES);
             match self.stream.try_read_buf(&mut self.input.unread) {
                 Ok(bytes) => return Ok(bytes > 0),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.input.rest(),
                 Err(error) => return Err(error),
             }
         }
@@ -145,16 +146,22 @@ impl<S: Store> Connection<S> {
 }
 
 impl Input {
-    fn drop_taken(&mut self, taken: usize) {
-        if taken == self.unread.len() {
-            self.unread = Vec::new();
-        } else {
-            self.unread.drain(..taken);
-        }
-        if !self.framer.is_mid_line(&self.unread) {
+    /// Drops what was taken; `ended` says whether a line ended in it.
+    fn drop_taken(&mut self, taken: usize, ended: bool) {
+        self.unread.drain(..taken);
+        self.rest();
+        if ended {
             self.line_since = None;
-        } else if taken > 0 || self.line_since.is_none() {
-            self.line_since = self.line_since.or_else(|| Some(Instant::now()));
+        }
+        if self.framer.is_mid_line(&self.unread) {
+            self.line_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// A connection that waits holds no buffer.
+    fn rest(&mut self) {
+        if self.unread.is_empty() {
+            self.unread = Vec::new();
         }
     }
 

@@ -50,14 +50,16 @@ impl<S: Store> Lottery<S> {
             let reason = format!("agency {agency} is not one of 1 to {}", self.agencies_amount);
             return Answer::Respond(request.packet_type().refuse(Refusal::Agency, reason));
         }
+        // Boxed, but for winners: the many connections that wait for the draw need not each hold
+        // room for everything that another request would take.
         match request {
-            Request::StoreBet { bet, .. } => self.store_bet(agency, bet).await,
-            Request::StoreBatch { bets, .. } => self.store_batch(agency, &bets).await,
+            Request::StoreBet { bet, .. } => Box::pin(self.store_bet(agency, bet)).await,
+            Request::StoreBatch { bets, .. } => Box::pin(self.store_batch(agency, &bets)).await,
             Request::StoreRows { first_row, bets, .. } => {
-                self.store_rows(agency, first_row, &bets).await
+                Box::pin(self.store_rows(agency, first_row, &bets)).await
             }
-            Request::AgencyClose { rows, .. } => self.close(agency, rows).await,
-            Request::AgencyStatus { .. } => self.status(agency).await,
+            Request::AgencyClose { rows, .. } => Box::pin(self.close(agency, rows)).await,
+            Request::AgencyStatus { .. } => Box::pin(self.status(agency)).await,
             Request::WinnersRequest { .. } => self.winners(agency).await,
         }
     }
