@@ -154,13 +154,15 @@ fn is_contradiction(error: &anyhow::Error) -> bool {
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal().context("install handlers of signals")?;
-    let listener = serve::listen(config.ip, config.port, config.backlog)
-        .with_context(|| format!("listen on {}:{}", config.ip, config.port))?;
+    let listener = serve::listen(config.ip, config.port, config.backlog).with_context(|| {
+        format!("listen on SERVER_IP={} SERVER_PORT={}", config.ip, config.port)
+    })?;
     let address = listener.local_addr()?.to_string();
     let (store, mut end) = FileStore::open(store_settings(config, address.clone()))?;
     let broadcast = config.broadcast();
-    let announcer = UdpAnnouncer::bind(broadcast)
-        .with_context(|| format!("hear announcements on UDP port {}", broadcast.port()))?;
+    let announcer = UdpAnnouncer::bind(broadcast).with_context(|| {
+        format!("hear announcements on UDP_BROADCAST_PORT={}", broadcast.port())
+    })?;
     info!(action = "listen", result = "success", address, announce_to = %broadcast);
     let lottery = Lottery::new(store.clone(), config.agencies_amount);
     let watching = watch::watch(store, announcer, lottery.closed(), shutdown.clone());

@@ -226,27 +226,27 @@ impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        options.append(mode == Mode::Append).open(path)
+        options.append(mode == Mode::Append).open(path).map_err(|e| naming(path, &e))
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        fs::create_dir_all(path).map_err(|e| naming(path, &e))
     }
 
     fn find(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
         match fs::metadata(path) {
             Ok(found) => Ok(Some((FileId(found.ino()), found.len()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(naming(path, &error)),
         }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        fs::rename(from, to).map_err(|e| naming(from, &e))
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        File::open(path).and_then(|opened| opened.sync_all()).map_err(|e| naming(path, &e))
     }
 
     fn sync_both(&self, one: &Arc<File>, other: &Arc<File>) -> io::Result<()> {
@@ -309,6 +309,11 @@ impl DiskFile for File {
     fn give_lock_back(&self) -> io::Result<()> {
         fs2::FileExt::unlock(self)
     }
+}
+
+/// The system's errors do not say which file they are about.
+fn naming(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// A signal that arrives during a call does not make it fail.

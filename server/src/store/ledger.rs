@@ -85,7 +85,7 @@ impl Fold for Closes {
     fn line(&mut self, line: &[u8]) -> bool {
         let line = line.strip_suffix(b"\r").unwrap_or(line).trim_ascii();
         let agency = str::from_utf8(line).ok().and_then(|text| text.parse().ok());
-        let Some(agency) = agency else { return line.is_empty() };
+        let Some(agency) = agency else { return line.iter().all(u8::is_ascii_digit) };
         if let Some(closed) = self.closed.get_mut(AgencyId::index(agency))
             && !*closed
         {
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn closes_are_complete_with_every_agency_once() {
         let mut closes = Closes::new(2);
-        for line in [&b"2"[..], b"2\r", b"7", b"", b" 2 "] {
+        for line in [&b"2"[..], b"2\r", b"7", b"", b" 2 ", b"0", b"99999999999"] {
             assert!(closes.line(line));
             assert!(!closes.is_complete());
         }

@@ -95,8 +95,15 @@ pub(crate) fn read(disk: &impl Disk, path: &Path) -> io::Result<Option<Draw>> {
     let file = disk.open(path, Mode::InPlace)?;
     let mut bytes = vec![0; usize::try_from(file.bytes()?).map_err(io::Error::other)?];
     read_exactly(&file, &mut bytes, 0)?;
-    let record: DrawRecord = serde_json::from_slice(&bytes)?;
-    record.try_into().map(Some)
+    decode(&bytes).map(Some).map_err(|error| {
+        let text = format!("{} is no record of a draw: {error}", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })
+}
+
+fn decode(json: &[u8]) -> io::Result<Draw> {
+    let record: DrawRecord = serde_json::from_slice(json)?;
+    record.try_into()
 }
 
 /// Writes the record: durable as a whole when this returns, and until then not there at all.

@@ -43,7 +43,7 @@ pub struct StoreSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory, a file or the locks cannot be used.
-    #[error("open the volume {}", .0.display())]
+    #[error("open the volume SHARED_VOLUME={}{}", .0.display(), advice(.1))]
     Unusable(PathBuf, #[source] io::Error),
     /// The settings are not those of the draw that the volume holds.
     #[error(
@@ -63,6 +63,18 @@ pub enum OpenError {
         /// The volume.
         volume: PathBuf,
     },
+}
+
+/// What a person can do about an error of the volume, as an aside.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (give its files to the user who runs this, or to a group of theirs with `server \
+             prepare`)"
+        }
+        io::ErrorKind::StorageFull => " (make room on its disk)",
+        _ => "",
+    }
 }
 
 /// Both logs, locked. The locks are given back in the reverse of their order.
