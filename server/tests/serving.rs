@@ -1,5 +1,7 @@
 //! Connections, in one process and on port 0, with a store that does what the test says.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,7 +186,8 @@ async fn a_half_line_is_waited_for_a_minute_and_a_request_for_winners_for_hours(
     let started = tokio::time::Instant::now();
     assert_eq!(half.read(&mut [0]).await.unwrap(), 0, "closed");
     let limit = server::limits::LINE_TIMEOUT;
-    assert!((limit - Duration::from_secs(1)..=limit).contains(&started.elapsed()));
+    let about = limit - Duration::from_secs(1)..limit + Duration::from_secs(1);
+    assert!(about.contains(&started.elapsed()));
     let hours = Duration::from_secs(5 * 3_600);
     let waited = tokio::time::timeout(hours, line(&mut winners)).await;
     assert!(waited.is_err(), "still waiting: {waited:?}");
