@@ -22,8 +22,9 @@ const EXITS: &str = "\
 Every setting is a key of the settings' file and an environment variable; client/config.yaml lists
 them all. Logs go to standard error, winners to standard output.
 
-Exit codes: 0 all of it is right, 1 refused or done in part only (run it again: it resumes),
-2 the command line, a setting or the file of bets is wrong and nothing was sent.";
+Exit codes: 0 all of it is right, or a replay was stopped by SIGTERM or SIGINT (run it again: it
+resumes), 1 refused or done in part only (run it again), 2 the command line, a setting or the file
+of bets is wrong and nothing was sent.";
 
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]

@@ -35,8 +35,8 @@ use cli::{Cli, Command};
 
 /// Runs the client with these arguments, of which the first is the program's name.
 ///
-/// Exit codes: 0 all of it is right; 1 refused, failed or done in part only; 2 the command line,
-/// a setting or the file of bets is wrong, and nothing was sent.
+/// Exit codes: 0 all of it is right, or a replay was stopped by a signal; 1 refused, failed or done
+/// in part only; 2 the command line, a setting or the file of bets is wrong, and nothing was sent.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     if let Err(error) = program::settings::load_dotenv() {
         return usage(&format!(".env: {error}"));

@@ -60,7 +60,7 @@ pub(crate) fn run(command: &Command, read: &Read) -> Exit {
     let settings: Vec<String> =
         read.effective.iter().map(|(name, value)| format!("{name}={value}")).collect();
     info!(action = "config", result = "success", settings = settings.join(" "));
-    let exit = prepare(command, config).unwrap_or_else(|failure| failure.report());
+    let exit = prepare(command, config).unwrap_or_else(|failure| failure.report(command));
     let (result, code) = (if exit == Exit::Right { "success" } else { "fail" }, exit.code());
     info!(action = "exit", result, code);
     exit
@@ -86,11 +86,13 @@ impl From<anyhow::Error> for Failure {
 }
 
 impl Failure {
-    fn report(self) -> Exit {
+    /// A replay that ends because it was told to has done what it was told, and resumes when it is
+    /// started again: service managers expect 0. A question that was not answered is a failure.
+    fn report(self, command: &Command) -> Exit {
         match self {
             Self::Ended(Ended::Shutdown) => {
                 info!(action = "shutdown", result = "success");
-                Exit::Failed
+                if matches!(command, Command::Replay) { Exit::Right } else { Exit::Failed }
             }
             Self::Ended(ended) => {
                 error!(target: CRITICAL, action = "client", result = "fail", error = %ended);
@@ -261,4 +263,17 @@ fn progress_bar(config: &Config, rows: u64) -> ProgressBar {
     }
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} bets, {per_sec}, {eta} left");
     ProgressBar::new(rows).with_style(style.expect("the template is well-formed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopped_replay_is_right_and_an_unanswered_question_is_not() {
+        let report = |command| Failure::Ended(Ended::Shutdown).report(&command);
+        assert_eq!(report(Command::Replay), Exit::Right);
+        assert_eq!(report(Command::Winners(Which { agency: None })), Exit::Failed);
+        assert_eq!(report(Command::Status(Which { agency: None })), Exit::Failed);
+    }
 }
