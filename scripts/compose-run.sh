@@ -135,7 +135,7 @@ run() {
     local result=$1 clients=() codes=() at log
     shift
     quietly compose up --detach "$@" || {
-        compose logs volume server | tail -n 20
+        compose --ansi never logs volume server | tail -n 20
         fail "the lottery did not start"
     }
     mapfile -t clients < <(containers client)
@@ -153,7 +153,7 @@ run() {
     if [[ -s $work/failed ]]; then
         problem "agencies failed; their last lines:"
         cat "$work/failed"
-        compose logs --no-log-prefix server | grep -E ' (WARNING|ERROR|CRITICAL) ' | tail -n 20 || true
+        compose --ansi never logs --no-log-prefix server | grep -E ' (WARNING|ERROR|CRITICAL) ' | tail -n 20 || true
         rm "$work/failed"
     fi
 }
@@ -190,11 +190,12 @@ check() {
         awk -F, -v agency="$agency" '$1 == agency' "$SHARED_VOLUME_DIR/bets.csv" >"$work/stored"
         stored=$(count "$work/stored")
         source=$bets_dir/agency-$agency.csv
+        total=$((total + ${stored%% *}))
+        [[ $code == 0 ]] || continue
         # Bets that were made up stand in no file.
         [[ ! -f $source ]] || same "$agency" "its file has" "$(count "$source")" "$stored"
         same "$agency" "its client told" "$bets${documents:+ $documents}" "$stored"
         same "$agency" "draw.json says" "$(drawn "$agency")" "$stored"
-        total=$((total + ${stored%% *}))
     done <"$1"
     stored=$(wc -l <"$SHARED_VOLUME_DIR/bets.csv")
     ((total == stored)) || problem "$stored rows are in bets.csv, $total of them of these agencies"
@@ -218,7 +219,7 @@ print_servers() {
     for server in $(containers server); do
         log=$(log_of "$server" 2>&1 | sed -nE 's/.*action: apuestas_almacenadas .*cantidad: ([0-9]+).*/\1/p')
         printf '%-12s ' "$(name_of "$server")"
-        awk '{ batches++; bets += $1 } END { printf "%8d %9d\n", batches, bets }' <<<"$log"
+        awk 'NF { batches++; bets += $1 } END { printf "%8d %9d\n", batches, bets }' <<<"$log"
     done | sort
 }
 
