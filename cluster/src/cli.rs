@@ -16,6 +16,9 @@ Examples:
   cluster --bets my-bets --clients 5 --json
   cluster --volume my-volume
 
+Under faults:
+  cluster chaos --help
+
 The programs themselves:
   cluster server --help
   cluster client --help

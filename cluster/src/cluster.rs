@@ -37,7 +37,7 @@ pub struct Plan {
 
 impl Plan {
     /// The settings of instance `place`, counted from 1.
-    fn server(&self, place: u8, udp_port: u16) -> Launch {
+    pub(crate) fn server(&self, place: u8, udp_port: u16) -> Launch {
         let [a, b, c] = self.network;
         let launch = Launch::new(&self.binary, &["server"])
             .with("AGENCIES_AMOUNT", self.agencies)

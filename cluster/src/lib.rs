@@ -12,6 +12,7 @@
 mod agencies;
 pub mod audit;
 pub mod bets_dir;
+pub mod chaos;
 mod cli;
 pub mod client_process;
 pub mod cluster;
@@ -34,8 +35,9 @@ use std::io::Write as _;
 use clap::Parser as _;
 use program::exit::Exit;
 
-/// The program: `cluster [run] [OPTIONS]`; as `cluster server …` and `cluster client …` it is
-/// the server and the client, so that they are there as processes whatever was built.
+/// The program: `cluster [run] [OPTIONS]` and `cluster chaos [OPTIONS]`; as `cluster server …` and
+/// `cluster client …` it is the server and the client, so that they are there as processes
+/// whatever was built.
 ///
 /// `arguments` start with the program's name.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
@@ -44,6 +46,10 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     match role.as_deref() {
         Some("server") => child(arguments, server::main),
         Some("client") => child(arguments, client::main),
+        Some("chaos") => {
+            arguments.remove(1);
+            chaos::main(arguments)
+        }
         Some("run") => {
             arguments.remove(1);
             run(arguments)

@@ -243,7 +243,7 @@ fn tell(text: &str) {
 }
 
 /// Two pipes or so for each of up to 216 processes. If it cannot be raised, starting them tells.
-fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }

@@ -1,0 +1,79 @@
+//! The command line of `cluster chaos`.
+
+use clap::Parser;
+
+const MORE: &str = "\
+Each run is a small lottery of 2 to 4 servers and 2 to 6 agencies, made from its seed. While the \
+agencies send, servers and clients are killed, stopped, paused and started again, and proxies \
+between them cut, delay, drop, repeat and swallow what passes. Then the faults end, the lottery \
+has to come to its end by itself, and every promise is checked: from every answer that passed, \
+from the files, and from what the clients announced.
+
+Run k of --seed N has the seed N+k. A run that failed is held again by
+  cluster chaos --seed ITS-SEED --runs 1
+
+Examples:
+  cluster chaos
+  cluster chaos --minutes 120 --json
+  cluster chaos --seed 4711 --runs 1
+
+Exit codes:
+  0  every promise was kept in every run
+  1  one was not: it is named with its seed, and the files are kept
+  2  the command line is wrong, nothing was started";
+
+/// Attacks lotteries, and checks that nothing was lost or doubled
+#[derive(Debug, Clone, Parser)]
+#[command(name = "cluster chaos", version, after_help = MORE, max_term_width = 100)]
+pub struct Options {
+    /// The seed of the first run
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// How many runs to hold; without it, 10, or as many as --minutes allows
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub runs: Option<u64>,
+
+    /// Start no more runs after so many minutes
+    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub minutes: Option<u64>,
+
+    /// How many runs to hold side by side, 1 to 8
+    #[arg(long, value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub side_by_side: u8,
+
+    /// End standard output with one JSON line; the table goes to standard error
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How many runs there are if nothing is said.
+const RUNS_DEFAULT: u64 = 10;
+
+impl Options {
+    /// How many runs to hold at the most.
+    #[must_use]
+    pub fn runs_max(&self) -> u64 {
+        let without = if self.minutes.is_some() { u64::MAX } else { RUNS_DEFAULT };
+        self.runs.unwrap_or(without)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together_and_runs_have_a_limit() {
+        Options::command().debug_assert();
+        let runs = |arguments: &[&str]| {
+            let all = ["cluster chaos"].iter().chain(arguments);
+            Options::try_parse_from(all).unwrap().runs_max()
+        };
+        assert_eq!(runs(&[]), 10);
+        assert_eq!(runs(&["--minutes", "3"]), u64::MAX);
+        assert_eq!(runs(&["--minutes", "3", "--runs", "5"]), 5);
+    }
+}

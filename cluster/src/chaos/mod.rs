@@ -1,0 +1,162 @@
+//! Chaos: small lotteries of real processes under faults at seeded moments, and the check of
+//! every promise.
+//!
+//! [`plan`] decides what happens, from the seed alone; [`stage`] starts the processes and the
+//! [`proxy`] before each server; [`run`] has the faults happen and then waits for calm; the
+//! [`witness`] compares every answer that passes, and [`verdict`] all that is left at the end.
+//! Nothing here changes a server or a client, or knows their code.
+//!
+//! **Invariant**: the same seed takes the same decisions. What the processes make of them is
+//! theirs: a failure may take several runs of its seed to come again.
+
+mod cli;
+mod client_seat;
+mod dice;
+mod plan;
+mod proxy;
+mod run;
+mod server_seat;
+mod stage;
+mod summary;
+mod tally;
+mod verdict;
+mod weather;
+mod witness;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use program::exit::Exit;
+use program::shutdown;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::cli::Options;
+use self::summary::{RunSummary, Summary};
+
+/// Every so many runs a plain line tells how far it is.
+const PLAIN_EVERY: u64 = 10;
+
+/// The program `cluster chaos [OPTIONS]`; `arguments` start with the program's name.
+pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
+    let options = match Options::try_parse_from(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            // Help goes to standard output and is right; all else is not.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Right };
+        }
+    };
+    crate::run::raise_descriptor_limit();
+    // Children die with the thread that started them: all of it runs on this one.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ran = runtime.context("start the runtime").and_then(|runtime| {
+        let binary = std::env::current_exe().context("find this program's file")?;
+        let summary = runtime.block_on(hold_all(&options, &binary))?;
+        show(&options, &summary)?;
+        Ok(if summary.is_right() { Exit::Right } else { Exit::Failed })
+    });
+    ran.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "failed to {error:#}");
+        Exit::Failed
+    })
+}
+
+/// Holds runs until there are enough, time is up, or a signal comes; then those that are in the
+/// middle are broken off after a signal, and waited for otherwise.
+async fn hold_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
+    let signal = shutdown::on_signal().context("listen for signals")?;
+    let started = Instant::now();
+    let until = options.minutes.map(|minutes| started + Duration::from_secs(minutes * 60));
+    let (mut summary, mut runs) = (Summary::default(), JoinSet::new());
+    let progress = Progress::new(options);
+    let mut begun = 0;
+    loop {
+        let is_time = until.is_none_or(|until| Instant::now() < until);
+        while is_time && begun < options.runs_max() && runs.len() < options.side_by_side.into() {
+            let (seed, binary) = (options.seed.wrapping_add(begun), binary.to_owned());
+            runs.spawn(async move { run::hold(seed, &binary).await });
+            begun += 1;
+        }
+        let joined = tokio::select! {
+            joined = runs.join_next() => joined,
+            () = signal.cancelled() => None,
+        };
+        let Some(joined) = joined else { break };
+        let run = joined.context("follow a run")?;
+        progress.tell(&run);
+        summary.add(run);
+        progress.advance(&summary);
+    }
+    progress.clear();
+    Ok(summary.finish(started.elapsed()))
+}
+
+fn show(options: &Options, summary: &Summary) -> anyhow::Result<()> {
+    if options.json {
+        let _ = write!(io::stderr(), "{}", summary.table());
+        let json = summary.json().context("write the result as JSON")?;
+        return writeln!(io::stdout(), "{json}").context("write the result");
+    }
+    write!(io::stdout(), "{}", summary.table()).context("write the result")
+}
+
+/// How far it is: a bar on a terminal, plain lines elsewhere. All on standard error.
+struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn new(options: &Options) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let length = Some(options.runs_max()).filter(|runs| *runs < u64::MAX);
+            let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+            let form = "{spinner} {human_pos} runs in {elapsed}{msg}";
+            bar.set_style(ProgressStyle::with_template(form).expect("the template is correct"));
+            bar
+        });
+        Self { bar }
+    }
+
+    /// Tells at once, and wholly, of a run in which something is not right.
+    fn tell(&self, run: &RunSummary) {
+        if run.findings.is_empty() {
+            return;
+        }
+        let kept = run.kept.as_deref().map(|path| path.display().to_string());
+        let tell = || {
+            let mut error = io::stderr();
+            let (seed, seconds) = (run.seed, run.took.as_secs_f32());
+            let kept = kept.as_deref().unwrap_or("nowhere");
+            let _ = writeln!(error, "seed {seed}, {seconds:.1} s, files kept in {kept}");
+            for finding in &run.findings {
+                let _ = writeln!(error, "  violation: {finding}");
+            }
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(tell),
+            None => tell(),
+        }
+    }
+
+    fn advance(&self, summary: &Summary) {
+        let (runs, wrong) = (summary.runs(), summary.violations());
+        if let Some(bar) = &self.bar {
+            bar.set_position(runs);
+            bar.set_message(format!(", {wrong} with violations"));
+        } else if runs.is_multiple_of(PLAIN_EVERY) {
+            let _ = writeln!(io::stderr(), "{runs} runs, {wrong} with violations");
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! One server, as the faults have it: killed, stopped, paused and started again, where it was.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::tally::{Findings, Tally};
+use crate::server_process::ServerProcess;
+
+/// How often a start is tried.
+const STARTS_MAX: u32 = 3;
+
+/// What to do to a server.
+#[derive(Debug)]
+pub enum Command {
+    /// SIGKILL, and a start after `down`, before which it is killed while it starts.
+    Kill { down: Duration, false_starts: Vec<Duration> },
+    /// SIGKILL; tells when it is dead, and waits to be told to start.
+    KillUntil { dead: oneshot::Sender<()>, start: oneshot::Receiver<()> },
+    /// SIGTERM, and a start after `down`.
+    Stop { down: Duration },
+    /// SIGSTOP, and SIGCONT after this time.
+    Pause(Duration),
+}
+
+/// A server and whoever does things to it.
+#[derive(Debug)]
+pub struct ServerSeat {
+    /// The server.
+    pub server: ServerProcess,
+    /// What to do; at its end the server is left running.
+    pub commands: UnboundedReceiver<Command>,
+    /// From when on it is to run.
+    pub calm: CancellationToken,
+    /// What was done.
+    pub tally: Tally,
+    /// What should not have happened.
+    pub findings: Findings,
+}
+
+impl ServerSeat {
+    /// Does what it is told until nobody tells it anything; then gives the running server back.
+    ///
+    /// # Errors
+    /// The server cannot be killed, or does not start.
+    pub async fn run(mut self) -> anyhow::Result<ServerProcess> {
+        let mut resume_at: Option<Instant> = None;
+        loop {
+            let log = self.server.log().clone();
+            let next = log.count();
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    None => break,
+                    Some(Command::Pause(pause)) => {
+                        self.pause(pause)?;
+                        resume_at = Some(Instant::now() + pause);
+                    }
+                    Some(command) => {
+                        self.resume()?;
+                        resume_at = None;
+                        self.execute(command).await?;
+                    }
+                },
+                () = until(resume_at, &self.calm) => {
+                    resume_at = None;
+                    self.resume()?;
+                }
+                _ = log.wait_from(next, |_| false) => self.ended_by_itself().await?,
+            }
+        }
+        self.resume()?;
+        Ok(self.server)
+    }
+
+    fn pause(&mut self, pause: Duration) -> anyhow::Result<()> {
+        let is_long = pause > Duration::from_secs(5);
+        self.tally.add(if is_long { "server paused over 5 s" } else { "server paused" });
+        self.server.pause()
+    }
+
+    fn resume(&self) -> anyhow::Result<()> {
+        self.server.resume()
+    }
+
+    async fn execute(&mut self, command: Command) -> anyhow::Result<()> {
+        match command {
+            Command::Kill { down, false_starts } => {
+                self.tally.add("server killed");
+                self.server.kill().await?;
+                self.stay_down(down).await;
+                for limit in false_starts {
+                    // Whoever stops waiting for the start kills it.
+                    if timeout(limit, self.server.restart()).await.is_ok() {
+                        self.server.kill().await?;
+                    }
+                    self.tally.add("server killed while it started");
+                }
+                self.start().await
+            }
+            Command::KillUntil { dead, start } => {
+                self.tally.add("server killed with all others");
+                self.server.kill().await?;
+                let _ = dead.send(());
+                let _ = start.await;
+                self.start().await
+            }
+            Command::Stop { down } => {
+                self.tally.add("server stopped by SIGTERM");
+                if let Err(error) = self.server.stop().await {
+                    self.findings.add(format!("SIGTERM: {error:#}"));
+                    self.server.kill().await?;
+                }
+                self.stay_down(down).await;
+                self.start().await
+            }
+            Command::Pause(_) => Ok(()),
+        }
+    }
+
+    async fn stay_down(&self, down: Duration) {
+        tokio::select! {
+            () = sleep(down) => {}
+            () = self.calm.cancelled() => {}
+        }
+    }
+
+    async fn start(&mut self) -> anyhow::Result<()> {
+        let mut last = anyhow!("not started");
+        for _ in 0..STARTS_MAX {
+            match self.server.restart().await {
+                Ok(()) => return Ok(()),
+                Err(error) => last = error,
+            }
+            self.findings.add(format!("a server did not start again: {last:#}"));
+        }
+        Err(last)
+    }
+
+    async fn ended_by_itself(&mut self) -> anyhow::Result<()> {
+        let error = self.server.process().failure("ended, and nobody asked it to");
+        self.findings.add(format!("{error:#}"));
+        self.server.kill().await?;
+        self.start().await
+    }
+}
+
+/// Until `at`, but not longer than until it is calm; for ever without `at`.
+async fn until(at: Option<Instant>, calm: &CancellationToken) {
+    let Some(at) = at else { return std::future::pending().await };
+    tokio::select! {
+        () = sleep_until(at) => {}
+        () = calm.cancelled() => {}
+    }
+}

@@ -1,0 +1,156 @@
+//! What the runs came to: a table for people, one JSON line for programs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use serde::Serialize;
+
+use crate::report::grouped;
+
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
+/// One run.
+#[derive(Debug)]
+pub struct RunSummary {
+    /// The seed that gives the same decisions again.
+    pub seed: u64,
+    /// How many bets were stored.
+    pub bets: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// What is not right.
+    pub findings: Vec<String>,
+    /// Where the files are, if something is not right.
+    pub kept: Option<PathBuf>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// All runs. The JSON form is what `--json` promises; keys are only ever added.
+#[derive(Debug, Default, Serialize)]
+pub struct Summary {
+    ok: bool,
+    runs: u64,
+    bets: u64,
+    faults_total: u64,
+    faults: BTreeMap<&'static str, u64>,
+    violations: Vec<Violation>,
+    seconds: u64,
+}
+
+/// A run in which something is not right.
+#[derive(Debug, Serialize)]
+struct Violation {
+    seed: u64,
+    directory: Option<PathBuf>,
+    findings: Vec<String>,
+}
+
+impl Summary {
+    /// Counts a run.
+    pub fn add(&mut self, run: RunSummary) {
+        self.runs += 1;
+        self.bets += run.bets;
+        for (kind, count) in run.faults {
+            *self.faults.entry(kind).or_default() += count;
+            self.faults_total += count;
+        }
+        if !run.findings.is_empty() {
+            let (seed, directory, findings) = (run.seed, run.kept, run.findings);
+            self.violations.push(Violation { seed, directory, findings });
+        }
+    }
+
+    /// Takes note of the end, after `took`.
+    #[must_use]
+    pub fn finish(mut self, took: Duration) -> Self {
+        self.ok = self.violations.is_empty() && self.runs > 0;
+        self.seconds = took.as_secs();
+        self
+    }
+
+    /// Whether every promise was kept, in at least one run.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.ok
+    }
+
+    /// How many runs there were.
+    #[must_use]
+    pub fn runs(&self) -> u64 {
+        self.runs
+    }
+
+    /// How many runs had something that is not right.
+    #[must_use]
+    pub fn violations(&self) -> usize {
+        self.violations.len()
+    }
+
+    /// The result as one line of JSON.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+
+    /// The result as a table for a terminal.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(STYLE).set_header(["fault", "times"]);
+        for (kind, count) in &self.faults {
+            table.add_row([(*kind).to_owned(), grouped(*count)]);
+        }
+        table.add_row(["all faults".to_owned(), grouped(self.faults_total)]);
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let mut text = format!("{}\n\n", table.trim_fmt());
+        for Violation { seed, directory, findings } in &self.violations {
+            let directory = directory.as_ref().map(|path| path.display().to_string());
+            let kept = directory.unwrap_or_else(|| "nowhere".to_owned());
+            text += &format!("seed {seed}, files kept in {kept}:\n");
+            for finding in findings {
+                text += &format!("  {}\n", finding.lines().next().unwrap_or_default());
+            }
+        }
+        let (runs, bets) = (grouped(self.runs), grouped(self.bets));
+        let wrong = grouped(self.violations.len() as u64);
+        text + &format!("{runs} runs, {bets} bets, {wrong} runs with violations\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_violation_is_told_with_its_seed_and_its_files() {
+        let mut summary = Summary::default();
+        for (seed, findings) in [(7, vec![]), (8, vec!["lost\nand more".to_owned()])] {
+            summary.add(RunSummary {
+                seed,
+                bets: 2_000,
+                faults: BTreeMap::from([("server killed", 2)]),
+                findings,
+                kept: (seed == 8).then(|| "/tmp/x".into()),
+                took: Duration::ZERO,
+            });
+        }
+        let summary = summary.finish(Duration::from_secs(3));
+        let table = summary.table();
+        for wanted in ["seed 8", "/tmp/x", "  lost\n", "2 runs, 4,000 bets, 1 runs"] {
+            assert!(table.contains(wanted), "{wanted:?} in\n{table}");
+        }
+        let start = "{\"ok\":false,\"runs\":2,\"bets\":4000,\"faults_total\":4,\
+                     \"faults\":{\"server killed\":4},\"violations\":[{\"seed\":8,";
+        let json = summary.json().unwrap();
+        assert!(json.starts_with(start), "{json}");
+        assert!(!Summary::default().finish(Duration::ZERO).is_right());
+    }
+}

@@ -1,0 +1,158 @@
+//! Whether every promise was kept: from the files, the clients' output and the servers' answers.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::stage::{Stage, WINNER};
+use crate::audit::{Announced, Audit, Expected, Problem};
+use crate::client_process::{ClientEnd, ClientProcess};
+use crate::directory;
+use crate::raw_connection::RawConnection;
+use crate::server_process::ServerProcess;
+use crate::volume::Volume;
+
+/// How long a client may take to learn of a draw that has been held.
+const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Looks at everything when all agencies have ended, and ends the servers; gives how many bets
+/// are stored.
+///
+/// # Errors
+/// Something could not be looked at.
+pub async fn reach(
+    stage: &Stage,
+    servers: &mut [ServerProcess],
+    ends: &[(u32, ClientEnd)],
+    first_draw: Option<&[u8]>,
+) -> anyhow::Result<u64> {
+    // Whoever starts anew must come to the same.
+    if let Some(server) = servers.first_mut() {
+        server.kill().await?;
+        server.restart().await?;
+    }
+    for server in &*servers {
+        let name = server.process().name();
+        if let Err(error) = ask(stage, server).await {
+            stage.findings.add(format!("{name}, asked at the end: {error:#}"));
+        }
+    }
+    let mut ends = ends.to_vec();
+    ends.extend(run_again(stage).await?);
+    for server in &mut *servers {
+        if let Err(error) = server.stop().await {
+            stage.findings.add(format!("{error:#}"));
+        }
+        let name = server.process().name();
+        for line in server.alarms().iter().filter(|line| !line.contains(" WARNING ")) {
+            stage.findings.add(format!("{name}: {line}"));
+        }
+    }
+    check_files(stage, &ends, first_draw).await
+}
+
+/// Asks an instance about every agency.
+async fn ask(stage: &Stage, server: &ServerProcess) -> anyhow::Result<()> {
+    let mut connection = RawConnection::open(server.address()).await?;
+    for (agency, expected) in (1..).zip(stage.witness.expected()) {
+        let (rows, digest) = (expected.rows(), expected.digest());
+        for (packet, wanted) in [
+            (
+                format!("AgencyStatus:{agency}"),
+                format!("AgencyStatusResponse:{rows};{digest};drawn"),
+            ),
+            (format!("WinnersRequest:{agency}"), format!("WinnersResponse:{}", expected.winners)),
+        ] {
+            let answer = connection.ask(&packet).await?;
+            if answer != wanted {
+                let name = server.process().name();
+                stage.findings.add(format!("{name}: {packet} got {answer:?}, not {wanted:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs a client once more: nothing is stored, and the winners are the same.
+async fn run_again(stage: &Stage) -> anyhow::Result<Option<(u32, ClientEnd)>> {
+    let agency = stage.bets.agencies();
+    let launch = stage.launch(agency, &stage.addresses).with("CLI_BATCH_SIZE", 17);
+    let directory = stage.volume.path().parent().context("find the run's directory")?;
+    let mut client = ClientProcess::spawn("again", agency, launch, directory)?;
+    match client.wait(AGAIN_TIMEOUT).await {
+        Ok(end) if end.code() == Some(0) => Ok(Some((agency, end))),
+        Ok(end) => {
+            let error = client.process().failure(format!("ended with {}", end.status));
+            stage.findings.add(format!("{error:#}"));
+            Ok(None)
+        }
+        Err(error) => {
+            stage.findings.add(format!("{error:#}"));
+            client.kill().await?;
+            Ok(None)
+        }
+    }
+}
+
+async fn check_files(
+    stage: &Stage,
+    ends: &[(u32, ClientEnd)],
+    first_draw: Option<&[u8]>,
+) -> anyhow::Result<u64> {
+    let (bets, volume) = (stage.bets.clone(), stage.volume.clone());
+    let counting = tokio::task::spawn_blocking(move || {
+        Audit::of_draw(&Expected { bets: &bets, volume: &volume, winner_number: WINNER })
+    });
+    let mut audit = counting.await.context("count")??;
+    for (agency, end) in ends.iter().filter(|(_, end)| end.code() == Some(0)) {
+        let (agency, filed) = (*agency, end.filed.clone().unwrap_or_default());
+        let place = "standard output";
+        audit.check_announced(&Announced { agency, place, documents: &end.printed });
+        audit.check_announced(&Announced { agency, place: "file", documents: &filed });
+    }
+    for problem in &audit.problems {
+        stage.findings.add(problem.to_string());
+    }
+    let agencies = stage.bets.agencies();
+    let right: BTreeSet<u32> =
+        ends.iter().filter(|(_, end)| end.code() == Some(0)).map(|(agency, _)| *agency).collect();
+    for agency in (1..=agencies).filter(|agency| !right.contains(agency)) {
+        stage.findings.add(format!("agency {agency}: no client of it ended with its winners"));
+    }
+    check_once(stage, first_draw)?;
+    Ok(audit.agencies.iter().map(|agency| agency.stored).sum())
+}
+
+/// Each close stands once, and there was one draw.
+fn check_once(stage: &Stage, first_draw: Option<&[u8]>) -> anyhow::Result<()> {
+    let closes = fs::read_to_string(stage.volume.agencies_closed()).unwrap_or_default();
+    if closes.lines().count() != stage.bets.agencies() as usize {
+        stage.findings.add(format!("agencies_closed.txt is {closes:?}"));
+    }
+    let draw = fs::read(stage.volume.draw()).context("read draw.json")?;
+    if first_draw.is_some_and(|first| first != draw) {
+        stage.findings.add("draw.json is not what it was when it was first there");
+    }
+    Ok(())
+}
+
+/// What killed servers leave is whole rows in their order, but for a torn end.
+///
+/// # Errors
+/// A file could not be read or copied.
+pub fn look_at_remains(stage: &Stage) -> anyhow::Result<()> {
+    let Ok(bytes) = fs::read(stage.volume.bets()) else { return Ok(()) };
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let directory = stage.volume.path().with_file_name("remains");
+    let copy = Volume::new(&directory::make(&directory)?);
+    fs::write(copy.bets(), bytes.get(..end).unwrap_or_default()).context("copy bets.csv")?;
+    let expected = Expected { bets: &stage.bets, volume: &copy, winner_number: WINNER };
+    for problem in Audit::of_rows(&expected)?.problems {
+        if !matches!(problem, Problem::Missing { .. }) {
+            stage.findings.add(format!("after all servers were killed: {problem}"));
+        }
+    }
+    Ok(())
+}
