@@ -39,7 +39,7 @@ pub struct Options {
     pub minutes: Option<u64>,
 
     /// How many runs to hold side by side, 1 to 8
-    #[arg(long, value_name = "N", default_value_t = 2,
+    #[arg(long, value_name = "N", default_value_t = 4,
           value_parser = clap::value_parser!(u8).range(1..=8))]
     pub side_by_side: u8,
 

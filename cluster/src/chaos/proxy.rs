@@ -104,8 +104,12 @@ async fn serve(client: TcpStream, upstream: SocketAddr, air: Air, fate: Fate) {
         return;
     }
     let Ok(server) = TcpStream::connect(upstream).await else {
-        // Where nobody listens, a connection is refused: that is a reset.
-        end(&client, true);
+        // Where nobody listens, a connection is refused: that is nearest to a reset.
+        let accepts = air.weather.accepts_for_dead;
+        if accepts {
+            air.tally.add("connection taken for a dead server");
+        }
+        end(&client, !accepts);
         return;
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));

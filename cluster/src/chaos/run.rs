@@ -30,16 +30,23 @@ const CALM_TIMEOUT: Duration = Duration::from_secs(100);
 /// How long servers may take to come back once it is calm.
 const BACK_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Both counts of a run.
+#[derive(Debug, Clone, Default)]
+struct Tallies {
+    faults: Tally,
+    effects: Tally,
+}
+
 /// Holds the run of `seed`. The directory of a run in which something is not right is kept.
 pub async fn hold(seed: u64, binary: &Path) -> RunSummary {
     let plan = RunPlan::of(seed);
     let started = Instant::now();
-    let (mut findings, mut tally, mut bets) = (Vec::new(), Tally::default(), 0);
+    let (mut findings, mut tally, mut bets) = (Vec::new(), Tallies::default(), 0);
     let mut kept = None;
     match RunDirectory::temporary() {
         Err(error) => findings.push(format!("{error:#}")),
         Ok(mut directory) => {
-            let (seen, run_tally) = (Findings::default(), Tally::default());
+            let (seen, run_tally) = (Findings::default(), Tallies::default());
             match play(&plan, binary, &directory, &seen, &run_tally).await {
                 Ok(stored) => bets = stored,
                 Err(error) => seen.add(format!("{error:#}")),
@@ -51,7 +58,8 @@ pub async fn hold(seed: u64, binary: &Path) -> RunSummary {
             }
         }
     }
-    RunSummary { seed, bets, faults: tally.counts(), findings, kept, took: started.elapsed() }
+    let (faults, effects) = (tally.faults.counts(), tally.effects.counts());
+    RunSummary { seed, bets, faults, effects, findings, kept, took: started.elapsed() }
 }
 
 /// Leaves word beside the files of what was planned and what was found.
@@ -67,9 +75,9 @@ async fn play(
     binary: &Path,
     directory: &RunDirectory,
     findings: &Findings,
-    tally: &Tally,
+    tally: &Tallies,
 ) -> anyhow::Result<u64> {
-    let mut stage = Stage::set(plan, binary, directory, findings.clone(), tally.clone())
+    let mut stage = Stage::set(plan, binary, directory, findings.clone(), tally.faults.clone())
         .await
         .context("start")?;
     let mut ends = Vec::new();
@@ -92,6 +100,7 @@ async fn play(
         }
     }
     let mut servers = take_back(&mut stage).await?;
+    verdict::count_effects(&servers, &tally.effects);
     verdict::reach(&stage, &mut servers, &ends, director.draw.as_deref()).await
 }
 

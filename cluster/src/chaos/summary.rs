@@ -21,6 +21,8 @@ pub struct RunSummary {
     pub bets: u64,
     /// Faults by kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// What the faults led to, by kind, where it can be told from the servers' logs.
+    pub effects: BTreeMap<&'static str, u64>,
     /// What is not right.
     pub findings: Vec<String>,
     /// Where the files are, if something is not right.
@@ -37,6 +39,7 @@ pub struct Summary {
     bets: u64,
     faults_total: u64,
     faults: BTreeMap<&'static str, u64>,
+    effects: BTreeMap<&'static str, u64>,
     violations: Vec<Violation>,
     seconds: u64,
 }
@@ -57,6 +60,9 @@ impl Summary {
         for (kind, count) in run.faults {
             *self.faults.entry(kind).or_default() += count;
             self.faults_total += count;
+        }
+        for (kind, count) in run.effects {
+            *self.effects.entry(kind).or_default() += count;
         }
         if !run.findings.is_empty() {
             let (seed, directory, findings) = (run.seed, run.kept, run.findings);
@@ -107,6 +113,9 @@ impl Summary {
             table.add_row([(*kind).to_owned(), grouped(*count)]);
         }
         table.add_row(["all faults".to_owned(), grouped(self.faults_total)]);
+        for (kind, count) in &self.effects {
+            table.add_row([format!("led to: {kind}"), grouped(*count)]);
+        }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -137,6 +146,7 @@ mod tests {
                 seed,
                 bets: 2_000,
                 faults: BTreeMap::from([("server killed", 2)]),
+                effects: BTreeMap::new(),
                 findings,
                 kept: (seed == 8).then(|| "/tmp/x".into()),
                 took: Duration::ZERO,
@@ -148,7 +158,7 @@ mod tests {
             assert!(table.contains(wanted), "{wanted:?} in\n{table}");
         }
         let start = "{\"ok\":false,\"runs\":2,\"bets\":4000,\"faults_total\":4,\
-                     \"faults\":{\"server killed\":4},\"violations\":[{\"seed\":8,";
+                     \"faults\":{\"server killed\":4},\"effects\":{},\"violations\":[{\"seed\":8,";
         let json = summary.json().unwrap();
         assert!(json.starts_with(start), "{json}");
         assert!(!Summary::default().finish(Duration::ZERO).is_right());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::stage::{Stage, WINNER};
+use super::tally::Tally;
 use crate::audit::{Announced, Audit, Expected, Problem};
 use crate::client_process::{ClientEnd, ClientProcess};
 use crate::directory;
@@ -51,6 +52,23 @@ pub async fn reach(
         }
     }
     check_files(stage, &ends, first_draw).await
+}
+
+/// What the servers' logs tell of what the faults led to. Only the first hundred alarms of each
+/// start are counted.
+pub fn count_effects(servers: &[ServerProcess], effects: &Tally) {
+    for line in servers.iter().flat_map(ServerProcess::alarms) {
+        for (text, effect) in [
+            ("holds the lock", "answer 1 or wait, since a lock was held over 5 s"),
+            ("action: mend_log", "unfinished rows of a dead server cut off"),
+            (" overlap ", "batch refused, since others had stored the first of its rows"),
+            (" gap ", "batch refused, since rows before it are missing"),
+        ] {
+            if line.contains(text) {
+                effects.add(effect);
+            }
+        }
+    }
 }
 
 /// Asks an instance about every agency.

@@ -14,6 +14,9 @@ pub struct Weather {
     slow: u64,
     /// Of a hundred packets, how many are delivered once more, later, to any server.
     repeats: u64,
+    /// Whether proxies take connections for servers that are dead, and end them in order, as
+    /// load balancers do; elsewhere such a connection is reset.
+    pub accepts_for_dead: bool,
 }
 
 /// What happens to one packet of a connection, after which there is no connection.
@@ -64,7 +67,7 @@ impl Weather {
             CutAnswer, CutPacket, DropRest, EndAtOnce, None, SwallowAnswer, SwallowAnswerAndHang,
         };
         let mut fates = vec![
-            (100, None),
+            (45, None),
             (8, EndAtOnce),
             (20, CutPacket),
             (2, DropRest),
@@ -72,11 +75,12 @@ impl Weather {
             (2, SwallowAnswerAndHang),
             (15, CutAnswer),
         ];
-        match dice.between(0, 5) {
+        match dice.between(0, 6) {
             0 => fates.truncate(1),
             1 => fates.push((120, CutPacket)),
             2 => fates.push((120, SwallowAnswer)),
             3 => fates.push((120, CutAnswer)),
+            4 => fates.push((60, EndAtOnce)),
             _ => {}
         }
         let share = |dice: &mut Dice, often, most| {
@@ -87,6 +91,7 @@ impl Weather {
             pieces: share(dice, 40, 60),
             slow: share(dice, 40, 80),
             repeats: share(dice, 40, 30),
+            accepts_for_dead: dice.chance(20),
         }
     }
 

@@ -1,0 +1,31 @@
+//! A few seeded runs under faults, for every check: the long ones are `scripts/chaos.sh`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::Command;
+
+fn chaos(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
+    let output = command.arg("chaos").args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn every_promise_is_kept_in_a_few_seeded_runs() {
+    let (code, output, errors) =
+        chaos(&["--seed", "1", "--runs", "6", "--side-by-side", "6", "--json"]);
+    assert_eq!(code, Some(0), "{output}{errors}");
+    let json: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+    assert_eq!(json.get("runs").unwrap(), 6);
+    assert_eq!(json.get("violations").unwrap().as_array().unwrap().len(), 0);
+    assert!(json.get("faults_total").unwrap().as_u64().unwrap() > 0, "{json}");
+    assert!(json.get("bets").unwrap().as_u64().unwrap() > 0, "{json}");
+}
+
+#[test]
+fn a_wrong_command_line_starts_nothing() {
+    for arguments in [["--seed", "x"], ["--runs", "0"], ["--minutes", "0"]] {
+        assert_eq!(chaos(&arguments).0, Some(2), "{arguments:?}");
+    }
+}
