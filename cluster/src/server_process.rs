@@ -185,6 +185,20 @@ impl ServerProcess {
         Ok(())
     }
 
+    /// Starts it again as [`ServerProcess::restart`] does, and kills it `after` that, wherever its
+    /// start is then.
+    ///
+    /// # Errors
+    /// It could not be started or killed.
+    pub async fn restart_and_kill(&mut self, after: Duration) -> anyhow::Result<()> {
+        let name = self.process.name().to_owned();
+        let mut process = ChildProcess::spawn(&name, &self.launch, &self.directory)?;
+        tokio::time::sleep(after).await;
+        process.kill(KILL_TIMEOUT).await?;
+        self.earlier_alarms.extend(process.log().alarms());
+        Ok(())
+    }
+
     /// Waits up to `limit` for a line of its log, from its last start on.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::tally::{Findings, Tally};
@@ -92,11 +92,8 @@ impl ServerSeat {
                 self.tally.add("server killed");
                 self.server.kill().await?;
                 self.stay_down(down).await;
-                for limit in false_starts {
-                    // Whoever stops waiting for the start kills it.
-                    if timeout(limit, self.server.restart()).await.is_ok() {
-                        self.server.kill().await?;
-                    }
+                for after in false_starts {
+                    self.server.restart_and_kill(after).await?;
                     self.tally.add("server killed while it started");
                 }
                 self.start().await
