@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use program::exit::Exit;
-use program::{log, settings, shutdown};
+use program::{descriptors, log, settings, shutdown};
 use tokio::net::TcpListener;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::announce::UdpAnnouncer;
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED, LOCK_TIMEOUT};
@@ -127,12 +127,7 @@ fn archive(config: &Config, unfinished: bool) -> Exit {
 }
 
 fn run_serve(config: &Config) -> Exit {
-    let settings = config.effective.iter().map(|(key, value)| format!("{key}={value}"));
-    let settings = settings.collect::<Vec<_>>().join(" ");
-    info!(action = "config", result = "success", settings);
-    for key in &config.unknown {
-        warn!(action = "config", result = "fail", key, error = "no such setting: see config.ini");
-    }
+    settings::log_effective(&config.effective, &config.unknown, "server/config.ini");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let served = runtime.context("start the runtime").and_then(|r| r.block_on(serve(config)));
     match served {
@@ -188,17 +183,7 @@ async fn run_both<S: Store>(
 /// Asks the system for as many descriptors as the limit of connections needs; says how many
 /// connections the granted ones allow.
 fn raise_descriptors() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = (CONNECTIONS_MAX + DESCRIPTORS_RESERVED) as u64;
-    let wanted = limit.maximum.map_or(wanted, |most| most.min(wanted));
-    let granted = limit.current.is_none_or(|current| current >= wanted);
-    let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
-    let descriptors = if granted || setrlimit(Resource::Nofile, raised).is_ok() {
-        wanted
-    } else {
-        limit.current.unwrap_or(wanted)
-    };
-    let descriptors = usize::try_from(descriptors).unwrap_or(CONNECTIONS_MAX);
-    descriptors.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, CONNECTIONS_MAX)
+    let granted = descriptors::raise((CONNECTIONS_MAX + DESCRIPTORS_RESERVED) as u64);
+    let granted = usize::try_from(granted).unwrap_or(CONNECTIONS_MAX);
+    granted.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, CONNECTIONS_MAX)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use config::FileFormat;
 use program::log::{Form, Level};
-use program::settings::{Key, Settings};
+use program::settings::{Key, Settings, Shown};
 use protocol::BetNumber;
 use protocol::limits::{AGENCIES_MAX, NUMBER_MAX};
 
@@ -183,14 +183,6 @@ impl fmt::Display for Broadcast {
             Some(ip) => ip.fmt(f),
             None => f.write_str("of the interface"),
         }
-    }
-}
-
-struct Shown(PathBuf);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.display().fmt(f)
     }
 }
 

@@ -1,14 +1,16 @@
 //! Putting a finished draw away, so that the next day can start.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{SecondsFormat, Utc};
 
 use super::disk::Disk;
 use super::volume::{LockedVolume, StoreSettings, Volume};
-use super::{ARCHIVE, DRAW};
+use super::{ARCHIVE, ARCHIVING, DRAW, LOCKS, whole_file};
 
 /// Why nothing, or not all, was put away.
 #[derive(Debug, thiserror::Error)]
@@ -32,14 +34,15 @@ pub enum ArchiveError {
     Empty,
     /// The locks, or the system, refused.
     #[error("put the day away; what is left can be put away by the same command again")]
-    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Failed(#[source] Box<dyn Error + Send + Sync>),
 }
 
 /// Puts the day away, under the locks: `agencies_closed.txt`, `bets.csv` and `draw.json` go to
-/// `archive/<time>/`, the time being that of the draw. Says where they went.
+/// `archive/<time>/`, the time being that of the draw, or now if there was none. Says where they
+/// went.
 ///
-/// The draw's record goes last. An archive that was cut short leaves a day that is drawn, in which
-/// nothing can be stored, and goes on where it was when it is called again.
+/// From its first step to its last, a marker beside the locks keeps every instance from working
+/// on the day. An archive that was cut short goes on where it was when it is called again.
 ///
 /// # Errors
 /// [`ArchiveError`].
@@ -52,25 +55,49 @@ pub fn archive<D: Disk>(
     let path = settings.volume.clone();
     let mut volume =
         Volume::open_files(disk, settings).map_err(|e| ArchiveError::Unusable(path.clone(), e))?;
-    let disk = std::sync::Arc::clone(&volume.disk);
-    let locked = volume.lock(deadline).map_err(failed)?;
+    let disk = Arc::clone(&volume.disk);
+    let locked = volume.lock_for_archive(deadline).map_err(failed)?;
+    let locks = path.join(LOCKS);
+    let begun = whole_file::read(&*disk, &locks.join(ARCHIVING)).map_err(failed)?;
+    let name = match begun {
+        Some(name) => directory_name(&name).ok_or_else(|| failed("the marker names no day"))?,
+        None => {
+            let name = day_to_put_away(&locked, unfinished)?;
+            whole_file::write(&*disk, &locks, ARCHIVING, name.as_bytes()).map_err(failed)?;
+            name
+        }
+    };
+    let directory = path.join(ARCHIVE).join(name);
+    move_all(&*disk, locked, &path, &directory).map_err(failed)?;
+    Ok(directory)
+}
+
+/// The day's name, if it may be put away: its time, without colons, which are no part of a file's
+/// name everywhere.
+fn day_to_put_away<D: Disk>(
+    locked: &LockedVolume<'_, D>,
+    unfinished: bool,
+) -> Result<String, ArchiveError> {
+    let is_empty =
+        locked.bets.bytes().map_err(failed)? == 0 && locked.closes.bytes().map_err(failed)? == 0;
     let time = match locked.draw {
         Some(draw) => draw.time.clone(),
-        None if locked.bets.bytes().map_err(failed)? == 0
-            && locked.closes.bytes().map_err(failed)? == 0 =>
-        {
-            return Err(ArchiveError::Empty);
-        }
+        None if is_empty => return Err(ArchiveError::Empty),
         None if unfinished => Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
         None => {
             let bets = locked.bets.fold().bets();
             return Err(ArchiveError::Unfinished { bets, closed: locked.closes.fold().summary() });
         }
     };
-    // Colons are no part of a file's name everywhere.
-    let directory = path.join(ARCHIVE).join(time.replace(':', "-"));
-    move_all(&*disk, locked, &path, &directory)?;
-    Ok(directory)
+    Ok(time.replace(':', "-"))
+}
+
+/// A marker leads to a directory of the archive and nowhere else.
+fn directory_name(marker: &[u8]) -> Option<String> {
+    let name = str::from_utf8(marker).ok()?.trim();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let is_name = !name.is_empty() && !name.starts_with('.') && name.chars().all(is_plain);
+    is_name.then(|| name.to_owned())
 }
 
 fn move_all<D: Disk>(
@@ -78,31 +105,29 @@ fn move_all<D: Disk>(
     locked: LockedVolume<'_, D>,
     volume: &Path,
     directory: &Path,
-) -> Result<(), ArchiveError> {
-    let LockedVolume { mut bets, mut closes, draw } = locked;
-    disk.create_directory(directory).map_err(failed)?;
-    disk.sync_directory(&volume.join(ARCHIVE)).map_err(failed)?;
-    bets.settle().map_err(failed)?;
-    closes.settle().map_err(failed)?;
-    let is_free = |name: &str| -> io::Result<Option<PathBuf>> {
-        let target = directory.join(name);
-        Ok(disk.find(&target)?.is_none().then_some(target))
-    };
-    if let Some(target) = is_free("agencies_closed.txt").map_err(failed)? {
-        closes.move_to(&target).map_err(failed)?;
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let LockedVolume { mut bets, mut closes, .. } = locked;
+    disk.create_directory(directory)?;
+    disk.sync_directory(&volume.join(ARCHIVE))?;
+    // What is there already was put there by a call that was cut short.
+    let is_free = |name: &str| disk.find(&directory.join(name)).map(|found| found.is_none());
+    if is_free("bets.csv")? {
+        bets.settle()?;
+        bets.move_to(&directory.join("bets.csv"))?;
     }
-    if let Some(target) = is_free("bets.csv").map_err(failed)? {
-        bets.move_to(&target).map_err(failed)?;
+    if is_free("agencies_closed.txt")? {
+        closes.settle()?;
+        closes.move_to(&directory.join("agencies_closed.txt"))?;
     }
-    disk.sync_directory(directory).map_err(failed)?;
-    disk.sync_directory(volume).map_err(failed)?;
-    if draw.is_some() {
-        disk.rename(&volume.join(DRAW), &directory.join(DRAW)).map_err(failed)?;
+    if disk.find(&volume.join(DRAW))?.is_some() && is_free(DRAW)? {
+        disk.rename(&volume.join(DRAW), &directory.join(DRAW))?;
     }
-    disk.sync_directory(directory).map_err(failed)?;
-    disk.sync_directory(volume).map_err(failed)
+    disk.sync_directory(directory)?;
+    disk.sync_directory(volume)?;
+    disk.remove(&volume.join(LOCKS).join(ARCHIVING))?;
+    Ok(disk.sync_directory(&volume.join(LOCKS))?)
 }
 
-fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ArchiveError {
+fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> ArchiveError {
     ArchiveError::Failed(error.into())
 }

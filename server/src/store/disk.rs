@@ -22,9 +22,31 @@ pub struct FileId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BootId(pub u128);
 
-/// How a file is written.
+/// What was written may not be durable, and nobody knows how much of it is: the instance must end.
+/// The system tells of such an error once; a second sync that succeeds proves nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("sync: {0}")]
+pub struct SyncError(pub io::Error);
+
+impl From<SyncError> for io::Error {
+    fn from(error: SyncError) -> Self {
+        Self::new(error.0.kind(), error)
+    }
+}
+
+impl SyncError {
+    /// Whether `error` came from a sync.
+    #[must_use]
+    pub fn is_in(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+    }
+}
+
+/// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
+    /// For reading; it must be there.
+    Read,
     /// At its end only.
     Append,
     /// Anywhere.
@@ -36,7 +58,8 @@ pub trait Disk: Send + Sync + 'static {
     /// An open file.
     type File: DiskFile;
 
-    /// Opens a file for reading and writing, and makes it if it is missing.
+    /// Opens a file for reading and, but for [`Mode::Read`], for writing; then it is made if it is
+    /// missing.
     ///
     /// # Errors
     /// As the system reports them.
@@ -60,17 +83,23 @@ pub trait Disk: Send + Sync + 'static {
     /// As the system reports them.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
     /// Makes the names in a directory durable.
     ///
     /// # Errors
     /// As the system reports them.
-    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+    fn sync_directory(&self, path: &Path) -> Result<(), SyncError>;
 
     /// Makes what was written to both files durable, at the same time where that can be.
     ///
     /// # Errors
     /// As the system reports them, for either file.
-    fn sync_both(&self, one: &Arc<Self::File>, other: &Arc<Self::File>) -> io::Result<()>;
+    fn sync_both(&self, one: &Arc<Self::File>, other: &Arc<Self::File>) -> Result<(), SyncError>;
 
     /// This run of the machine.
     fn boot(&self) -> BootId;
@@ -112,8 +141,8 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Makes all that was written to the file durable, by whomever.
     ///
     /// # Errors
-    /// As the system reports them. What is durable after an error nobody knows.
-    fn sync(&self) -> io::Result<()>;
+    /// As the system reports them.
+    fn sync(&self) -> Result<(), SyncError>;
 
     /// Takes the file's exclusive lock, waiting for it as long as it takes.
     ///
@@ -225,8 +254,9 @@ impl Disk for RealDisk {
 
     fn open(&self, path: &Path, mode: Mode) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        options.append(mode == Mode::Append).open(path).map_err(|e| naming(path, &e))
+        let writes = mode != Mode::Read;
+        options.read(true).write(writes).create(writes).append(mode == Mode::Append);
+        options.truncate(false).open(path).map_err(|e| naming(path, &e))
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
@@ -245,21 +275,26 @@ impl Disk for RealDisk {
         fs::rename(from, to).map_err(|e| naming(from, &e))
     }
 
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        File::open(path).and_then(|opened| opened.sync_all()).map_err(|e| naming(path, &e))
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path).map_err(|e| naming(path, &e))
     }
 
-    fn sync_both(&self, one: &Arc<File>, other: &Arc<File>) -> io::Result<()> {
+    fn sync_directory(&self, path: &Path) -> Result<(), SyncError> {
+        let synced = File::open(path).and_then(|opened| opened.sync_all());
+        synced.map_err(|e| SyncError(naming(path, &e)))
+    }
+
+    fn sync_both(&self, one: &Arc<File>, other: &Arc<File>) -> Result<(), SyncError> {
         let mut started = self.syncer.lock().unwrap_or_else(PoisonError::into_inner);
         let syncer = match &mut *started {
             Some(syncer) => syncer,
-            none => none.insert(Syncer::start()?),
+            none => none.insert(Syncer::start().map_err(SyncError)?),
         };
-        let ended = |_| io::Error::other("the thread that syncs has ended");
-        syncer.files.send(Arc::clone(other)).map_err(|_| ended(()))?;
+        let ended = || SyncError(io::Error::other("the thread that syncs has ended"));
+        syncer.files.send(Arc::clone(other)).map_err(|_| ended())?;
         let here = one.sync_data();
-        let there = syncer.results.recv().map_err(|_| ended(()))?;
-        here.and(there)
+        let there = syncer.results.recv().map_err(|_| ended())?;
+        here.and(there).map_err(SyncError)
     }
 
     fn boot(&self) -> BootId {
@@ -288,8 +323,8 @@ impl DiskFile for File {
         self.set_len(bytes)
     }
 
-    fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+    fn sync(&self) -> Result<(), SyncError> {
+        self.sync_data().map_err(SyncError)
     }
 
     fn take_lock(&self) -> io::Result<()> {

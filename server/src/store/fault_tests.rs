@@ -68,10 +68,10 @@ struct Run {
 }
 
 impl Run {
-    fn new(fault: Option<(u64, Fault)>, seed: u64) -> Self {
+    fn new(faults: &[(u64, Fault)], seed: u64) -> Self {
         let machine = Machine::default();
-        if let Some((at, fault)) = fault {
-            machine.fail_at(at, fault);
+        for (at, fault) in faults {
+            machine.fail_at(*at, *fault);
         }
         let agency = |id| Agency { id, acknowledged: 0, closed: false };
         let agencies = AgencyId::all(AGENCIES).map(agency).collect();
@@ -219,8 +219,11 @@ impl Run {
     }
 }
 
-fn run(fault: Option<(u64, Fault)>, seed: u64) -> u64 {
-    let mut run = Run::new(fault, seed);
+fn run(faults: &[(u64, Fault)], seed: u64) -> u64 {
+    let mut run = Run::new(faults, seed);
+    if faults.len() > 1 {
+        run.machine.only_syncs_fail();
+    }
     run.finish();
     run.check_file();
     run.machine.operations()
@@ -229,21 +232,33 @@ fn run(fault: Option<(u64, Fault)>, seed: u64) -> u64 {
 /// How many ways of what a crash leaves are tried at each operation.
 const CRASHES: u64 = 6;
 
+/// A fault at `operation`; and a failed sync there, followed by a crash.
 fn every_fault_at(operation: u64) {
     for fault in Fault::ALL {
         let crashes = matches!(fault, Fault::Crash | Fault::CrashAfter);
         for way in 0..if crashes { CRASHES } else { 1 } {
-            let seed = operation * 1_000 + way;
-            let done = std::panic::catch_unwind(|| run(Some((operation, fault)), seed));
-            assert!(done.is_ok(), "{fault:?} at operation {operation}, seed {seed}");
+            check(&[(operation, fault)], operation * 1_000 + way);
         }
+    }
+    for later in [1, 4, 11, 30] {
+        let faults = [(operation, Fault::Fail), (operation + later, Fault::Crash)];
+        check(&faults, operation * 1_000 + later);
     }
 }
 
+fn check(faults: &[(u64, Fault)], seed: u64) {
+    let done = std::panic::catch_unwind(|| run(faults, seed));
+    assert!(done.is_ok(), "{faults:?} with seed {seed}: FAULT_OPERATION={} again", faults[0].0);
+}
+
+/// All operations, or the one that the environment variable FAULT_OPERATION names.
 #[test]
 fn every_fault_at_every_operation() {
-    let operations = run(None, 0);
+    let operations = run(&[], 0);
     assert!(operations > 100, "the run does its work through the simulated disk");
+    if let Ok(operation) = std::env::var("FAULT_OPERATION") {
+        return every_fault_at(operation.parse().unwrap());
+    }
     std::thread::scope(|scope| {
         for half in 0..2 {
             scope.spawn(move || (1..=operations).skip(half).step_by(2).for_each(every_fault_at));

@@ -7,14 +7,18 @@
 //! - The log ends inside the intent's range: its writer died. The log is cut to where the range
 //!   starts.
 //! - The machine has started anew since: any group that was not acknowledged may be there in
-//!   part, in any part. The log is cut at the first group that does not match its checksum. What
-//!   stands behind the newest intent may be a group whose intent was lost; rows that end in
-//!   `\r\n` are another system's, which knows no intents, and stay.
+//!   part, in any part. The log is cut at the first group that does not match its checksum; if
+//!   all match, at the newest intent's end, for what stands behind it may be a group whose intent
+//!   was lost.
 //! - The ring is empty or missing, or is about another file: nothing is pending.
 //!
+//! Lines that may be another system's, which knows no intents, are never cut: a cut goes behind
+//! the last of them.
+//!
 //! **Invariant**: a group is acknowledged only when its bytes and its intent are durable, and it
-//! is written only when the ring durably holds an earlier intent of this run of the machine and
-//! of this file (a *fence*, if need be: an intent of no bytes).
+//! is written only when its writer itself has made an earlier intent durable that is still in the
+//! ring, of this run of the machine and of this file (a *fence*, if need be: an intent of no
+//! bytes).
 
 use std::io;
 
@@ -138,6 +142,16 @@ impl Intents {
         self.newest().is_some_and(|intent| intent.boot == boot)
     }
 
+    /// The sequence number of the newest intent, of whatever file.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether the file's intent with this sequence number is still in the ring.
+    pub(crate) fn holds(&self, sequence: u64) -> bool {
+        self.of_file.iter().any(|intent| intent.sequence == sequence)
+    }
+
     /// The groups that should be there, the first one first. An intent that a later one starts
     /// before the end of was cut back, and its place used again.
     pub(crate) fn standing(&self) -> Vec<Intent> {
@@ -182,7 +196,7 @@ pub(crate) fn allocate(ring: &impl DiskFile) -> io::Result<()> {
 /// Empties the ring, durably: nothing is pending.
 pub(crate) fn clear(ring: &impl DiskFile) -> io::Result<()> {
     write_all(ring, &[0; RING_BYTES], 0)?;
-    ring.sync()
+    Ok(ring.sync()?)
 }
 
 #[cfg(test)]

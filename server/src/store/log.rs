@@ -17,13 +17,16 @@ use std::time::Instant;
 use memchr::memchr_iter;
 use tracing::error;
 
-use super::disk::{Disk, DiskFile, FileId, Mode, read_exactly, write_all};
+use super::disk::{Disk, DiskFile, FileId, Mode, SyncError, read_exactly, write_all};
 use super::intent::{self, Intents};
 use super::lines::for_each_block;
 use super::lock::{LockError, VolumeLock};
 
 /// A log that is further behind than this, in bytes, is read without the lock first.
 const BEHIND_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How many damaged lines are told, one by one.
+const DAMAGED_TOLD_MAX: u64 = 20;
 
 /// What is known of a log, as a fold over its lines.
 pub(crate) trait Fold {
@@ -34,13 +37,24 @@ pub(crate) trait Fold {
     fn reset(&mut self);
 }
 
-/// What a last line is that no `\n` ends.
+/// How another system writes the log, which knows no intents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LastLine {
-    /// What a dead writer left: it is cut off.
-    Torn,
-    /// A line as good as any: its writer puts `\n` between lines, not behind them.
-    Whole,
+pub(crate) enum OthersWrite {
+    /// Rows that end in `\r\n`, as none of ours does. A last line without its end is torn.
+    Rows,
+    /// Lines as ours are; a line more than there should be does no harm. It may put `\n` between
+    /// lines and not behind them, so that a last line without its end is whole.
+    Lines,
+}
+
+impl OthersWrite {
+    /// Whether `line`, with its end, may be another system's.
+    pub(super) fn may_be(self, line: &[u8]) -> bool {
+        line.ends_with(match self {
+            Self::Rows => b"\r\n",
+            Self::Lines => b"\n",
+        })
+    }
 }
 
 /// Why a log could not be used.
@@ -50,6 +64,9 @@ pub(crate) enum LogError {
     Lock(#[from] LockError),
     #[error("read or mend {}", .0.display())]
     Read(PathBuf, #[source] io::Error),
+    /// Putting the day away was cut short.
+    #[error("the day is being put away: if nobody is at it, `server archive` finishes it")]
+    Archiving,
     /// Nothing of the group is in the log.
     #[error("append to {}", .0.display())]
     Append(PathBuf, #[source] io::Error),
@@ -61,6 +78,21 @@ pub(crate) enum LogError {
         #[source]
         error: io::Error,
     },
+}
+
+impl LogError {
+    /// Tells an error that ends the instance, a failed sync, from the rest.
+    pub(super) fn of(
+        path: &Path,
+        error: io::Error,
+        otherwise: fn(PathBuf, io::Error) -> Self,
+    ) -> Self {
+        let path = path.to_owned();
+        if SyncError::is_in(&error) {
+            return Self::Broken { doing: "make durable", path, error };
+        }
+        otherwise(path, error)
+    }
 }
 
 /// Where a log lives.
@@ -79,7 +111,7 @@ pub(crate) struct Log<D: Disk, F> {
     pub(super) disk: Arc<D>,
     volume: PathBuf,
     pub(super) path: PathBuf,
-    last_line: LastLine,
+    pub(super) others: OthersWrite,
     lock: VolumeLock<D::File>,
     pub(super) ring: Arc<D::File>,
     pub(super) file: Arc<D::File>,
@@ -89,8 +121,14 @@ pub(crate) struct Log<D: Disk, F> {
     pub(super) folded: u64,
     /// The log up to here is known to be durable, in bytes, with the intents that belong to it.
     durable: u64,
+    /// The intent, by its sequence number, that this instance itself has made durable last.
+    pub(super) fence: Option<u64>,
+    /// The newest intent that was in the ring when the lock was last held.
+    pub(super) newest_intent: u64,
     /// Whether the folded lines end without `\n`.
     ends_open: bool,
+    /// How many damaged lines were folded.
+    damaged: u64,
 }
 
 impl<D: Disk, F: Fold> Log<D, F> {
@@ -98,7 +136,7 @@ impl<D: Disk, F: Fold> Log<D, F> {
     pub(crate) fn open(
         disk: Arc<D>,
         paths: &LogPaths,
-        last_line: LastLine,
+        others: OthersWrite,
         fold: F,
     ) -> io::Result<Self> {
         let locks = paths.volume.join(super::LOCKS);
@@ -114,13 +152,16 @@ impl<D: Disk, F: Fold> Log<D, F> {
             file_id: file.id()?,
             disk,
             path,
-            last_line,
+            others,
             ring,
             file,
             fold,
             folded: 0,
             durable: 0,
+            fence: None,
+            newest_intent: 0,
             ends_open: false,
+            damaged: 0,
         })
     }
 
@@ -166,8 +207,9 @@ impl<D: Disk, F: Fold> Log<D, F> {
         if self.is_durable() {
             return Ok(());
         }
-        self.disk.sync_both(&self.file, &self.ring).map_err(|e| self.broken("sync", e))?;
+        self.disk.sync_both(&self.file, &self.ring).map_err(|e| self.unreadable(e.into()))?;
         self.durable = self.folded;
+        self.fence = Some(self.newest_intent);
         Ok(())
     }
 
@@ -200,19 +242,28 @@ impl<D: Disk, F: Fold> Log<D, F> {
     }
 
     fn fold_line(&mut self, line: &[u8], start: usize) {
-        if !line.is_empty() && !self.fold.line(line) {
+        if line.is_empty() || self.fold.line(line) {
+            return;
+        }
+        self.damaged += 1;
+        if self.damaged <= DAMAGED_TOLD_MAX {
             error!(
                 action = "read_log",
                 result = "fail",
                 file = %self.path.display(),
                 offset = self.folded + start as u64,
                 error = "a damaged line, which no instance of ours writes; it counts for nothing",
+                last = self.damaged == DAMAGED_TOLD_MAX,
             );
         }
     }
 
-    fn unreadable(&self, error: io::Error) -> LogError {
-        LogError::Read(self.path.clone(), error)
+    pub(super) fn unreadable(&self, error: io::Error) -> LogError {
+        LogError::of(&self.path, error, LogError::Read)
+    }
+
+    fn not_appended(&self, error: io::Error) -> LogError {
+        LogError::of(&self.path, error, LogError::Append)
     }
 
     fn broken(&self, doing: &'static str, error: io::Error) -> LogError {
@@ -251,18 +302,15 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     /// Appends whole lines, all of them or none; they are not durable before [`Log::sync`], and
     /// known only after [`Locked::fold_appended`].
     pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), LogError> {
-        let failed = |log: &Log<D, F>, e| LogError::Append(log.path.clone(), e);
-        self.arm().map_err(|e| failed(self.log, e))?;
-        let identity = (self.log.file_id, self.log.disk.boot());
         let offset = self.log.folded;
-        self.intents
-            .write(&*self.log.ring, identity, offset, lines)
-            .map_err(|e| failed(self.log, e))?;
-        if let Err(error) = write_all(&*self.log.file, lines, offset) {
-            self.log.file.truncate(offset).map_err(|e| self.log.broken("cut back", e))?;
-            return Err(failed(self.log, error));
-        }
-        Ok(())
+        let intended = self.arm().and_then(|()| self.intend(offset, lines));
+        intended.map_err(|e| self.log.not_appended(e))?;
+        let Err(error) = write_all(&*self.log.file, lines, offset) else { return Ok(()) };
+        self.log.file.truncate(offset).map_err(|e| self.log.broken("cut back", e))?;
+        // Best known at once that nothing is pending; if that fails, too, the next who takes the
+        // lock finds nothing of the group, and nothing to cut.
+        let _ = self.intend(offset, b"");
+        Err(self.log.not_appended(error))
     }
 
     /// Folds what was just appended, or the next part of it.
@@ -306,9 +354,11 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         }
         self.log.fold_to(end)?;
         let rest = end - self.log.folded;
-        match self.log.last_line {
-            LastLine::Torn if rest > 0 => self.cut(self.log.folded, "a last line without its end"),
-            LastLine::Whole if rest > 0 => {
+        match self.log.others {
+            OthersWrite::Rows if rest > 0 => {
+                self.cut(self.log.folded, "a last line without its end")
+            }
+            OthersWrite::Lines if rest > 0 => {
                 let mut line = vec![0; usize::try_from(rest).map_err(io::Error::other)?];
                 read_exactly(&*self.log.file, &mut line, self.log.folded)?;
                 self.log.fold_lines(&line);
@@ -335,6 +385,8 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         self.log.fold.reset();
         self.log.folded = 0;
         self.log.durable = 0;
+        self.log.fence = None;
         self.log.ends_open = false;
+        self.log.damaged = 0;
     }
 }

@@ -23,9 +23,10 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
             if !self.intents.is_of(self.log.disk.boot()) {
                 self.mend_after_restart(bytes)?;
             } else if newest.offset < bytes && bytes < newest.end() {
-                self.cut(newest.offset, "a group whose writer died")?;
+                self.cut_behind_others(newest.offset, "a group whose writer died")?;
             }
         }
+        self.log.newest_intent = self.intents.sequence();
         if self.log.file.bytes()? < self.log.folded {
             self.start_anew();
         }
@@ -36,14 +37,12 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     /// there in any part. See [`super::intent`].
     fn mend_after_restart(&mut self, bytes: u64) -> io::Result<()> {
         let unfinished = self.first_unfinished(bytes)?;
-        if unfinished < bytes {
-            self.cut(unfinished, "what a crash of the machine left unfinished")?;
-        }
+        self.cut_behind_others(unfinished, "what a crash of the machine left unfinished")?;
         self.log.file.sync()?;
         self.raise_fence()
     }
 
-    /// Where the first group starts that is not there as it was meant to be.
+    /// Where the first group starts that is not there as it was meant to be, or the last one ends.
     fn first_unfinished(&self, bytes: u64) -> io::Result<u64> {
         let mut end = 0;
         for intent in self.intents.standing() {
@@ -52,14 +51,22 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
             }
             end = intent.end();
         }
-        let mut ours = false;
-        for_each_block(&*self.log.file, end..bytes, |lines| {
+        Ok(end)
+    }
+
+    /// Cuts what stands at `offset` and behind, up to the last line that may be another system's.
+    fn cut_behind_others(&mut self, offset: u64, what: &'static str) -> io::Result<()> {
+        let (others, bytes) = (self.log.others, self.log.file.bytes()?);
+        let (mut kept, mut read) = (offset, offset);
+        for_each_block(&*self.log.file, offset..bytes, |lines| {
             for line in lines.split_inclusive(|b| *b == b'\n') {
-                ours |= !line.ends_with(b"\r\n");
-                end += if ours { 0 } else { line.len() as u64 };
+                read += line.len() as u64;
+                if others.may_be(line) {
+                    kept = read;
+                }
             }
         })?;
-        Ok(end)
+        if kept < bytes { self.cut(kept, what) } else { Ok(()) }
     }
 
     fn is_there(&self, intent: &Intent, bytes: u64) -> io::Result<bool> {
@@ -71,17 +78,26 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         Ok(intent.matches(&group))
     }
 
-    /// Before the first group after an empty ring: the ring must hold, durably, an intent of this
-    /// run of the machine.
+    /// Before a group is written, the ring must durably hold an intent that came before it. That
+    /// another instance wrote one proves nothing: it may have ended when its sync failed.
     pub(super) fn arm(&mut self) -> io::Result<()> {
-        if self.intents.is_of(self.log.disk.boot()) { Ok(()) } else { self.raise_fence() }
+        let is_armed = self.log.fence.is_some_and(|sequence| self.intents.holds(sequence));
+        if is_armed { Ok(()) } else { self.raise_fence() }
     }
 
     fn raise_fence(&mut self) -> io::Result<()> {
+        self.intend(self.log.file.bytes()?, b"")?;
+        self.log.ring.sync()?;
+        self.log.fence = Some(self.log.newest_intent);
+        Ok(())
+    }
+
+    /// Writes the intent to append `group` at `offset`.
+    pub(super) fn intend(&mut self, offset: u64, group: &[u8]) -> io::Result<()> {
         let identity = (self.log.file_id, self.log.disk.boot());
-        let end = self.log.file.bytes()?;
-        self.intents.write(&*self.log.ring, identity, end, b"")?;
-        self.log.ring.sync()
+        self.intents.write(&*self.log.ring, identity, offset, group)?;
+        self.log.newest_intent = self.intents.sequence();
+        Ok(())
     }
 
     pub(super) fn cut(&mut self, offset: u64, what: &'static str) -> io::Result<()> {

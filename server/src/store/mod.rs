@@ -1,8 +1,8 @@
 //! The store: every bet and every close, durable, and the draw over them.
 //!
 //! The rest of the server knows the trait [`Store`] and nothing of files. [`FileStore`] keeps the
-//! files of the volume (see `DESIGN` in PROTOCOL.md, "The volume"), with one thread that does all
-//! the work on them.
+//! files of the volume, as PROTOCOL.md describes them, with one thread that does all the work on
+//! them.
 //!
 //! **Invariant**: the lock order is `agencies_closed`, then `bets`. Nothing is awaited under a
 //! lock.
@@ -26,6 +26,7 @@ mod simulated;
 mod volume;
 #[cfg(test)]
 mod volume_tests;
+mod whole_file;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -44,8 +45,8 @@ pub use volume::{OpenError, StoreSettings};
 const LOCKS: &str = "locks";
 /// The draw's record.
 const DRAW: &str = "draw.json";
-/// The draw's record while it is written.
-const DRAW_TEMPORARY: &str = "draw.json.tmp";
+/// In the directory of locks: the day is being put away, and where to.
+const ARCHIVING: &str = "archiving";
 /// The directory of finished draws.
 const ARCHIVE: &str = "archive";
 

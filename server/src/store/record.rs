@@ -7,7 +7,8 @@ use std::sync::Arc;
 use protocol::{AgencyId, BetNumber};
 use serde::{Deserialize, Serialize};
 
-use super::disk::{Disk, DiskFile, Mode, read_exactly, write_all};
+use super::disk::Disk;
+use super::whole_file;
 
 /// What was drawn over which rows, when and by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,12 +90,7 @@ impl TryFrom<DrawRecord> for Draw {
 /// # Errors
 /// As the system reports them; `InvalidData` if the file is no record.
 pub(crate) fn read(disk: &impl Disk, path: &Path) -> io::Result<Option<Draw>> {
-    if disk.find(path)?.is_none() {
-        return Ok(None);
-    }
-    let file = disk.open(path, Mode::InPlace)?;
-    let mut bytes = vec![0; usize::try_from(file.bytes()?).map_err(io::Error::other)?];
-    read_exactly(&file, &mut bytes, 0)?;
+    let Some(bytes) = whole_file::read(disk, path)? else { return Ok(None) };
     decode(&bytes).map(Some).map_err(|error| {
         let text = format!("{} is no record of a draw: {error}", path.display());
         io::Error::new(io::ErrorKind::InvalidData, text)
@@ -111,15 +107,9 @@ fn decode(json: &[u8]) -> io::Result<Draw> {
 /// # Errors
 /// As the system reports them. After an error of the last step the record may be there.
 pub(crate) fn write(disk: &impl Disk, volume: &Path, record: &DrawRecord) -> io::Result<()> {
-    let temporary = volume.join(super::DRAW_TEMPORARY);
     let mut json = serde_json::to_vec_pretty(record)?;
     json.push(b'\n');
-    let file = disk.open(&temporary, Mode::InPlace)?;
-    file.truncate(0)?;
-    write_all(&file, &json, 0)?;
-    file.sync()?;
-    disk.rename(&temporary, &volume.join(super::DRAW))?;
-    disk.sync_directory(volume)
+    whole_file::write(disk, volume, super::DRAW, &json)
 }
 
 #[cfg(test)]

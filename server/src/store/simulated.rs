@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{BootId, Disk, DiskFile, FileId, Mode};
+use super::disk::{BootId, Disk, DiskFile, FileId, Mode, SyncError};
 
 /// What happens at the operation with a given number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +52,9 @@ struct Inode {
 #[derive(Default)]
 struct State {
     operations: u64,
-    fault: Option<(u64, Fault)>,
+    faults: Vec<(u64, Fault)>,
     full: bool,
+    only_syncs: bool,
     dead: Vec<u64>,
     crashed: bool,
     inodes: Vec<Inode>,
@@ -92,7 +93,17 @@ impl Machine {
 
     /// Lets `fault` happen at operation `at`, counted from 1 and from the machine's first.
     pub(super) fn fail_at(&self, at: u64, fault: Fault) {
-        self.state().fault = Some((at, fault));
+        self.state().faults.push((at, fault));
+    }
+
+    /// From now on only syncs fail where something is to fail.
+    pub(super) fn only_syncs_fail(&self) {
+        self.state().only_syncs = true;
+    }
+
+    /// Lets nothing happen any more.
+    pub(super) fn heal(&self) {
+        self.state().faults.clear();
     }
 
     /// How many operations there were.
@@ -213,7 +224,15 @@ fn failed() -> io::Error {
     io::Error::other("simulated: the operation failed")
 }
 
-/// What an operation is to do.
+/// What an operation is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Write,
+    Sync,
+    Other,
+}
+
+/// How far an operation is to go.
 #[derive(PartialEq, Eq)]
 enum Extent {
     Whole,
@@ -233,12 +252,14 @@ impl State {
     }
 
     /// Counts an operation, and lets happen what is to happen at it.
-    fn enter(&mut self, process: u64, writes: bool) -> io::Result<Extent> {
+    fn enter(&mut self, process: u64, kind: Kind) -> io::Result<Extent> {
         if self.crashed || self.dead.contains(&process) {
             return Err(gone());
         }
         self.operations += 1;
-        let Some((_, fault)) = self.fault.filter(|(at, _)| *at == self.operations) else {
+        let writes = kind == Kind::Write;
+        let spared = self.only_syncs && kind != Kind::Sync;
+        let Some(fault) = self.fault().filter(|fault| *fault != Fault::Fail || !spared) else {
             return if writes && self.full { Err(failed()) } else { Ok(Extent::Whole) };
         };
         match fault {
@@ -260,13 +281,18 @@ impl State {
         }
     }
 
+    fn fault(&self) -> Option<Fault> {
+        let now = self.faults.iter().find(|(at, _)| *at == self.operations);
+        now.map(|(_, fault)| *fault)
+    }
+
     /// Ends an operation that was carried out.
     fn leave(&mut self, process: u64, extent: &Extent) -> io::Result<()> {
         if *extent == Extent::HalfThenDie {
             self.die(process);
             return Err(gone());
         }
-        if self.fault == Some((self.operations, Fault::CrashAfter)) {
+        if self.fault() == Some(Fault::CrashAfter) {
             self.crashed = true;
             return Err(gone());
         }
@@ -281,11 +307,11 @@ impl State {
 impl SimulatedDisk {
     fn operate<T>(
         &self,
-        writes: bool,
+        kind: Kind,
         work: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut state = self.machine.state();
-        let extent = state.enter(self.process, writes)?;
+        let extent = state.enter(self.process, kind)?;
         let done = work(&mut state)?;
         state.leave(self.process, &extent)?;
         Ok(done)
@@ -296,8 +322,11 @@ impl Disk for SimulatedDisk {
     type File = SimulatedFile;
 
     fn open(&self, path: &Path, mode: Mode) -> io::Result<SimulatedFile> {
-        let (inode, handle) = self.operate(false, |state| {
+        let (inode, handle) = self.operate(Kind::Other, |state| {
             state.handles += 1;
+            if mode == Mode::Read && !state.names.contains_key(path) {
+                return Err(io::ErrorKind::NotFound.into());
+            }
             Ok((state.inode_of(path), state.handles))
         })?;
         let (machine, process) = (self.machine.clone(), self.process);
@@ -305,36 +334,47 @@ impl Disk for SimulatedDisk {
     }
 
     fn create_directory(&self, _path: &Path) -> io::Result<()> {
-        self.operate(false, |_| Ok(()))
+        self.operate(Kind::Other, |_| Ok(()))
     }
 
     fn find(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
-        self.operate(false, |state| {
+        self.operate(Kind::Other, |state| {
             let found = state.names.get(path).copied();
             Ok(found.map(|i| (FileId(i as u64), state.inodes[i].content.len() as u64)))
         })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.operate(false, |state| {
+        self.operate(Kind::Other, |state| {
             let inode = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
             state.names.insert(to.to_owned(), inode);
             Ok(())
         })
     }
 
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        self.operate(false, |state| {
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.operate(Kind::Other, |state| {
+            state.names.remove(path).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        })
+    }
+
+    fn sync_directory(&self, path: &Path) -> Result<(), SyncError> {
+        let synced = self.operate(Kind::Sync, |state| {
             let within = |name: &Path| name.parent() == Some(path);
             state.durable_names.retain(|name, _| !within(name));
             let now = state.names.iter().filter(|(name, _)| within(name));
             let now: Vec<_> = now.map(|(name, inode)| (name.clone(), *inode)).collect();
             state.durable_names.extend(now);
             Ok(())
-        })
+        });
+        synced.map_err(SyncError)
     }
 
-    fn sync_both(&self, one: &Arc<SimulatedFile>, other: &Arc<SimulatedFile>) -> io::Result<()> {
+    fn sync_both(
+        &self,
+        one: &Arc<SimulatedFile>,
+        other: &Arc<SimulatedFile>,
+    ) -> Result<(), SyncError> {
         one.sync()?;
         other.sync()
     }
@@ -345,9 +385,13 @@ impl Disk for SimulatedDisk {
 }
 
 impl SimulatedFile {
-    fn operate<T>(&self, work: impl FnOnce(&mut Inode, u64) -> io::Result<T>) -> io::Result<T> {
+    fn operate<T>(
+        &self,
+        kind: Kind,
+        work: impl FnOnce(&mut Inode, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut state = self.machine.state();
-        let extent = state.enter(self.process, false)?;
+        let extent = state.enter(self.process, kind)?;
         let done = work(&mut state.inodes[self.inode], self.handle)?;
         state.leave(self.process, &extent)?;
         Ok(done)
@@ -360,11 +404,11 @@ impl DiskFile for SimulatedFile {
     }
 
     fn bytes(&self) -> io::Result<u64> {
-        self.operate(|inode, _| Ok(inode.content.len() as u64))
+        self.operate(Kind::Other, |inode, _| Ok(inode.content.len() as u64))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.operate(|inode, _| {
+        self.operate(Kind::Other, |inode, _| {
             let rest = inode.content.get(offset as usize..).unwrap_or_default();
             let count = rest.len().min(buffer.len());
             buffer[..count].copy_from_slice(&rest[..count]);
@@ -374,7 +418,7 @@ impl DiskFile for SimulatedFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let mut state = self.machine.state();
-        let extent = state.enter(self.process, true)?;
+        let extent = state.enter(self.process, Kind::Write)?;
         let count = if extent == Extent::Whole { bytes.len() } else { bytes.len() / 2 };
         let inode = &mut state.inodes[self.inode];
         let at = if self.mode == Mode::Append { inode.content.len() as u64 } else { offset };
@@ -386,19 +430,20 @@ impl DiskFile for SimulatedFile {
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
-        self.operate(|inode, _| {
+        self.operate(Kind::Other, |inode, _| {
             inode.content.resize(bytes as usize, 0);
             inode.changes.push(Change::Cut(bytes));
             Ok(())
         })
     }
 
-    fn sync(&self) -> io::Result<()> {
-        self.operate(|inode, _| {
+    fn sync(&self) -> Result<(), SyncError> {
+        let synced = self.operate(Kind::Sync, |inode, _| {
             inode.changes.clear();
             inode.durable = inode.content.clone();
             Ok(())
-        })
+        });
+        synced.map_err(SyncError)
     }
 
     fn take_lock(&self) -> io::Result<()> {
@@ -406,7 +451,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn try_take_lock(&self) -> io::Result<bool> {
-        self.operate(|inode, handle| {
+        self.operate(Kind::Other, |inode, handle| {
             let free = inode.holder.is_none_or(|holder| holder == handle);
             inode.holder = if free { Some(handle) } else { inode.holder };
             Ok(free)

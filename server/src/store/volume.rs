@@ -19,9 +19,9 @@ use protocol::{AgencyId, AgencyState, BetNumber, Outcome, Refusal};
 use super::batch::{Appended, Decision, EncodedBatch};
 use super::disk::{Disk, FileId};
 use super::ledger::{Closes, Ledger};
-use super::log::{LastLine, Locked, Log, LogError, LogPaths};
+use super::log::{Locked, Log, LogError, LogPaths, OthersWrite};
 use super::record::{self, AgencyRecord, Draw, DrawRecord};
-use super::{AgencyStatus, DRAW, LOCKS};
+use super::{ARCHIVING, AgencyStatus, DRAW, LOCKS};
 use crate::draw::Winners;
 
 /// What the store is told when it is opened.
@@ -111,8 +111,9 @@ impl<D: Disk> Volume<D> {
         super::check::locks_work(&*disk, &settings.volume)?;
         let (closes, bets) = log_paths(&settings.volume);
         let amount = settings.agencies_amount;
-        let closes = Log::open(Arc::clone(&disk), &closes, LastLine::Whole, Closes::new(amount))?;
-        let bets = Log::open(Arc::clone(&disk), &bets, LastLine::Torn, Ledger::new(amount))?;
+        let closes =
+            Log::open(Arc::clone(&disk), &closes, OthersWrite::Lines, Closes::new(amount))?;
+        let bets = Log::open(Arc::clone(&disk), &bets, OthersWrite::Rows, Ledger::new(amount))?;
         let mut record = KnownRecord::new(Arc::clone(&disk), settings.volume.join(DRAW));
         record.refresh()?;
         Ok(Self { disk, settings, closes, bets, record })
@@ -146,8 +147,24 @@ impl<D: Disk> Volume<D> {
         self.record.draw.as_ref()
     }
 
-    /// Takes both locks, in their order, and reads what is new.
+    /// Takes both locks, in their order, and reads what is new. A day that is being put away is
+    /// nobody's to work on.
     pub(super) fn lock(&mut self, deadline: Instant) -> Result<LockedVolume<'_, D>, LogError> {
+        let marker = self.settings.volume.join(LOCKS).join(ARCHIVING);
+        let disk = Arc::clone(&self.disk);
+        let locked = self.lock_for_archive(deadline)?;
+        match disk.find(&marker) {
+            Ok(None) => Ok(locked),
+            Ok(Some(_)) => Err(LogError::Archiving),
+            Err(error) => Err(LogError::Read(marker, error)),
+        }
+    }
+
+    /// As [`Volume::lock`], also while the day is being put away.
+    pub(super) fn lock_for_archive(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<LockedVolume<'_, D>, LogError> {
         let closes = self.closes.lock(deadline)?;
         let bets = self.bets.lock(deadline)?;
         self.record.refresh().map_err(|e| LogError::Read(self.record.path.clone(), e))?;
@@ -284,7 +301,7 @@ impl<D: Disk> Volume<D> {
         let written = record::write(&*disk, &settings.volume, &record);
         drop((bets, closes));
         let path = || settings.volume.join(DRAW);
-        written.map_err(|error| LogError::Append(path(), error))?;
+        written.map_err(|error| LogError::of(&path(), error, LogError::Append))?;
         self.record.refresh().map_err(|error| LogError::Read(path(), error))?;
         Ok(true)
     }

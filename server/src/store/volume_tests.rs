@@ -1,6 +1,6 @@
 //! The volume beside another system: what it left, what it adds, and what it knows nothing of.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use protocol::{AgencyId, AgencyState, Bet, BetNumber, Outcome, Refusal};
@@ -242,32 +242,114 @@ fn settings_that_contradict_a_draw_are_refused_with_the_way_out() {
     }
 }
 
-#[test]
-fn a_day_is_put_away_also_when_the_first_try_was_cut_short() {
-    let mut operations = 1;
-    loop {
-        let machine = Machine::default();
-        let mut volume = open(&machine);
-        append(&mut volume, Some(1));
-        close(&mut volume, 1, Some(1));
+/// A day of one row and one close; drawn, if `drawn`, after a second close.
+fn a_day(machine: &Machine, drawn: bool) -> Volume<SimulatedDisk> {
+    let mut volume = open(machine);
+    append(&mut volume, Some(1));
+    close(&mut volume, 1, Some(1));
+    if drawn {
         close(&mut volume, 2, None);
-        volume.look(deadline()).unwrap();
-        let time = volume.draw().unwrap().time.replace(':', "-");
-        machine.fail_at(machine.operations() + operations, Fault::Die);
-        let whole = super::archive(machine.process(), settings(), false).is_ok();
-        let again = super::archive(machine.process(), settings(), false);
-        assert!(whole || again.is_ok() || again.unwrap_err().to_string().contains("nothing"));
-        assert_eq!(content(&machine, &format!("/volume/archive/{time}/bets.csv")), ROW);
-        assert_eq!(
-            content(&machine, &format!("/volume/archive/{time}/agencies_closed.txt")),
-            "1\n2\n"
-        );
+        assert!(volume.look(deadline()).unwrap());
+    }
+    volume
+}
+
+/// Puts a day away by a process that dies at each operation in turn, then by one that does not.
+fn put_away_in_two_goes(drawn: bool) {
+    for ahead in 1.. {
+        let machine = Machine::default();
+        let mut volume = a_day(&machine, drawn);
+        machine.fail_at(machine.operations() + ahead, Fault::Die);
+        let first = super::archive(machine.process(), settings(), true);
+        machine.heal();
+        // Whatever is in place by now: nothing is added to the day that is put away.
+        let late = append(&mut volume, Some(2)).outcome;
+        assert_ne!(late, Outcome::Done, "at operation {ahead}");
+        let again = super::archive(machine.process(), settings(), true);
+        let directory = match (&first, again) {
+            (Ok(directory), Err(super::ArchiveError::Empty)) => directory.clone(),
+            (Err(_), Ok(directory)) => directory,
+            (Err(_), Err(super::ArchiveError::Empty)) => PathBuf::new(),
+            other => panic!("at operation {ahead}: {other:?}"),
+        };
+        if directory.as_os_str().is_empty() {
+            assert_eq!(content(&machine, BETS), "", "all was put away but the last word of it");
+        } else {
+            let closes = if drawn { "1\n2\n" } else { "1\n" };
+            assert_eq!(content(&machine, directory.join("bets.csv").to_str().unwrap()), ROW);
+            let path = directory.join("agencies_closed.txt");
+            assert_eq!(content(&machine, path.to_str().unwrap()), closes);
+            assert_eq!(machine.content(&directory.join("draw.json")).is_some(), drawn);
+        }
         let fresh = status(&mut volume, 1);
         assert_eq!((fresh.stored.rows, fresh.state), (0, AgencyState::Open));
         assert_eq!(append(&mut volume, Some(1)).outcome, Outcome::Done);
-        if whole {
+        if first.is_ok() {
             return;
         }
-        operations += 1;
     }
+}
+
+#[test]
+fn a_drawn_day_is_put_away_also_when_the_first_try_was_cut_short() {
+    put_away_in_two_goes(true);
+}
+
+#[test]
+fn an_unfinished_day_is_put_away_also_when_the_first_try_was_cut_short() {
+    put_away_in_two_goes(false);
+}
+
+#[test]
+fn what_another_system_wrote_where_a_group_was_meant_to_stand_is_not_cut() {
+    let no_row_of_it =
+        |machine: &Machine, appended: &Result<Vec<Appended>, LogError>| match appended.as_deref() {
+            Ok([Appended { outcome: Outcome::TryAgain(reason), .. }]) => {
+                reason.contains("bets.csv") && content(machine, BETS) == ROW
+            }
+            _ => false,
+        };
+    for fault in [Fault::Die, Fault::Short] {
+        let (machine, volume) = struck_in_append(fault, no_row_of_it);
+        let mut next = if fault == Fault::Die {
+            drop(volume);
+            open(&machine)
+        } else {
+            volume
+        };
+        machine.free_space();
+        let short = "2,J,L,D,2000-01-03,7\r\n";
+        add(&machine, BETS, short);
+        assert_eq!(status(&mut next, 2).stored.rows, 1, "{fault:?}");
+        assert_eq!(content(&machine, BETS), [ROW, short].concat());
+    }
+}
+
+#[test]
+fn another_systems_close_stays_after_a_restart_of_the_machine() {
+    let machine = Machine::default();
+    close(&mut open(&machine), 1, None);
+    add(&machine, CLOSES, "2\n");
+    machine.start(1);
+    let mut volume = open(&machine);
+    assert_eq!(status(&mut volume, 2).state, AgencyState::Closed);
+    assert!(volume.look(deadline()).unwrap());
+}
+
+#[test]
+fn an_instance_ends_when_any_sync_fails() {
+    let mut ended = 0;
+    for ahead in 1..60 {
+        let machine = Machine::default();
+        let mut volume = open(&machine);
+        machine.fail_at(machine.operations() + ahead, Fault::Fail);
+        machine.only_syncs_fail();
+        let appended = volume.append(&[batch(Some(1))], deadline());
+        ended += u32::from(matches!(appended, Err(LogError::Broken { .. })));
+        if let Ok(appended) = appended {
+            assert_eq!(appended[0].outcome, Outcome::Done, "no other operation failed");
+        }
+    }
+    // The fence, and what the group's bytes and intent take.
+    assert!(ended >= 3, "{ended} syncs failed");
 }
