@@ -100,7 +100,7 @@ async fn play(
         }
     }
     let mut servers = take_back(&mut stage).await?;
-    verdict::count_effects(&servers, &tally.effects);
+    verdict::count_effects(&stage, &servers, &tally.effects);
     verdict::reach(&stage, &mut servers, &ends, director.draw.as_deref()).await
 }
 
