@@ -19,6 +19,6 @@ mod values;
 pub use digest::{Digest, ParseDigestError};
 pub use frame::{Frame, Framed, Framer};
 pub use request::{Malformed, PacketType, Request, RequestError, write_rows_packet};
-pub use response::{AgencyState, Outcome, Refusal, Response, ResponseError};
+pub use response::{AgencyState, Outcome, Refusal, Response, ResponseError, WINNERS_HEAD};
 pub use row::{DamagedRow, RowReader, StoredRow, write_row};
 pub use values::{AgencyId, Bet, BetNumber, Field, InvalidField, InvalidValue};

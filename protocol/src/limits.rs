@@ -24,6 +24,10 @@ pub const NUMBER_DIGITS_MAX: usize = 20;
 /// AGENCIES_AMOUNT. It bounds what a server keeps for each agency: some tens of bytes.
 pub const AGENCIES_MAX: u32 = 100_000;
 
+/// The longest time that a server waits for the volume's locks before it answers that it could
+/// not, in seconds. A client that waits less for an answer leaves servers that are merely busy.
+pub const LOCK_WAIT_SECONDS_MAX: u64 = 5;
+
 /// The longest bet on the wire, in bytes: five fields and four separators.
 pub const BET_BYTES_MAX: usize =
     2 * NAME_BYTES_MAX + DOCUMENT_BYTES_MAX + BIRTHDATE_BYTES + NUMBER_DIGITS_MAX + 4;

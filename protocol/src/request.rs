@@ -87,6 +87,19 @@ impl PacketType {
         })
     }
 
+    /// The name with which the packet starts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StoreBet => "StoreBet",
+            Self::StoreBatch => "StoreBatch",
+            Self::StoreRows => "StoreRows",
+            Self::AgencyClose | Self::DeclaredClose => "AgencyClose",
+            Self::AgencyStatus => "AgencyStatus",
+            Self::WinnersRequest => "WinnersRequest",
+        }
+    }
+
     /// The refusal that fits this type of packet: its own, or `Error:` where it has none.
     #[must_use]
     pub fn refuse(self, refusal: Refusal, reason: impl fmt::Display) -> Response {

@@ -77,6 +77,10 @@ impl fmt::Display for AgencyState {
     }
 }
 
+/// How the answer to a request for winners starts; the documents and `\n` follow. For those who
+/// send a long answer in pieces.
+pub const WINNERS_HEAD: &str = "WinnersResponse:";
+
 /// A packet to an agency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response {
@@ -89,7 +93,8 @@ pub enum Response {
     StoreRows {
         /// How the request ended.
         outcome: Outcome,
-        /// How many rows of the agency are stored after it.
+        /// How many rows of the agency are stored after it. Only with status 0 does anything
+        /// follow from it: what could not be done, or was refused, may not have looked.
         rows: u64,
         /// Their digest.
         digest: Digest,
@@ -130,7 +135,7 @@ impl Response {
             Self::AgencyStatus { rows, digest, state } => {
                 line(format_args!("AgencyStatusResponse:{rows};{digest};{state}"));
             }
-            Self::Winners(documents) => line(format_args!("WinnersResponse:{documents}")),
+            Self::Winners(documents) => line(format_args!("{WINNERS_HEAD}{documents}")),
             Self::Error(reason) => line(format_args!("Error:{reason}")),
         }
         out.push(b'\n');

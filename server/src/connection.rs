@@ -7,12 +7,12 @@
 use std::io;
 use std::time::Duration;
 
-use protocol::{AgencyId, Frame, Framed, Framer, Malformed, Request};
+use protocol::{AgencyId, Frame, Framed, Framer, Malformed, Request, Response, WINNERS_HEAD};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::limits::{ANSWER_BYTES_MAX, IDLE_TIMEOUT, LINE_TIMEOUT, READ_BYTES, WRITE_TIMEOUT};
 use crate::lottery::{Answer, Lottery};
@@ -87,7 +87,10 @@ impl<S: Store> Connection<S> {
             };
             ended = true;
             match request {
-                Err(malformed) => malformed.response().write(&mut self.output),
+                Err(malformed) => {
+                    tell_malformed(&malformed, &self.stream);
+                    malformed.response().write(&mut self.output);
+                }
                 Ok(Request::WinnersRequest { agency }) => break Next::Winners(agency),
                 Ok(request) => {
                     send(&mut self.stream, &mut self.output).await?;
@@ -118,12 +121,29 @@ impl<S: Store> Connection<S> {
             // Not the end of what the client sends: it may have said all and still listen.
             broken = self.stream.ready(Interest::ERROR) => return broken.map(|_| false),
         };
-        if let Answer::Respond(response) = answer {
-            response.write(&mut self.output);
-            send(&mut self.stream, &mut self.output).await?;
-            return Ok(true);
+        match answer {
+            Answer::Respond(Response::Winners(documents)) => self.send_winners(&documents).await?,
+            Answer::Respond(response) => {
+                response.write(&mut self.output);
+                send(&mut self.stream, &mut self.output).await?;
+            }
+            Answer::Nothing | Answer::HangUp => return Ok(false),
         }
-        Ok(false)
+        Ok(true)
+    }
+
+    /// Sends the answer piece by piece: many may wait for one agency's winners, which may be many,
+    /// and no connection holds them but the record.
+    async fn send_winners(&mut self, documents: &str) -> io::Result<()> {
+        self.output.extend_from_slice(WINNERS_HEAD.as_bytes());
+        for piece in documents.as_bytes().chunks(ANSWER_BYTES_MAX) {
+            self.output.extend_from_slice(piece);
+            if piece.len() == ANSWER_BYTES_MAX {
+                send(&mut self.stream, &mut self.output).await?;
+            }
+        }
+        self.output.push(b'\n');
+        send(&mut self.stream, &mut self.output).await
     }
 
     /// Reads what has come in; says whether there was anything before the end or the shutdown.
@@ -169,6 +189,19 @@ impl Input {
         match self.line_since {
             Some(since) => since + LINE_TIMEOUT,
             None => Instant::now() + IDLE_TIMEOUT,
+        }
+    }
+}
+
+/// What no client of this protocol sends is worth a look only for who looks for it; a packet that
+/// a client got wrong is worth more.
+fn tell_malformed(malformed: &Malformed, stream: &TcpStream) {
+    let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
+    match malformed {
+        Malformed::Unknown => debug!(action = "packet", result = "fail", peer, error = "unknown"),
+        Malformed::Packet(packet, error) => {
+            let (packet, error) = (packet.name(), error.to_string());
+            warn!(action = "packet", result = "fail", packet, peer, error);
         }
     }
 }

@@ -17,9 +17,9 @@ pub const GROUP_CALLS_MAX: usize = QUEUE_CALLS_MAX;
 /// How many bytes of rows may wait for the store's thread, or be worked on by it.
 pub const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The longest that the rows of one packet can become: the agency's number and its comma are
-/// added to each bet, and a name may be quoted, each quote in it doubled.
-pub const BATCH_BYTES_MAX: usize = LINE_BYTES_MAX * 2 + protocol::limits::BETS_MAX * 11;
+/// The most of it that the rows of one packet can claim: the agency, separators and quotes are
+/// added to each bet, and each byte of a name may be a quote, which is doubled.
+pub const BATCH_BYTES_MAX: usize = LINE_BYTES_MAX * 2 + protocol::limits::BETS_MAX * 30;
 
 /// The stack of the store's thread, in bytes.
 pub const STORE_STACK_BYTES: usize = 256 * 1024;
@@ -74,4 +74,7 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BYTES_MAX, "every batch fits the queue");
 const _: () = assert!(QUEUE_BYTES_MAX <= u32::MAX as usize, "a semaphore counts the bytes");
-const _: () = assert!(DRAIN_TIMEOUT.as_secs() < 5, "SIGTERM ends an instance within 5 s");
+const _: () = assert!(
+    DRAIN_TIMEOUT.as_millis() + SETTLE_TIMEOUT.as_millis() < 5_000,
+    "SIGTERM ends an instance within 5 s"
+);

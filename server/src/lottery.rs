@@ -48,6 +48,8 @@ impl<S: Store> Lottery<S> {
         let agency = request.agency();
         if agency.get() > self.agencies_amount {
             let reason = format!("agency {agency} is not one of 1 to {}", self.agencies_amount);
+            let packet = request.packet_type().name();
+            warn!(action = "packet", result = "fail", packet, error = reason);
             return Answer::Respond(request.packet_type().refuse(Refusal::Agency, reason));
         }
         // Boxed, but for winners: the many connections that wait for the draw need not each hold

@@ -13,7 +13,7 @@ use crate::announce::Announcer;
 use crate::limits::{LOOK_INTERVAL, LOOK_PAUSE};
 use crate::store::{Draw, Store, Unavailable};
 
-/// Watches until `shutdown`. Whoever holds the draw announces it.
+/// Watches until `shutdown`. Whoever comes to know of the draw announces it.
 pub async fn watch<S: Store, A: Announcer>(
     store: S,
     announcer: A,
@@ -31,15 +31,11 @@ pub async fn watch<S: Store, A: Announcer>(
             () = closed.notified() => {}
             _ = by_itself.tick() => {}
             () = hear(&announcer, &mut deaf) => {}
-            Ok(()) = draw.changed() => tell_draw(&draw),
+            Ok(()) = draw.changed() => tell_draw(&draw, &announcer).await,
         }
-        let looked = store.look().await;
-        tell_fault(&looked, &mut last_fault);
-        if looked == Ok(true)
-            && let Err(error) = announcer.announce().await
-        {
-            let error = error.to_string();
-            warn!(action = "announce", result = "fail", error, next = "others look themselves");
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            looked = store.look() => tell_fault(&looked, &mut last_fault),
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -48,11 +44,15 @@ pub async fn watch<S: Store, A: Announcer>(
     }
 }
 
-/// Every instance logs the draw, whoever held it.
-fn tell_draw(draw: &Receiver<Option<Arc<Draw>>>) {
-    if let Some(draw) = draw.borrow().as_deref() {
-        let (numero, cantidad, time) = (draw.number.get(), draw.bets, draw.time.as_str());
-        info!(action = "sorteo", result = "success", numero, cantidad, time);
+/// Every instance logs the draw and announces it when it comes to know of it, whoever held it: the
+/// one who did may have ended before it could.
+async fn tell_draw(draw: &Receiver<Option<Arc<Draw>>>, announcer: &impl Announcer) {
+    let Some(draw) = draw.borrow().clone() else { return };
+    let (numero, cantidad, time) = (draw.number.get(), draw.bets, draw.time.as_str());
+    info!(action = "sorteo", result = "success", numero, cantidad, time);
+    if let Err(error) = announcer.announce().await {
+        let error = error.to_string();
+        warn!(action = "announce", result = "fail", error, next = "others look themselves");
     }
 }
 
@@ -79,4 +79,145 @@ fn tell_fault(looked: &Result<bool, Unavailable>, last: &mut Option<Unavailable>
         _ => {}
     }
     *last = fault.cloned();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use protocol::{AgencyId, Outcome};
+    use tokio::sync::watch::{Sender, channel};
+    use tokio::time::{Instant, timeout};
+
+    use crate::announce::MemoryAnnouncer;
+    use crate::store::{AgencyStatus, Appended, Batch, DrawRecord};
+
+    /// Loses every announcement.
+    struct Dropping(MemoryAnnouncer);
+
+    impl Announcer for Dropping {
+        async fn announce(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        async fn hear(&self) -> io::Result<()> {
+            self.0.hear().await
+        }
+    }
+
+    /// Delivers every announcement late.
+    struct Delaying(MemoryAnnouncer, Duration);
+
+    impl Announcer for Delaying {
+        async fn announce(&self) -> io::Result<()> {
+            sleep(self.1).await;
+            self.0.announce().await
+        }
+
+        async fn hear(&self) -> io::Result<()> {
+            self.0.hear().await
+        }
+    }
+
+    /// A volume that another instance draws on: a look finds the draw once it is there.
+    #[derive(Clone)]
+    struct Volume {
+        drawn: Arc<AtomicU64>,
+        told: Arc<Sender<Option<Arc<Draw>>>>,
+        looks: Arc<AtomicU64>,
+    }
+
+    impl Volume {
+        fn new() -> Self {
+            let (drawn, looks) = (Arc::default(), Arc::default());
+            Self { drawn, told: Arc::new(channel(None).0), looks }
+        }
+    }
+
+    impl Store for Volume {
+        async fn append(&self, _: &Batch<'_>) -> Appended {
+            unreachable!("nobody stores here")
+        }
+
+        async fn close(&self, _: AgencyId, _: Option<u64>) -> Outcome {
+            unreachable!("nobody closes here")
+        }
+
+        async fn status(&self, _: AgencyId) -> Result<AgencyStatus, Unavailable> {
+            unreachable!("nobody asks here")
+        }
+
+        async fn look(&self) -> Result<bool, Unavailable> {
+            self.looks.fetch_add(1, Ordering::Relaxed);
+            if self.drawn.load(Ordering::Relaxed) > 0 && self.told.borrow().is_none() {
+                let record = DrawRecord {
+                    winning_number: 7,
+                    agencies_amount: 0,
+                    bets: 0,
+                    time: "now".into(),
+                    instance: "another".into(),
+                    agencies: Vec::new(),
+                };
+                self.told.send_replace(Some(Arc::new(record.try_into().unwrap())));
+            }
+            Ok(false)
+        }
+
+        fn draw(&self) -> Receiver<Option<Arc<Draw>>> {
+            self.told.subscribe()
+        }
+    }
+
+    /// How long an instance takes to find a draw that another one held and announced by `theirs`.
+    async fn time_to_find(theirs: impl Announcer, ours: impl Announcer) -> Duration {
+        let (volume, shutdown) = (Volume::new(), CancellationToken::new());
+        let watching = tokio::spawn(watch(volume.clone(), ours, Arc::default(), shutdown.clone()));
+        sleep(Duration::from_millis(1_230)).await;
+        let (since, mut draw) = (Instant::now(), volume.draw());
+        volume.drawn.store(1, Ordering::Relaxed);
+        theirs.announce().await.unwrap();
+        let found = timeout(Duration::from_secs(60), draw.wait_for(Option::is_some)).await;
+        assert!(found.is_ok_and(|found| found.is_ok()), "it never looked");
+        let took = since.elapsed();
+        shutdown.cancel();
+        watching.await.unwrap();
+        took
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_announcement_delays_by_a_second_at_most() {
+        let one = MemoryAnnouncer::first();
+        let took = time_to_find(Dropping(one.another()), one).await;
+        assert!(took <= Duration::from_secs(1), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_announcement_is_acted_on_at_once_also_a_late_one() {
+        let one = MemoryAnnouncer::first();
+        let took = time_to_find(one.another(), one).await;
+        assert!(took <= LOOK_PAUSE, "{took:?}");
+        let (one, late) = (MemoryAnnouncer::first(), Duration::from_secs(5));
+        let took = time_to_find(Delaying(one.another(), late), one).await;
+        assert!(took <= late, "found by itself before it was heard: {took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_announcements_makes_few_looks() {
+        let (one, volume) = (MemoryAnnouncer::first(), Volume::new());
+        let (flood, looks) = (one.another(), Arc::clone(&volume.looks));
+        let shutdown = CancellationToken::new();
+        let watching = tokio::spawn(watch(volume, one, Arc::default(), shutdown.clone()));
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_secs(1) {
+            flood.announce().await.unwrap();
+            sleep(Duration::from_millis(1)).await;
+        }
+        shutdown.cancel();
+        watching.await.unwrap();
+        let most = 1_000 / LOOK_PAUSE.as_millis() as u64 + 5;
+        assert!((1..=most).contains(&looks.load(Ordering::Relaxed)), "{looks:?}");
+    }
 }

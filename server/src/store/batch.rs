@@ -20,7 +20,8 @@ pub struct Batch<'a> {
 pub struct Appended {
     /// How it ended.
     pub outcome: Outcome,
-    /// The agency's rows after it.
+    /// The agency's rows after it, durable. With [`Outcome::TryAgain`] it is only what this
+    /// instance saw last: nothing follows from it.
     pub stored: AgencyRows,
 }
 
@@ -32,6 +33,21 @@ pub(crate) struct EncodedBatch {
     pub(crate) rows: u64,
     pub(crate) lines: Vec<u8>,
 }
+
+impl EncodedBatch {
+    /// More bytes than the rows of `batch` can take: every name quoted, each byte of it doubled,
+    /// and the agency before each row.
+    pub(crate) fn bytes_max(batch: &Batch<'_>) -> usize {
+        let row = |bet: &Bet<'_>| {
+            let names = bet.first_name().len() + bet.last_name().len();
+            2 * names + bet.document().len() + ROW_REST_BYTES_MAX
+        };
+        batch.bets.iter().map(row).sum()
+    }
+}
+
+/// What a row has beside names and document: agency, quotes, separators, birthdate, number, end.
+const ROW_REST_BYTES_MAX: usize = 6 + 4 + 5 + 10 + 4 + 1;
 
 impl From<&Batch<'_>> for EncodedBatch {
     fn from(batch: &Batch<'_>) -> Self {
@@ -86,6 +102,17 @@ mod tests {
     fn decide(first_row: Option<u64>, rows: u64, stored: u64, state: AgencyState) -> Decision {
         let agency = AgencyId::new(1).unwrap();
         EncodedBatch { agency, first_row, rows, lines: Vec::new() }.decide(stored, state)
+    }
+
+    #[test]
+    fn no_batch_takes_more_than_its_share() {
+        let quotes = "\"".repeat(100);
+        let row = [quotes.as_str(), &quotes, "12345678901234567890", "2000-01-01", "9999"];
+        let bets = [Bet::new(row).unwrap(); 3];
+        let agency = AgencyId::new(protocol::limits::AGENCIES_MAX).unwrap();
+        let batch = Batch { agency, first_row: None, bets: &bets };
+        let bytes = EncodedBatch::from(&batch).lines.len();
+        assert_eq!(bytes, EncodedBatch::bytes_max(&batch));
     }
 
     #[test]

@@ -9,10 +9,12 @@
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use protocol::{AgencyId, Outcome};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::batch::EncodedBatch;
 use super::disk::{Disk, RealDisk};
@@ -28,7 +30,7 @@ enum Call {
     Append {
         batch: EncodedBatch,
         /// The batch's share of the queue's bytes; given back with the answer.
-        _share: OwnedSemaphorePermit,
+        share: OwnedSemaphorePermit,
         answer: oneshot::Sender<Appended>,
     },
     Close(AgencyId, Option<u64>, oneshot::Sender<Outcome>),
@@ -41,6 +43,7 @@ enum Call {
 pub struct FileStore {
     calls: mpsc::Sender<(Instant, Call)>,
     bytes: Arc<Semaphore>,
+    queue_timeout: Duration,
     draw: watch::Receiver<Option<Arc<Draw>>>,
 }
 
@@ -54,7 +57,7 @@ impl StoreEnd {
     /// # Errors
     /// What broke. What is durable is not known then, and nothing was answered about it.
     pub async fn wait(&mut self) -> anyhow::Result<()> {
-        Ok((&mut self.0).await.unwrap_or(Ok(()))?)
+        Ok((&mut self.0).await.context("the store's thread ended without a word")??)
     }
 }
 
@@ -76,6 +79,7 @@ impl FileStore {
         settings: StoreSettings,
     ) -> Result<(Self, StoreEnd), OpenError> {
         let path = settings.volume.clone();
+        let queue_timeout = settings.lock_timeout;
         let volume = Volume::open(disk, settings)?;
         let (calls, queue) = mpsc::channel(QUEUE_CALLS_MAX);
         let (draws, draw) = watch::channel(volume.draw().cloned());
@@ -87,30 +91,52 @@ impl FileStore {
             .spawn(move || ended.send(worker.run()))
             .map_err(|error: io::Error| OpenError::Unusable(path, error))?;
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        Ok((Self { calls, bytes, draw }, StoreEnd(end)))
+        Ok((Self { calls, bytes, queue_timeout, draw }, StoreEnd(end)))
     }
 
     /// Hands a call over; the answer is an error when the store has ended.
     async fn call<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> Option<T> {
+        self.call_since(Instant::now(), call).await
+    }
+
+    async fn call_since<T>(
+        &self,
+        since: Instant,
+        call: impl FnOnce(oneshot::Sender<T>) -> Call,
+    ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        self.calls.send((Instant::now(), call(answer))).await.ok()?;
+        self.calls.send((since, call(answer))).await.ok()?;
         answered.await.ok()
+    }
+
+    /// Waits for the batch's share of the queue's bytes, no longer than for a lock.
+    async fn share(&self, batch: &Batch<'_>) -> Result<OwnedSemaphorePermit, &'static str> {
+        let bytes = u32::try_from(EncodedBatch::bytes_max(batch)).map_err(|_| FULL)?;
+        let share = Arc::clone(&self.bytes).acquire_many_owned(bytes);
+        match timeout(self.queue_timeout, share).await {
+            Ok(share) => share.map_err(|_| ENDED),
+            Err(_) => Err(FULL),
+        }
     }
 }
 
 const ENDED: &str = "the server is ending";
+const FULL: &str = "too many bets wait to be stored";
 
 impl Store for FileStore {
     async fn append(&self, batch: &Batch<'_>) -> Appended {
-        let ended = || Appended {
-            outcome: Outcome::TryAgain(ENDED.to_owned()),
+        let since = Instant::now();
+        let not_now = |reason: &str| Appended {
+            outcome: Outcome::TryAgain(reason.to_owned()),
             stored: AgencyRows::default(),
         };
+        let share = match self.share(batch).await {
+            Ok(share) => share,
+            Err(reason) => return not_now(reason),
+        };
         let batch = EncodedBatch::from(batch);
-        let bytes = u32::try_from(batch.lines.len()).unwrap_or(u32::MAX);
-        let share = Arc::clone(&self.bytes).acquire_many_owned(bytes).await;
-        let Ok(_share) = share else { return ended() };
-        self.call(|answer| Call::Append { batch, _share, answer }).await.unwrap_or_else(ended)
+        let appended = self.call_since(since, |answer| Call::Append { batch, share, answer }).await;
+        appended.unwrap_or_else(|| not_now(ENDED))
     }
 
     async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Outcome {
@@ -164,7 +190,7 @@ impl<D: Disk> Worker<D> {
             self.serve(group, deadline)?;
         }
         // Best left tidy, but right all the same: what is pending is mended by whoever comes next.
-        alive(self.volume.settle(Instant::now() + SETTLE_TIMEOUT)).map(|_| ())
+        alive(self.volume.settle(Instant::now() + SETTLE_TIMEOUT / 2)).map(|_| ())
     }
 
     /// Carries out a group, one kind of call after the other. A draw that was come upon is told
@@ -244,9 +270,9 @@ fn alive<T>(result: Result<T, LogError>) -> Result<Result<T, Unavailable>, LogEr
 impl Group {
     fn push(&mut self, call: Call) {
         match call {
-            Call::Append { batch, _share, answer } => {
+            Call::Append { batch, share, answer } => {
                 self.batches.push(batch);
-                self.batch_answers.push((_share, answer));
+                self.batch_answers.push((share, answer));
             }
             Call::Close(agency, rows, answer) => {
                 self.closes.push((agency, rows));
