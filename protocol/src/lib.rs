@@ -11,6 +11,7 @@
 mod digest;
 mod frame;
 pub mod limits;
+mod malformed;
 mod request;
 mod response;
 mod row;
@@ -18,7 +19,8 @@ mod values;
 
 pub use digest::{Digest, ParseDigestError};
 pub use frame::{Frame, Framed, Framer};
-pub use request::{Malformed, PacketType, Request, RequestError, write_rows_packet};
+pub use malformed::{Malformed, RequestError};
+pub use request::{PacketType, Request, write_rows_packet};
 pub use response::{AgencyState, Outcome, Refusal, Response, ResponseError, WINNERS_HEAD};
 pub use row::{DamagedRow, RowReader, StoredRow, write_row};
 pub use values::{AgencyId, Bet, BetNumber, Field, InvalidField, InvalidValue};

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use crate::Digest;
 use crate::limits::BETS_MAX;
+use crate::malformed::{Malformed, RequestError};
 use crate::response::{Outcome, Refusal, Response};
 use crate::values::{AgencyId, Bet, plain_digits};
-use crate::{Digest, Field, limits};
 
 /// A packet to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +75,7 @@ pub enum PacketType {
 }
 
 impl PacketType {
-    fn of(name: &[u8], body: &[u8]) -> Option<Self> {
+    pub(crate) fn of(name: &[u8], body: &[u8]) -> Option<Self> {
         Some(match name {
             b"StoreBet" => Self::StoreBet,
             b"StoreBatch" => Self::StoreBatch,
@@ -113,81 +114,6 @@ impl PacketType {
             Self::AgencyClose | Self::AgencyStatus | Self::WinnersRequest => {
                 Response::Error(format!("{refusal} {reason}"))
             }
-        }
-    }
-}
-
-/// Why a packet of a known type is malformed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// The text is not UTF-8.
-    #[error("the packet is not UTF-8")]
-    NotUtf8,
-    /// The line is longer than a packet may be.
-    #[error("the packet is longer than {} bytes", limits::LINE_BYTES_MAX)]
-    TooLong,
-    /// The agency is no agency number.
-    #[error("the agency is not a number from 1 to {}", limits::AGENCIES_MAX)]
-    Agency,
-    /// The packet has too few or too many fields.
-    #[error("bet {bet} has {fields} fields instead of {wanted}")]
-    Fields {
-        /// Which bet of the packet, from 1.
-        bet: usize,
-        /// How many fields it has.
-        fields: usize,
-        /// How many it should have.
-        wanted: usize,
-    },
-    /// A field of a bet breaks its rule.
-    #[error("bet {bet}: {field} is not {allowed}")]
-    Bet {
-        /// Which bet of the packet, from 1.
-        bet: usize,
-        /// Which field it is.
-        field: Field,
-        /// What is allowed there.
-        allowed: &'static str,
-    },
-    /// There is no bet in the packet.
-    #[error("the packet holds no bet")]
-    NoBets,
-    /// The first row or the count of rows is no number.
-    #[error("{what} is not a row number in plain digits")]
-    Row {
-        /// What should have been a number.
-        what: &'static str,
-    },
-}
-
-/// A line that is no packet, and what to answer to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Malformed {
-    /// The type is not known.
-    Unknown,
-    /// The type is known, the rest is wrong.
-    Packet(PacketType, RequestError),
-}
-
-impl Malformed {
-    /// What an over-long line was meant to be, from its first bytes.
-    #[must_use]
-    pub fn too_long(head: &[u8]) -> Self {
-        match split_type(head).and_then(|(name, body)| PacketType::of(name, body)) {
-            Some(packet) => Self::Packet(packet, RequestError::TooLong),
-            None => Self::Unknown,
-        }
-    }
-
-    /// The answer to such a line.
-    #[must_use]
-    pub fn response(&self) -> Response {
-        match self {
-            Self::Unknown => Response::Error("unknown packet".to_owned()),
-            Self::Packet(packet, error @ RequestError::Agency) => {
-                packet.refuse(Refusal::Agency, error)
-            }
-            Self::Packet(packet, error) => packet.refuse(Refusal::Invalid, error),
         }
     }
 }
@@ -307,7 +233,7 @@ fn write_bets(bets: &[Bet<'_>], out: &mut Vec<u8>) {
     }
 }
 
-fn split_type(line: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split_type(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, rest) = line.split_at(memchr::memchr(b':', line)?);
     Some((name, rest.get(1..)?))
 }
@@ -405,140 +331,4 @@ fn fields_of<const N: usize>(text: &str, bet: usize) -> Result<[&str; N], Reques
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const ANA: &str = "Ana;Paz;1;2000-01-01;7";
-    const LEO: &str = "Leo;Sol;2;2000-01-02;8";
-
-    fn parse(line: &str) -> Result<Request<'_>, Malformed> {
-        Request::parse(line.as_bytes())
-    }
-
-    fn bet(text: &str) -> Bet<'_> {
-        bet_of(fields_of(text, 1).unwrap(), 1).unwrap()
-    }
-
-    fn agency(number: u32) -> AgencyId {
-        AgencyId::new(number).unwrap()
-    }
-
-    #[test]
-    fn reads_every_form() {
-        let bets = || vec![bet(ANA), bet(LEO)];
-        for (line, request) in [
-            (format!("StoreBet:3;{ANA}"), Request::StoreBet { agency: agency(3), bet: bet(ANA) }),
-            (
-                format!("StoreBatch:3;{ANA}:{LEO}"),
-                Request::StoreBatch { agency: agency(3), bets: bets() },
-            ),
-            (
-                format!("StoreBatch:3:{ANA}:{LEO}"),
-                Request::StoreBatch { agency: agency(3), bets: bets() },
-            ),
-            (
-                format!("StoreRows:3;9:{ANA}:{LEO}"),
-                Request::StoreRows { agency: agency(3), first_row: 9, bets: bets() },
-            ),
-            ("AgencyClose:3".into(), Request::AgencyClose { agency: agency(3), rows: None }),
-            ("AgencyClose:3;0".into(), Request::AgencyClose { agency: agency(3), rows: Some(0) }),
-            ("AgencyStatus:3".into(), Request::AgencyStatus { agency: agency(3) }),
-            ("WinnersRequest:3".into(), Request::WinnersRequest { agency: agency(3) }),
-        ] {
-            assert_eq!(parse(&line), Ok(request), "{line}");
-        }
-    }
-
-    #[test]
-    fn answers_what_is_malformed_as_its_type_wants() {
-        let long = format!("StoreRows:1;1:{ANA}:Leo;Sol;2;2000-13-02;8");
-        for (line, answer) in [
-            ("", "Error:unknown packet"),
-            ("Hello", "Error:unknown packet"),
-            ("storebet:1", "Error:unknown packet"),
-            ("StoreBet:1;Ana;Paz;1;2000-01-01", "StoreResponse:1"),
-            ("StoreBatch:1", "StoreResponse:1"),
-            ("StoreBatch:1:", "StoreResponse:1"),
-            ("StoreBatch:1;Ana;Paz;1;2000-01-01;7:", "StoreResponse:1"),
-            (
-                &long,
-                "StoreRowsResponse:2;0;0000000000000000;\
-                 invalid bet 2: birthdate is not a calendar date YYYY-MM-DD",
-            ),
-            (
-                "StoreRows:0;1:",
-                "StoreRowsResponse:2;0;0000000000000000;\
-                 agency the agency is not a number from 1 to 100000",
-            ),
-            (
-                "StoreRows:1;0:Ana;Paz;1;2000-01-01;7",
-                "StoreRowsResponse:2;0;0000000000000000;\
-                 invalid the first row, 0, is not a row number in plain digits",
-            ),
-            (
-                "AgencyClose:1;x",
-                "AgencyCloseResponse:2;\
-                 invalid the count of rows is not a row number in plain digits",
-            ),
-            ("AgencyClose:x", "Error:agency the agency is not a number from 1 to 100000"),
-            ("AgencyStatus:", "Error:agency the agency is not a number from 1 to 100000"),
-            ("WinnersRequest:-1", "Error:agency the agency is not a number from 1 to 100000"),
-        ] {
-            let mut out = Vec::new();
-            parse(line).unwrap_err().response().write(&mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), format!("{answer}\n"), "{line}");
-        }
-    }
-
-    #[test]
-    fn an_over_long_line_is_told_by_its_head() {
-        let answer = |head: &[u8]| Malformed::too_long(head).response();
-        assert_eq!(answer(b"StoreBatch:1;Ana"), Response::Store { stored: false });
-        assert_eq!(answer(b"xxxxxxxxxxxx"), Response::Error("unknown packet".into()));
-    }
-
-    #[test]
-    fn bytes_that_are_not_utf8_refuse_the_packet() {
-        let packet = Request::parse(b"StoreBet:1;\xff;Paz;1;2000-01-01;7").unwrap_err();
-        assert_eq!(packet, Malformed::Packet(PacketType::StoreBet, RequestError::NotUtf8));
-    }
-
-    prop_compose! {
-        fn any_fields()(
-            first in "[^;:\\pC]{1,25}", last in "[^;:\\pC]{1,25}", document in "[0-9A-Za-z]{1,20}",
-            year in 1..=9999_u16, month in 1..=12_u8, day in 1..=28_u8, number in 0..=9999_u16,
-        ) -> [String; 5] {
-            [first, last, document, format!("{year:04}-{month:02}-{day:02}"), number.to_string()]
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_is_read_again(
-            rows in proptest::collection::vec(any_fields(), 1..20),
-            number in 1..=limits::AGENCIES_MAX, first_row in 1_u64..,
-        ) {
-            let agency = agency(number);
-            let bets: Vec<_> =
-                rows.iter().map(|r| Bet::new(r.each_ref().map(String::as_str)).unwrap()).collect();
-            for request in [
-                Request::StoreBet { agency, bet: bets[0] },
-                Request::StoreBatch { agency, bets: bets.clone() },
-                Request::StoreRows { agency, first_row, bets: bets.clone() },
-            ] {
-                let mut line = Vec::new();
-                request.write(&mut line);
-                prop_assert_eq!(line.pop(), Some(b'\n'));
-                prop_assert_eq!(Request::parse(&line), Ok(request));
-            }
-        }
-
-        #[test]
-        fn no_bytes_make_it_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Err(malformed) = Request::parse(&line) {
-                malformed.response().write(&mut Vec::new());
-            }
-        }
-    }
-}
+mod tests;

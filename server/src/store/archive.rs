@@ -9,7 +9,8 @@ use std::time::Instant;
 use chrono::{SecondsFormat, Utc};
 
 use super::disk::Disk;
-use super::volume::{LockedVolume, StoreSettings, Volume};
+use super::opening::StoreSettings;
+use super::volume::{LockedVolume, Volume};
 use super::{ARCHIVE, ARCHIVING, DRAW, LOCKS, whole_file};
 
 /// Why nothing, or not all, was put away.

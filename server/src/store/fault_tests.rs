@@ -13,8 +13,9 @@ use protocol::{AgencyId, AgencyState, Bet, BetNumber, Digest, Outcome};
 use super::AgencyRows;
 use super::batch::{Batch, EncodedBatch};
 use super::log::LogError;
+use super::opening::StoreSettings;
 use super::simulated::{Fault, Machine, SimulatedDisk};
-use super::volume::{StoreSettings, Volume};
+use super::volume::Volume;
 
 const AGENCIES: u32 = 3;
 const ROWS: u64 = 8;

@@ -19,7 +19,8 @@ use tokio::time::timeout;
 use super::batch::EncodedBatch;
 use super::disk::{Disk, RealDisk};
 use super::log::LogError;
-use super::volume::{OpenError, StoreSettings, Volume, reason};
+use super::opening::{OpenError, StoreSettings};
+use super::volume::{Volume, reason};
 use super::{AgencyRows, AgencyStatus, Appended, Batch, Draw, Store, Unavailable};
 use crate::limits::{
     GROUP_CALLS_MAX, QUEUE_BYTES_MAX, QUEUE_CALLS_MAX, SETTLE_TIMEOUT, STORE_STACK_BYTES,

@@ -20,6 +20,8 @@ mod lines;
 mod lock;
 mod log;
 mod mend;
+mod opening;
+mod plan;
 mod record;
 #[cfg(test)]
 mod simulated;
@@ -38,8 +40,8 @@ pub use archive::{ArchiveError, archive};
 pub use batch::{Appended, Batch};
 pub use file_store::{FileStore, StoreEnd};
 pub use ledger::AgencyRows;
+pub use opening::{OpenError, StoreSettings};
 pub use record::{AgencyRecord, Draw, DrawRecord};
-pub use volume::{OpenError, StoreSettings};
 
 /// The directory of lock files and intents, in the volume.
 const LOCKS: &str = "locks";

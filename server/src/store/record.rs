@@ -1,13 +1,13 @@
 //! The draw's record, `draw.json`: written once, whole, and read by every instance.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::{AgencyId, BetNumber};
 use serde::{Deserialize, Serialize};
 
-use super::disk::Disk;
+use super::disk::{Disk, FileId};
 use super::whole_file;
 
 /// What was drawn over which rows, when and by whom.
@@ -89,7 +89,7 @@ impl TryFrom<DrawRecord> for Draw {
 ///
 /// # Errors
 /// As the system reports them; `InvalidData` if the file is no record.
-pub(crate) fn read(disk: &impl Disk, path: &Path) -> io::Result<Option<Draw>> {
+fn read(disk: &impl Disk, path: &Path) -> io::Result<Option<Draw>> {
     let Some(bytes) = whole_file::read(disk, path)? else { return Ok(None) };
     decode(&bytes).map(Some).map_err(|error| {
         let text = format!("{} is no record of a draw: {error}", path.display());
@@ -110,6 +110,31 @@ pub(crate) fn write(disk: &impl Disk, volume: &Path, record: &DrawRecord) -> io:
     let mut json = serde_json::to_vec_pretty(record)?;
     json.push(b'\n');
     whole_file::write(disk, volume, super::DRAW, &json)
+}
+
+/// The draw's record as it was last read.
+pub(super) struct KnownRecord<D> {
+    disk: Arc<D>,
+    pub(super) path: PathBuf,
+    /// Which file was read, and how long it was.
+    read: Option<(FileId, u64)>,
+    pub(super) draw: Option<Arc<Draw>>,
+}
+
+impl<D: Disk> KnownRecord<D> {
+    pub(super) fn new(disk: Arc<D>, path: PathBuf) -> Self {
+        Self { disk, path, read: None, draw: None }
+    }
+
+    /// Reads the record anew if another one is there than the one that is known.
+    pub(super) fn refresh(&mut self) -> io::Result<()> {
+        let found = self.disk.find(&self.path)?;
+        if found != self.read {
+            self.draw = read(&*self.disk, &self.path)?.map(Arc::new);
+            self.read = found;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -6,76 +6,24 @@
 //! place where both are taken. An answer that says that rows are stored leaves only after they
 //! are durable, whoever wrote them.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{SecondsFormat, Utc};
-use protocol::{AgencyId, AgencyState, BetNumber, Outcome, Refusal};
+use protocol::{AgencyId, Outcome, Refusal};
 
 use super::batch::{Appended, Decision, EncodedBatch};
-use super::disk::{Disk, FileId};
+use super::disk::Disk;
 use super::ledger::{Closes, Ledger};
 use super::log::{Locked, Log, LogError, LogPaths, OthersWrite};
-use super::record::{self, AgencyRecord, Draw, DrawRecord};
+use super::opening::{OpenError, StoreSettings};
+use super::plan::{Plan, state_of};
+use super::record::{self, AgencyRecord, Draw, DrawRecord, KnownRecord};
 use super::{ARCHIVING, AgencyStatus, DRAW, LOCKS};
 use crate::draw::Winners;
-
-/// What the store is told when it is opened.
-#[derive(Debug, Clone)]
-pub struct StoreSettings {
-    /// The directory that all instances share.
-    pub volume: PathBuf,
-    /// How many agencies the lottery has, 1..=[`protocol::limits::AGENCIES_MAX`].
-    pub agencies_amount: u32,
-    /// The number that wins.
-    pub winning_number: BetNumber,
-    /// How the instance is named in the draw's record: its address.
-    pub instance: String,
-    /// How long a lock is waited for at the most.
-    pub lock_timeout: Duration,
-}
-
-/// Why a volume could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The directory, a file or the locks cannot be used.
-    #[error("open the volume SHARED_VOLUME={}{}", .0.display(), advice(.1))]
-    Unusable(PathBuf, #[source] io::Error),
-    /// The settings are not those of the draw that the volume holds.
-    #[error(
-        "{key}={value} contradicts the draw of {time} in {}, which was held with {key}={drawn}: \
-         set {key}={drawn} to serve its winners, or run `server archive` to put it away and start \
-         the next day", volume.display()
-    )]
-    Contradiction {
-        /// The setting.
-        key: &'static str,
-        /// Its value here.
-        value: String,
-        /// Its value when the draw was held.
-        drawn: String,
-        /// When the draw was held.
-        time: String,
-        /// The volume.
-        volume: PathBuf,
-    },
-}
-
-/// What a person can do about an error of the volume, as an aside.
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            " (give its files to the user who runs this, or to a group of theirs with `server \
-             prepare`)"
-        }
-        io::ErrorKind::StorageFull => " (make room on its disk)",
-        _ => "",
-    }
-}
 
 /// Both logs, locked. The locks are given back in the reverse of their order.
 pub(super) struct LockedVolume<'v, D: Disk> {
@@ -320,31 +268,6 @@ impl<D: Disk> Volume<D> {
     }
 }
 
-/// The draw's record as it was last read.
-struct KnownRecord<D> {
-    disk: Arc<D>,
-    path: PathBuf,
-    /// Which file was read, and how long it was.
-    read: Option<(FileId, u64)>,
-    draw: Option<Arc<Draw>>,
-}
-
-impl<D: Disk> KnownRecord<D> {
-    fn new(disk: Arc<D>, path: PathBuf) -> Self {
-        Self { disk, path, read: None, draw: None }
-    }
-
-    /// Reads the record anew if another one is there than the one that is known.
-    fn refresh(&mut self) -> io::Result<()> {
-        let found = self.disk.find(&self.path)?;
-        if found != self.read {
-            self.draw = record::read(&*self.disk, &self.path)?.map(Arc::new);
-            self.read = found;
-        }
-        Ok(())
-    }
-}
-
 fn log_paths(volume: &Path) -> (LogPaths, LogPaths) {
     let closes = LogPaths {
         volume: volume.to_owned(),
@@ -384,14 +307,6 @@ fn draw_record<D: Disk>(
     })
 }
 
-fn state_of(agency: AgencyId, closes: &Closes, drawn: bool) -> AgencyState {
-    match (drawn, closes.contains(agency)) {
-        (true, _) => AgencyState::Drawn,
-        (false, true) => AgencyState::Closed,
-        (false, false) => AgencyState::Open,
-    }
-}
-
 /// An error with its causes, in one line, for a client.
 pub(super) fn reason(error: &LogError) -> String {
     let mut text = error.to_string();
@@ -401,27 +316,4 @@ pub(super) fn reason(error: &LogError) -> String {
         cause = error.source();
     }
     text
-}
-
-/// What is done with each batch of a group.
-struct Plan {
-    decisions: Vec<Decision>,
-    group: Vec<u8>,
-}
-
-impl Plan {
-    fn of(batches: &[EncodedBatch], closes: &Closes, ledger: &Ledger, drawn: bool) -> Self {
-        let mut planned = HashMap::new();
-        let mut group = Vec::new();
-        let decide = |batch: &EncodedBatch| {
-            let rows = planned.entry(batch.agency).or_insert(ledger.of(batch.agency).rows);
-            let decision = batch.decide(*rows, state_of(batch.agency, closes, drawn));
-            if decision == Decision::Store {
-                *rows += batch.rows;
-                group.extend_from_slice(&batch.lines);
-            }
-            decision
-        };
-        Self { decisions: batches.iter().map(decide).collect(), group }
-    }
 }

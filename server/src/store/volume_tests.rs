@@ -8,8 +8,9 @@ use protocol::{AgencyId, AgencyState, Bet, BetNumber, Outcome, Refusal};
 use super::AgencyStatus;
 use super::batch::{Appended, Batch, EncodedBatch};
 use super::log::LogError;
+use super::opening::{OpenError, StoreSettings};
 use super::simulated::{Fault, Machine, SimulatedDisk};
-use super::volume::{OpenError, StoreSettings, Volume};
+use super::volume::Volume;
 
 const BETS: &str = "/volume/bets.csv";
 const CLOSES: &str = "/volume/agencies_closed.txt";

@@ -1,0 +1,138 @@
+//! Every form of every packet, read and refused.
+
+use super::*;
+use crate::limits;
+use proptest::prelude::*;
+
+const ANA: &str = "Ana;Paz;1;2000-01-01;7";
+const LEO: &str = "Leo;Sol;2;2000-01-02;8";
+
+fn parse(line: &str) -> Result<Request<'_>, Malformed> {
+    Request::parse(line.as_bytes())
+}
+
+fn bet(text: &str) -> Bet<'_> {
+    bet_of(fields_of(text, 1).unwrap(), 1).unwrap()
+}
+
+fn agency(number: u32) -> AgencyId {
+    AgencyId::new(number).unwrap()
+}
+
+#[test]
+fn reads_every_form() {
+    let bets = || vec![bet(ANA), bet(LEO)];
+    for (line, request) in [
+        (format!("StoreBet:3;{ANA}"), Request::StoreBet { agency: agency(3), bet: bet(ANA) }),
+        (
+            format!("StoreBatch:3;{ANA}:{LEO}"),
+            Request::StoreBatch { agency: agency(3), bets: bets() },
+        ),
+        (
+            format!("StoreBatch:3:{ANA}:{LEO}"),
+            Request::StoreBatch { agency: agency(3), bets: bets() },
+        ),
+        (
+            format!("StoreRows:3;9:{ANA}:{LEO}"),
+            Request::StoreRows { agency: agency(3), first_row: 9, bets: bets() },
+        ),
+        ("AgencyClose:3".into(), Request::AgencyClose { agency: agency(3), rows: None }),
+        ("AgencyClose:3;0".into(), Request::AgencyClose { agency: agency(3), rows: Some(0) }),
+        ("AgencyStatus:3".into(), Request::AgencyStatus { agency: agency(3) }),
+        ("WinnersRequest:3".into(), Request::WinnersRequest { agency: agency(3) }),
+    ] {
+        assert_eq!(parse(&line), Ok(request), "{line}");
+    }
+}
+
+#[test]
+fn answers_what_is_malformed_as_its_type_wants() {
+    let long = format!("StoreRows:1;1:{ANA}:Leo;Sol;2;2000-13-02;8");
+    for (line, answer) in [
+        ("", "Error:unknown packet"),
+        ("Hello", "Error:unknown packet"),
+        ("storebet:1", "Error:unknown packet"),
+        ("StoreBet:1;Ana;Paz;1;2000-01-01", "StoreResponse:1"),
+        ("StoreBatch:1", "StoreResponse:1"),
+        ("StoreBatch:1:", "StoreResponse:1"),
+        ("StoreBatch:1;Ana;Paz;1;2000-01-01;7:", "StoreResponse:1"),
+        (
+            &long,
+            "StoreRowsResponse:2;0;0000000000000000;\
+             invalid bet 2: birthdate is not a calendar date YYYY-MM-DD",
+        ),
+        (
+            "StoreRows:0;1:",
+            "StoreRowsResponse:2;0;0000000000000000;\
+             agency the agency is not a number from 1 to 100000",
+        ),
+        (
+            "StoreRows:1;0:Ana;Paz;1;2000-01-01;7",
+            "StoreRowsResponse:2;0;0000000000000000;\
+             invalid the first row, 0, is not a row number in plain digits",
+        ),
+        (
+            "AgencyClose:1;x",
+            "AgencyCloseResponse:2;\
+             invalid the count of rows is not a row number in plain digits",
+        ),
+        ("AgencyClose:x", "Error:agency the agency is not a number from 1 to 100000"),
+        ("AgencyStatus:", "Error:agency the agency is not a number from 1 to 100000"),
+        ("WinnersRequest:-1", "Error:agency the agency is not a number from 1 to 100000"),
+    ] {
+        let mut out = Vec::new();
+        parse(line).unwrap_err().response().write(&mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{answer}\n"), "{line}");
+    }
+}
+
+#[test]
+fn an_over_long_line_is_told_by_its_head() {
+    let answer = |head: &[u8]| Malformed::too_long(head).response();
+    assert_eq!(answer(b"StoreBatch:1;Ana"), Response::Store { stored: false });
+    assert_eq!(answer(b"xxxxxxxxxxxx"), Response::Error("unknown packet".into()));
+}
+
+#[test]
+fn bytes_that_are_not_utf8_refuse_the_packet() {
+    let packet = Request::parse(b"StoreBet:1;\xff;Paz;1;2000-01-01;7").unwrap_err();
+    assert_eq!(packet, Malformed::Packet(PacketType::StoreBet, RequestError::NotUtf8));
+}
+
+prop_compose! {
+    fn any_fields()(
+        first in "[^;:\\pC]{1,25}", last in "[^;:\\pC]{1,25}", document in "[0-9A-Za-z]{1,20}",
+        year in 1..=9999_u16, month in 1..=12_u8, day in 1..=28_u8, number in 0..=9999_u16,
+    ) -> [String; 5] {
+        [first, last, document, format!("{year:04}-{month:02}-{day:02}"), number.to_string()]
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_again(
+        rows in proptest::collection::vec(any_fields(), 1..20),
+        number in 1..=limits::AGENCIES_MAX, first_row in 1_u64..,
+    ) {
+        let agency = agency(number);
+        let bets: Vec<_> =
+            rows.iter().map(|r| Bet::new(r.each_ref().map(String::as_str)).unwrap()).collect();
+        for request in [
+            Request::StoreBet { agency, bet: bets[0] },
+            Request::StoreBatch { agency, bets: bets.clone() },
+            Request::StoreRows { agency, first_row, bets: bets.clone() },
+        ] {
+            let mut line = Vec::new();
+            request.write(&mut line);
+            prop_assert_eq!(line.pop(), Some(b'\n'));
+            prop_assert_eq!(Request::parse(&line), Ok(request));
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+        if let Err(malformed) = Request::parse(&line) {
+            malformed.response().write(&mut Vec::new());
+        }
+    }
+}
