@@ -176,7 +176,7 @@ impl<'a> Request<'a> {
     }
 
     /// Appends the packet with its `\n`. A batch takes the form whose agency stands before the
-    /// first bet. Whoever sends it sees to [`limits::LINE_BYTES_MAX`].
+    /// first bet. Whoever sends it sees to [`crate::limits::LINE_BYTES_MAX`].
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::StoreBet { agency, bet } => {
