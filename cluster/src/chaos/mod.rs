@@ -1,9 +1,9 @@
 //! Chaos: small lotteries of real processes under faults at seeded moments, and the check of
 //! every promise.
 //!
-//! [`plan`] decides what happens, from the seed alone; [`stage`] starts the processes and the
-//! [`proxy`] before each server; [`run`] has the faults happen and then waits for calm; the
-//! [`witness`] compares every answer that passes, and [`verdict`] all that is left at the end.
+//! `plan` decides what happens, from the seed alone; `stage` starts the processes and the
+//! `proxy` before each server; `run` has the faults happen and then waits for calm; the
+//! `witness` compares every answer that passes, and `verdict` all that is left at the end.
 //! Nothing here changes a server or a client, or knows their code.
 //!
 //! **Invariant**: the same seed takes the same decisions. What the processes make of them is
