@@ -1,8 +1,11 @@
-//! What server, client and cluster share as programs: settings, log lines, signals, exit codes.
+//! What server, client and cluster share as programs: settings, log lines, signals, exit codes,
+//! and what they ask of the system for their sockets and descriptors.
 //!
 //! Knows nothing of bets, packets or files of the volume.
 
+pub mod descriptors;
 pub mod exit;
 pub mod log;
 pub mod settings;
 pub mod shutdown;
+pub mod socket;

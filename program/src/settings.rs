@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use tracing::{info, warn};
+
 /// A setting's two names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
@@ -21,6 +23,16 @@ impl Key {
     #[must_use]
     pub const fn same(name: &'static str) -> Self {
         Self { file: name, environment: name }
+    }
+}
+
+/// A path as a setting's value, which is printed as it was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown(pub PathBuf);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
     }
 }
 
@@ -145,6 +157,18 @@ impl Settings {
     /// Every value that was not allowed.
     pub fn finish(self) -> Result<Vec<(&'static str, String)>, SettingErrors> {
         if self.errors.is_empty() { Ok(self.effective) } else { Err(SettingErrors(self.errors)) }
+    }
+}
+
+/// Logs the settings in force, and each key of the file that nobody knows, which is ignored.
+/// `listing` is where a person finds all keys. To be called once, at the start.
+pub fn log_effective(effective: &[(&'static str, String)], unknown: &[String], listing: &str) {
+    let settings: Vec<String> =
+        effective.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    info!(action = "config", result = "success", settings = settings.join(" "));
+    for key in unknown {
+        let error = format!("no such setting, ignored: {listing} has all of them");
+        warn!(action = "config", result = "fail", key, error);
     }
 }
 
