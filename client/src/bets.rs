@@ -13,11 +13,7 @@ use std::io::{self, BufRead};
 use protocol::limits::{LINE_BYTES_MAX, ROWS_HEAD_BYTES_MAX};
 use protocol::{Bet, Digest, Field};
 
-/// How many bad lines are told one by one; the rest is counted.
-pub const BAD_LINES_TOLD_MAX: usize = 100;
-
-/// How much of a wrong value is told, in characters.
-const VALUE_CHARS_MAX: usize = 40;
+use crate::limits::{BAD_LINES_TOLD_MAX, TOLD_VALUE_CHARS_MAX};
 
 /// An agency's bets, in order. Memory: the text of the rows, and 8 bytes a row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,12 +29,9 @@ pub struct Bets {
 pub struct BatchLimits {
     /// The most bets, from 1.
     pub bets: usize,
-    /// The most bytes, `\n` included; at least [`PACKET_BYTES_MIN`].
+    /// The most bytes, `\n` included; at least [`crate::limits::PACKET_BYTES_MIN`].
     pub bytes: usize,
 }
-
-/// The smallest limit of a packet that any one bet fits, in bytes.
-pub const PACKET_BYTES_MIN: usize = ROWS_HEAD_BYTES_MAX + protocol::limits::BET_BYTES_MAX + 1;
 
 /// A run of rows that fits a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -286,7 +279,7 @@ impl Rows {
 
 /// A value as a message shows it: quoted, cut, without control characters.
 pub(crate) fn shown(value: &str) -> String {
-    let mut cut: String = value.chars().take(VALUE_CHARS_MAX).collect();
+    let mut cut: String = value.chars().take(TOLD_VALUE_CHARS_MAX).collect();
     if cut.len() < value.len() {
         cut.push('…');
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::PACKET_BYTES_MIN;
 use proptest::prelude::*;
 
 const ANA: &str = "Ana;Paz;1;2000-01-01;7";

@@ -14,19 +14,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use protocol::AgencyId;
 
-/// How long the others may take to choose before this client gives up.
-const CHOICE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often a lock that another holds is tried again: `flock` has no time limit of its own.
-const CHOICE_PAUSE: Duration = Duration::from_millis(20);
-
-/// The longest record that is read, in bytes.
-const RECORD_BYTES_MAX: u64 = 1024;
+use crate::limits::{CLAIM_PAUSE, CLAIM_RECORD_BYTES_MAX, CLAIM_TIMEOUT};
 
 /// A number that this process has until it ends or drops this.
 #[derive(Debug)]
@@ -52,6 +45,25 @@ struct Free {
     record: Record,
 }
 
+impl Free {
+    /// The least goes first: the host's own numbers, then those that have had no client for the
+    /// longest time.
+    fn rank(&self, host: &str) -> (bool, u64, AgencyId) {
+        let is_own = self.record.count > 0 && self.record.host == host;
+        (!is_own, self.record.count, self.agency)
+    }
+}
+
+/// What is kept of all numbers that no process has: the files of
+/// two at most are open at once, however many there are.
+#[derive(Default)]
+struct FreeNumbers {
+    /// The one to choose.
+    best: Option<Free>,
+    /// The highest count of their records.
+    count: u64,
+}
+
 impl Claim {
     /// Claims one of the numbers 1..=`agencies` for `host` in `directory`, which is made if it is
     /// not there. Blocks for up to ten seconds while others choose.
@@ -63,13 +75,10 @@ impl Claim {
         fs::create_dir_all(directory).with_context(context)?;
         let lock = open(&directory.join("claims.lock")).with_context(context)?;
         lock_in_time(&lock).with_context(context)?;
-        let free = free_numbers(directory, agencies).with_context(context)?;
-        let count = free.iter().map(|free| free.record.count).max().unwrap_or(0);
+        let FreeNumbers { best, count } =
+            free_numbers(directory, agencies, host).with_context(context)?;
         let count = count.max(count_of_taken(&lock).with_context(context)?) + 1;
-        let is_own = |free: &Free| free.record.count > 0 && free.record.host == host;
-        let Some(chosen) =
-            free.into_iter().min_by_key(|free| (!is_own(free), free.record.count, free.agency))
-        else {
+        let Some(chosen) = best else {
             bail!(
                 "all {agencies} agency numbers of {} are claimed by running clients: raise \
                  CLI_AGENCIES_AMOUNT or start fewer clients",
@@ -123,38 +132,42 @@ fn try_lock(file: &File) -> io::Result<bool> {
 fn lock_in_time(file: &File) -> anyhow::Result<()> {
     let start = Instant::now();
     while !try_lock(file)? {
-        if start.elapsed() > CHOICE_TIMEOUT {
-            bail!("another client has held claims.lock for {} s", CHOICE_TIMEOUT.as_secs());
+        if start.elapsed() > CLAIM_TIMEOUT {
+            bail!("another client has held claims.lock for {} s", CLAIM_TIMEOUT.as_secs());
         }
-        thread::sleep(CHOICE_PAUSE);
+        thread::sleep(CLAIM_PAUSE);
     }
     Ok(())
 }
 
-/// The numbers that no process has; of those that were never claimed, the lowest only.
-fn free_numbers(directory: &Path, agencies: u32) -> io::Result<Vec<Free>> {
-    let mut free = Vec::new();
-    let mut has_new = false;
+/// Looks at every number, for `host` to have one.
+fn free_numbers(directory: &Path, agencies: u32, host: &str) -> io::Result<FreeNumbers> {
+    let mut numbers = FreeNumbers::default();
     for agency in AgencyId::all(agencies) {
-        let file =
-            OpenOptions::new().read(true).write(true).open(directory.join(claim_name(agency)));
-        match file {
-            Ok(file) => {
-                if try_lock(&file)? {
-                    let record = read_record(&file)?;
-                    free.push(Free { agency, file: Some(file), record });
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if !has_new {
-                    free.push(Free { agency, file: None, record: Record::default() });
-                }
-                has_new = true;
-            }
-            Err(error) => return Err(error),
+        let Some(free) = free_number(directory, agency)? else { continue };
+        numbers.count = numbers.count.max(free.record.count);
+        if numbers.best.as_ref().is_none_or(|best| free.rank(host) < best.rank(host)) {
+            numbers.best = Some(free);
         }
     }
-    Ok(free)
+    Ok(numbers)
+}
+
+/// The number `agency`, if no process has it.
+fn free_number(directory: &Path, agency: AgencyId) -> io::Result<Option<Free>> {
+    let path = directory.join(claim_name(agency));
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Some(Free { agency, file: None, record: Record::default() }));
+        }
+        Err(error) => return Err(error),
+    };
+    if !try_lock(&file)? {
+        return Ok(None);
+    }
+    let record = read_record(&file)?;
+    Ok(Some(Free { agency, file: Some(file), record }))
 }
 
 /// How many claims there have been; those that last now are counted here only.
@@ -166,7 +179,7 @@ fn count_of_taken(lock: &File) -> io::Result<u64> {
 fn read_record(mut file: &File) -> io::Result<Record> {
     let mut text = Vec::new();
     file.rewind()?;
-    file.take(RECORD_BYTES_MAX).read_to_end(&mut text)?;
+    file.take(CLAIM_RECORD_BYTES_MAX).read_to_end(&mut text)?;
     let text = String::from_utf8_lossy(&text);
     let record = text.trim_end().split_once(' ').and_then(|(count, host)| {
         Some(Record { count: count.parse().ok()?, host: host.to_owned() })

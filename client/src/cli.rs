@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use protocol::{AgencyId, BetNumber};
 
-use crate::generate::ROWS_MAX;
+use crate::limits::GENERATED_ROWS_MAX;
 
 /// Replays an agency's bets to the lottery's servers, closes, and prints its winners.
 #[derive(Debug, Parser)]
@@ -54,7 +54,7 @@ pub struct Generate {
     #[arg(long, default_value = "5", value_parser = agency)]
     pub agencies: AgencyId,
     /// How many rows each file has
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(..=ROWS_MAX))]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(..=GENERATED_ROWS_MAX))]
     pub rows: u64,
     /// What the bets are made from
     #[arg(long, default_value_t = 1)]

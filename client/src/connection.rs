@@ -6,19 +6,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use program::socket::{self, KeepAlive};
 use protocol::{Frame, Framer, Response};
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How many bytes are asked for at a time.
-const READ_BYTES: usize = 16 * 1024;
+use crate::limits::{ANSWER_READ_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, KEEPALIVE_TIME};
 
-/// A peer that vanished without a word is noticed after 10 + 3 × 5 s.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_PROBES: u32 = 3;
+/// When a peer that vanished without a word is noticed.
+const KEEP_ALIVE: KeepAlive =
+    KeepAlive { idle: KEEPALIVE_TIME, interval: KEEPALIVE_INTERVAL, probes: KEEPALIVE_PROBES };
 
 /// Why a connection is of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +50,20 @@ pub enum Fault {
     Busy(String),
 }
 
+impl Fault {
+    /// The fault of an answer that is none to the packet that was sent.
+    #[must_use]
+    pub fn nonsense(answer: &Response) -> Self {
+        let mut line = Vec::new();
+        answer.write(&mut line);
+        nonsense(line.trim_ascii_end())
+    }
+}
+
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    address: SocketAddr,
     unread: Vec<u8>,
 }
 
@@ -64,25 +71,14 @@ impl Connection {
     /// Connects to `address` within `limit`.
     ///
     /// # Errors
-    /// [`Fault::Connect`] or [`Fault::ConnectTimeout`].
+    /// [`Fault::Connect`] or [`Fault::ConnectTimeout`]; [`Fault::Io`] if it broke at once.
     pub async fn open(address: SocketAddr, limit: Duration) -> Result<Self, Fault> {
         let stream = timeout(limit, TcpStream::connect(address))
             .await
             .map_err(|_| Fault::ConnectTimeout(limit))?
             .map_err(Fault::Connect)?;
-        stream.set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_PROBES);
-        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-        Ok(Self { stream, address, unread: Vec::new() })
-    }
-
-    /// The instance's address.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+        socket::prepare(&stream, KEEP_ALIVE)?;
+        Ok(Self { stream, unread: Vec::new() })
     }
 
     /// Sends `packet`, a whole line, within `limit`.
@@ -145,7 +141,7 @@ impl Connection {
     }
 
     async fn read_more(&mut self, limit: Duration) -> Result<(), Fault> {
-        self.unread.reserve(READ_BYTES);
+        self.unread.reserve(ANSWER_READ_BYTES);
         let read = timeout(limit, self.stream.read_buf(&mut self.unread))
             .await
             .map_err(|_| Fault::AnswerTimeout(limit))??;

@@ -60,6 +60,11 @@ impl Endpoints {
         self.last = Some(address);
     }
 
+    /// Takes back that `address` was tried: it is as good as any other.
+    pub fn is_there(&mut self, address: SocketAddr) {
+        self.tried.remove(&address);
+    }
+
     /// Forgets what failed: something has gone well.
     pub fn went_well(&mut self) {
         self.tried.clear();

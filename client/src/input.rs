@@ -9,10 +9,8 @@ use tracing::warn;
 
 use crate::bets::{Bets, ReadError};
 use crate::generate::{self, Plan};
+use crate::limits::FILE_READ_BYTES;
 use crate::settings::Config;
-
-/// How much of a file is read at a time, in bytes.
-const READ_BYTES: usize = 256 * 1024;
 
 /// What bets that are made up look like.
 const MADE_UP_SEED: u64 = 1;
@@ -69,7 +67,7 @@ fn read_file(path: &Path) -> Result<Bets, InputError> {
         io::ErrorKind::NotFound => InputError::Missing(path.to_owned()),
         _ => InputError::Io(path.to_owned(), error),
     })?;
-    Bets::read(BufReader::with_capacity(READ_BYTES, file)).map_err(|error| match error {
+    Bets::read(BufReader::with_capacity(FILE_READ_BYTES, file)).map_err(|error| match error {
         ReadError::Io(error) => InputError::Io(path.to_owned(), error),
         ReadError::Bad(lines) => InputError::Bad(path.to_owned(), lines),
     })

@@ -1,29 +1,37 @@
-//! The replay against servers that know neither `AgencyStatus` nor `StoreRows`.
+//! The fallback: the replay against servers that know neither `AgencyStatus` nor `StoreRows`.
 //!
 //! A connection a packet, as those servers want it. What is stored already is not to be known, so
 //! bets are sent from the first row each time, and a batch whose answer was lost is sent again:
 //! every bet is stored at least once, and exactly-once is not promised.
+//!
+//! **Invariant**: before each packet `AgencyStatus` is asked, and nothing is sent this way once a
+//! server has answered that. So servers of ours that were only away for a while get no more of it
+//! than the packet before which they came back.
 
 use protocol::{Request, Response, write_rows_packet};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::connection::Fault;
 use crate::replay::{Work, log_closed, log_sent};
 use crate::session::{Ended, Session};
 
-/// Sends all bets and closes the agency.
+/// How the fallback ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// All bets were sent and the agency has closed.
+    Closed,
+    /// A server knows `AgencyStatus` after all: what is stored is to be asked, and the rest sent
+    /// by `StoreRows`.
+    Over,
+}
+
+/// Sends all bets and closes the agency, or as much of it as the servers stay old.
 ///
 /// # Errors
 /// See [`Ended`].
-pub async fn replay(session: &mut Session, work: Work<'_>) -> Result<(), Ended> {
-    warn!(
-        action = "fallback",
-        result = "success",
-        warning = "this server knows no AgencyStatus and no StoreRows: bets go by StoreBatch, and \
-                   exactly-once is not promised; a bet whose answer is lost may be stored twice, \
-                   and so is a file that is sent twice"
-    );
-    session.connection_a_packet();
+pub async fn replay(session: &mut Session, work: Work<'_>) -> Result<Fallback, Ended> {
+    warn_of_fallback(session);
+    session.set_connection_a_packet(true);
     session.progressed();
     let agency = session.agency();
     let mut packet = Vec::with_capacity(work.limits.bytes);
@@ -31,48 +39,75 @@ pub async fn replay(session: &mut Session, work: Work<'_>) -> Result<(), Ended> 
     while let Some(batch) = work.bets.batch(row, work.limits) {
         packet.clear();
         write_rows_packet(agency, None, batch.wire, &mut packet);
-        store(session, &packet).await?;
+        if store(session, &packet).await? == Sent::No {
+            return Ok(over(session));
+        }
         log_sent(session, batch, work.is_single);
         session.bar().set_position(batch.last_row());
         row = batch.last_row() + 1;
     }
-    close(session, work.bets.rows()).await
-}
-
-/// Sends a batch until it is stored.
-async fn store(session: &mut Session, packet: &[u8]) -> Result<(), Ended> {
-    loop {
-        match session.ask(packet).await? {
-            Ok(Response::Store { stored: true }) => {
-                session.progressed();
-                session.hang_up();
-                return Ok(());
-            }
-            Ok(Response::Store { stored: false }) => {
-                session.hang_up();
-                session.busy("StoreResponse:1").await?;
-            }
-            Ok(Response::Error(reason)) => return Err(Ended::Refused(reason)),
-            Ok(other) => session.leave_nonsense(&other),
-            Err(fault) => warn_of_doubt(&fault),
-        }
+    match close(session, work.bets.rows()).await? {
+        Sent::Yes => Ok(Fallback::Closed),
+        Sent::No => Ok(over(session)),
     }
 }
 
-fn warn_of_doubt(fault: &Fault) {
-    warn!(
-        action = "apuestas_enviadas",
-        result = "fail",
-        error = %fault,
-        next = "sent again; if it was stored, it is stored twice now"
-    );
+fn warn_of_fallback(session: &Session) {
+    let warning = "this server knows no AgencyStatus and no StoreRows: bets go by StoreBatch, and \
+                   exactly-once is not promised: a bet whose answer is lost may be stored twice, \
+                   and so is a file that is sent twice. Where all servers know them, set \
+                   CLI_FALLBACK=no";
+    session.bar().suspend(|| warn!(action = "fallback", result = "success", warning));
 }
 
-async fn close(session: &mut Session, rows: u64) -> Result<(), Ended> {
+fn over(session: &mut Session) -> Fallback {
+    session.set_connection_a_packet(false);
+    let next = "a server answers AgencyStatus after all: goes on from what is stored";
+    session.bar().suspend(|| info!(action = "fallback", result = "ended", next));
+    Fallback::Over
+}
+
+/// Whether a packet has been sent, or need not be: the servers are not old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Yes,
+    No,
+}
+
+/// Sends a batch until it is stored.
+async fn store(session: &mut Session, packet: &[u8]) -> Result<Sent, Ended> {
+    while session.is_still_old().await? {
+        match session.ask(packet).await? {
+            Ok(Response::Store { stored: true }) => {
+                session.progressed();
+                return Ok(Sent::Yes);
+            }
+            Ok(Response::Store { stored: false }) => session.busy("StoreResponse:1").await?,
+            Ok(Response::Error(reason)) => return Err(Ended::Refused(reason)),
+            Ok(other) => session.leave(&Fault::nonsense(&other)),
+            Err(fault) => warn_of_doubt(session, &fault),
+        }
+    }
+    Ok(Sent::No)
+}
+
+fn warn_of_doubt(session: &Session, fault: &Fault) {
+    let next = "sent again, unless AgencyStatus is answered now; if it was stored, it is stored \
+                twice then";
+    session.bar().suspend(|| {
+        warn!(action = "apuestas_enviadas", result = "fail", error = %fault, next);
+    });
+}
+
+async fn close(session: &mut Session, rows: u64) -> Result<Sent, Ended> {
     let mut packet = Vec::new();
     Request::AgencyClose { agency: session.agency(), rows: None }.write(&mut packet);
-    while session.tell(&packet).await?.is_err() {}
-    session.progressed();
-    log_closed(session, rows);
-    Ok(())
+    while session.is_still_old().await? {
+        if session.tell(&packet).await?.is_ok() {
+            session.progressed();
+            log_closed(session, rows);
+            return Ok(Sent::Yes);
+        }
+    }
+    Ok(Sent::No)
 }

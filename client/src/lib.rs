@@ -1,8 +1,9 @@
 //! An agency of the lottery: replays its bets to the servers, closes, and learns its winners.
 //!
 //! `cli` and `settings` say what is wanted; `input` and `bets` hold the bets; `session` with
-//! `endpoints` and `connection` finds an instance for each packet; `replay`, `legacy` and
-//! `winners` say which packets, and what follows from the answers.
+//! `endpoints` and `connection` finds an instance for each packet; `day` goes by `replay`,
+//! `legacy` and `winners`, which say which packets, and what follows from the answers. `limits` has
+//! every limit.
 //!
 //! **Invariant**: nothing that the client keeps in memory is needed to go on after its end. What
 //! is stored is asked of the servers, each time.
@@ -11,10 +12,12 @@ pub mod bets;
 pub mod claim;
 mod cli;
 pub mod connection;
+pub mod day;
 pub mod endpoints;
 pub mod generate;
 pub mod input;
 pub mod legacy;
+pub mod limits;
 mod old_servers;
 pub mod replay;
 mod run;

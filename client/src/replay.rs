@@ -194,7 +194,7 @@ impl Replay<'_, '_> {
                 self.refused(refusal, reason).await?;
             }
             Ok(Response::Error(reason)) => self.session.leave(&Fault::Busy(reason)),
-            Ok(other) => self.session.leave_nonsense(&other),
+            Ok(other) => self.session.leave(&Fault::nonsense(&other)),
             Err(_) => {}
         }
         Ok(Step::AskAgain)
@@ -217,7 +217,7 @@ impl Replay<'_, '_> {
                 self.refused(refusal, reason).await?;
             }
             Ok(Response::Error(reason)) => self.session.leave(&Fault::Busy(reason)),
-            Ok(other) => self.session.leave_nonsense(&other),
+            Ok(other) => self.session.leave(&Fault::nonsense(&other)),
             Err(_) => {}
         }
         Ok(Step::AskAgain)

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,21 +9,19 @@ use program::exit::Exit;
 use program::log::{CRITICAL, Form, Level};
 use protocol::AgencyId;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::claim::Claim;
 use crate::cli::{Command, Generate, Which};
 use crate::generate::{self, Plan};
 use crate::input::{self, Input, InputError};
-use crate::replay::{self, Stored, Work};
+use crate::limits::SHUTDOWN_TIMEOUT;
+use crate::replay::Work;
 use crate::session::{Ended, Session};
 use crate::settings::{Config, Id, Read};
 use crate::status::{Comparison, Standing};
 use crate::winners::{self, Servers};
-use crate::{legacy, session};
-
-/// How long an answer in flight is waited for after a signal.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+use crate::{day, session};
 
 /// Makes the files of bets.
 ///
@@ -54,12 +51,7 @@ pub(crate) fn generate(arguments: &Generate) -> anyhow::Result<Exit> {
 pub(crate) fn run(command: &Command, read: &Read) -> Exit {
     let config = &read.config;
     program::log::init(config.level, config.form);
-    for key in &read.unknown {
-        warn!(action = "config", result = "fail", key, error = "unknown key, ignored");
-    }
-    let settings: Vec<String> =
-        read.effective.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    info!(action = "config", result = "success", settings = settings.join(" "));
+    program::settings::log_effective(&read.effective, &read.unknown, "client/config.yaml");
     let exit = prepare(command, config).unwrap_or_else(|failure| failure.report(command));
     let (result, code) = (if exit == Exit::Right { "success" } else { "fail" }, exit.code());
     info!(action = "exit", result, code);
@@ -199,7 +191,7 @@ async fn stoppable(
 
 async fn grace(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
-    tokio::time::sleep(SHUTDOWN_GRACE).await;
+    tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
 }
 
 async fn replay_all(
@@ -209,24 +201,14 @@ async fn replay_all(
 ) -> Result<Exit, Failure> {
     let (bets, source) = (&input.bets, input.source.as_str());
     let work = Work { bets, source, is_single: input.is_single, limits: config.limits };
-    let servers = match replay::replay(session, work).await {
-        Err(Ended::OldServers) => {
-            legacy::replay(session, work).await?;
-            Servers::Old
-        }
-        replayed => replayed.map(|()| Servers::Known(Some(Stored::new(work))))?,
-    };
-    session.bar().finish_and_clear();
-    // What an old server stored twice wins twice.
-    let rows = matches!(servers, Servers::Known(_)).then(|| bets.rows());
-    let documents = winners::wait(session, servers, rows).await?;
+    let documents = day::run(session, work).await?;
     hand_over(&documents, config.winners_file.as_deref())
 }
 
 async fn ask_winners(session: &mut Session, config: &Config) -> Result<Exit, Failure> {
     let documents = match winners::wait(session, Servers::Known(None), None).await {
         Err(Ended::OldServers) => {
-            session.connection_a_packet();
+            session.set_connection_a_packet(true);
             winners::wait(session, Servers::Old, None).await?
         }
         waited => waited?,

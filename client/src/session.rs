@@ -6,6 +6,8 @@
 //! **Invariant**: an answer that did not come leaves no doubt behind: the connection is dropped,
 //! so that a late answer can never be taken for the answer to a later packet.
 
+mod agency_status;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,14 +19,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::bets::shown;
 use crate::connection::{Connection, Fault};
 use crate::endpoints::{Choice, Endpoints};
+use crate::limits::BUSY_ANSWERS_MAX;
 use crate::old_servers::OldServers;
 use crate::settings::{Config, Patience};
-
-/// How often in a row an instance may say that it could not before another is asked.
-const BUSY_ANSWERS_MAX: u32 = 3;
 
 /// Why a session ended before its work was done.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +108,7 @@ impl Session {
             last_failure: "none".to_owned(),
             pauses: 0,
             busy: 0,
-            old_servers: OldServers::default(),
+            old_servers: OldServers::new(config.is_fallback_allowed),
         }
     }
 
@@ -136,40 +135,6 @@ impl Session {
     /// Says that a server is there, though nothing goes on: there is nothing to do but wait.
     pub fn reached(&mut self) {
         self.progress_at = Instant::now();
-    }
-
-    /// Asks what is stored for the agency, until a server says.
-    ///
-    /// # Errors
-    /// [`Ended::OldServers`] if the servers close the connection on it, or know no such packet.
-    pub async fn status(&mut self) -> Result<Status, Ended> {
-        let mut packet = Vec::new();
-        Request::AgencyStatus { agency: self.agency }.write(&mut packet);
-        loop {
-            match self.ask(&packet).await? {
-                Ok(Response::AgencyStatus { rows, digest, state }) => {
-                    self.old_servers.rule_out();
-                    debug!(action = "status", result = "success", rows, %digest, %state);
-                    return Ok(Status { rows, digest, state });
-                }
-                Ok(Response::Error(reason)) => match first_word(&reason) {
-                    "agency" | "invalid" => return Err(Ended::Refused(reason)),
-                    "busy" => self.busy(&reason).await?,
-                    _ => {
-                        self.leave(&Fault::Nonsense(format!("Error:{reason}")));
-                        self.unknown_end()?;
-                    }
-                },
-                Ok(other) => self.leave_nonsense(&other),
-                Err(Fault::Closed) => self.unknown_end()?,
-                Err(_) => self.old_servers.forget(),
-            }
-        }
-    }
-
-    fn unknown_end(&mut self) -> Result<(), Ended> {
-        let is_old = self.old_servers.ended(self.last_address, self.known);
-        if is_old { Err(Ended::OldServers) } else { Ok(()) }
     }
 
     /// Sends `packet` to whichever instance is to be had and gives its answer. A fault has been
@@ -253,13 +218,6 @@ impl Session {
         self.drop_connection();
     }
 
-    /// As [`Session::leave`], for an answer that does not fit the packet.
-    pub fn leave_nonsense(&mut self, answer: &Response) {
-        let mut line = Vec::new();
-        answer.write(&mut line);
-        self.leave(&Fault::Nonsense(shown(&String::from_utf8_lossy(line.trim_ascii_end()))));
-    }
-
     /// An instance that may only be waiting as well: nothing is wrong.
     fn leave_waiting(&mut self) {
         let (seconds, next) = (self.patience.winners.as_secs(), "asks anew");
@@ -300,6 +258,7 @@ impl Session {
                 Ok(choice) => self.connect_to(choice).await?,
                 Err(error) => {
                     self.last_address = None;
+                    self.old_servers.forget();
                     self.warn("look_up", &Fault::Connect(error), "the same names again");
                     self.pause().await?;
                 }
@@ -337,9 +296,10 @@ impl Session {
         }
     }
 
-    /// Says that every packet goes by a connection of its own from here on.
-    pub fn connection_a_packet(&mut self) {
-        self.is_quiet = true;
+    /// Says whether every packet goes by a connection of its own from here on: then those are too
+    /// many to log.
+    pub fn set_connection_a_packet(&mut self, is_so: bool) {
+        self.is_quiet = is_so;
         self.hang_up();
     }
 
@@ -349,14 +309,20 @@ impl Session {
     /// Nothing has gone on for too long, or a signal asks for the end.
     pub async fn pause(&mut self) -> Result<(), Ended> {
         if self.progress_at.elapsed() >= self.patience.give_up {
-            return Err(Ended::GaveUp(self.patience.give_up, self.last_failure.clone()));
+            return Err(self.gave_up());
         }
         let pause = pause_after(self.pauses, &self.patience).mul_f64(rand::random_range(0.5..=1.0));
         self.pauses = self.pauses.saturating_add(1);
+        self.old_servers.paused();
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
             () = self.shutdown.cancelled() => Err(Ended::Shutdown),
         }
+    }
+
+    fn gave_up(&self) -> Ended {
+        let hint = self.old_servers.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        Ended::GaveUp(self.patience.give_up, format!("{}{hint}", self.last_failure))
     }
 }
 

@@ -9,19 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use program::log::{Form, Level};
-use program::settings::{Key, SettingError, SettingErrors, Settings};
+use program::settings::{Key, SettingError, SettingErrors, Settings, Shown};
 use protocol::limits::{AGENCIES_MAX, BETS_MAX, LINE_BYTES_MAX};
 use protocol::{AgencyId, Bet, Field};
 
-use crate::bets::{BatchLimits, Bets, PACKET_BYTES_MIN};
-use crate::generate;
-
-/// How long a server may wait for a lock before it answers, in seconds; a client that waits less
-/// would leave instances that are merely busy.
-const SERVER_LOCK_SECONDS: u64 = 5;
-
-/// The longest time that any setting may name, in seconds: a day.
-const SECONDS_MAX: u64 = 24 * 60 * 60;
+use crate::bets::{BatchLimits, Bets};
+use crate::limits;
 
 const ID: Key = key("id", "CLI_ID");
 const SERVER_ADDRESS: Key = key("server.address", "CLI_SERVER_ADDRESS");
@@ -32,6 +25,7 @@ const LOG_LEVEL: Key = key("log.level", "CLI_LOG_LEVEL");
 const LOG_FORMAT: Key = key("log.format", "LOG_FORMAT");
 const CONNECT_TIMEOUT: Key = key("connect_timeout", "CLI_CONNECT_TIMEOUT");
 const ANSWER_TIMEOUT: Key = key("answer_timeout", "CLI_ANSWER_TIMEOUT");
+const FALLBACK: Key = key("fallback", "CLI_FALLBACK");
 const GIVE_UP_AFTER: Key = key("give_up_after", "CLI_GIVE_UP_AFTER");
 const WINNERS_PATIENCE: Key = key("winners_patience", "CLI_WINNERS_PATIENCE");
 const WINNERS_FILE: Key = key("winners_file", "CLI_WINNERS_FILE");
@@ -40,7 +34,7 @@ const AGENCIES_AMOUNT: Key = key("agencies_amount", "CLI_AGENCIES_AMOUNT");
 const GENERATE_ROWS: Key = key("generate_rows", "CLI_GENERATE_ROWS");
 
 /// Every setting.
-pub const KEYS: [Key; 15] = [
+pub const KEYS: [Key; 16] = [
     ID,
     SERVER_ADDRESS,
     BETS_DIR,
@@ -51,6 +45,7 @@ pub const KEYS: [Key; 15] = [
     CONNECT_TIMEOUT,
     ANSWER_TIMEOUT,
     GIVE_UP_AFTER,
+    FALLBACK,
     WINNERS_PATIENCE,
     WINNERS_FILE,
     CLAIMS_DIR,
@@ -113,12 +108,12 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(3),
-            answer: Duration::from_secs(10),
-            give_up: Duration::from_secs(120),
-            winners: Duration::from_secs(30),
-            pause_min: Duration::from_millis(100),
-            pause_max: Duration::from_secs(5),
+            connect: limits::CONNECT_TIMEOUT,
+            answer: limits::ANSWER_TIMEOUT,
+            give_up: limits::GIVE_UP_TIMEOUT,
+            winners: limits::WINNERS_TIMEOUT,
+            pause_min: limits::PAUSE_MIN,
+            pause_max: limits::PAUSE_MAX,
         }
     }
 }
@@ -142,6 +137,9 @@ pub struct Config {
     pub form: Form,
     /// How long each thing is waited for.
     pub patience: Patience,
+    /// Whether servers may be taken for ones that know no `AgencyStatus`, to which bets go without
+    /// the promise that each is stored once.
+    pub is_fallback_allowed: bool,
     /// Where the winners' documents go besides standard output.
     pub winners_file: Option<PathBuf>,
     /// The directory that the clients with the id `auto` share.
@@ -204,7 +202,8 @@ pub fn read(
         Ok(mut effective) if errors.is_empty() => {
             effective.extend(id.map(|id| (ID.environment, id.to_string())));
             let winners_file = config.winners_file.as_deref();
-            effective.extend(winners_file.map(|p| (WINNERS_FILE.environment, shown(p))));
+            effective
+                .extend(winners_file.map(|p| (WINNERS_FILE.environment, p.display().to_string())));
             Ok(Read { config, effective, unknown })
         }
         Ok(_) => Err(SettingErrors(errors)),
@@ -234,38 +233,44 @@ fn read_config(all: &mut Settings) -> Config {
         servers: all.read(SERVER_ADDRESS, default_address, addresses, server_addresses),
         bets_dir: all.read(BETS_DIR, Shown("bets".into()), "a directory", path).0,
         limits: BatchLimits {
-            bets: number(all, BATCH_SIZE, 100, 1, BETS_MAX as u64) as usize,
+            bets: number(all, BATCH_SIZE, limits::PACKET_BETS_DEFAULT as u64, 1, BETS_MAX as u64)
+                as usize,
             bytes: {
-                let (least, most) = (PACKET_BYTES_MIN as u64, LINE_BYTES_MAX as u64);
-                number(all, MAX_PACKET_BYTES, 8192, least, most) as usize
+                let (least, most) = (limits::PACKET_BYTES_MIN as u64, LINE_BYTES_MAX as u64);
+                number(all, MAX_PACKET_BYTES, limits::PACKET_BYTES_DEFAULT as u64, least, most)
+                    as usize
             },
         },
         level: all.read(LOG_LEVEL, Level::Info, Level::ALLOWED, |text| text.parse().ok()),
         form: all.read(LOG_FORMAT, Form::Text, Form::ALLOWED, |text| text.parse().ok()),
         patience: Patience {
             connect: seconds(all, CONNECT_TIMEOUT, default.connect, 1),
-            answer: seconds(all, ANSWER_TIMEOUT, default.answer, SERVER_LOCK_SECONDS + 1),
+            answer: seconds(all, ANSWER_TIMEOUT, default.answer, limits::ANSWER_SECONDS_MIN),
             give_up: seconds(all, GIVE_UP_AFTER, default.give_up, 1),
             winners: seconds(all, WINNERS_PATIENCE, default.winners, 1),
             ..default
         },
+        is_fallback_allowed: all.read(FALLBACK, YesNo(true), "yes or no", yes_or_no).0,
         claims_dir: all.read(CLAIMS_DIR, Shown("claims".into()), "a directory", path).0,
         agencies: number(all, AGENCIES_AMOUNT, 5, 1, u64::from(AGENCIES_MAX)) as u32,
-        generate_rows: number(all, GENERATE_ROWS, 0, 0, generate::ROWS_MAX),
+        generate_rows: number(all, GENERATE_ROWS, 0, 0, limits::GENERATED_ROWS_MAX),
     }
 }
 
-/// A path that can be printed as a setting.
-struct Shown(PathBuf);
+struct YesNo(bool);
 
-impl fmt::Display for Shown {
+impl fmt::Display for YesNo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.display().fmt(f)
+        f.write_str(if self.0 { "yes" } else { "no" })
     }
 }
 
-fn shown(path: &Path) -> String {
-    path.display().to_string()
+fn yes_or_no(text: &str) -> Option<YesNo> {
+    match text {
+        "yes" => Some(YesNo(true)),
+        "no" => Some(YesNo(false)),
+        _ => None,
+    }
 }
 
 fn path(text: &str) -> Option<Shown> {
@@ -279,9 +284,9 @@ fn number(all: &mut Settings, key: Key, default: u64, least: u64, most: u64) -> 
 }
 
 fn seconds(all: &mut Settings, key: Key, default: Duration, least: u64) -> Duration {
-    let allowed = format!("whole seconds from {least} to {SECONDS_MAX}");
+    let allowed = format!("whole seconds from {least} to {}", limits::SETTING_SECONDS_MAX);
     let seconds = all.read(key, default.as_secs(), allowed, |text| {
-        text.parse().ok().filter(|seconds| (least..=SECONDS_MAX).contains(seconds))
+        text.parse().ok().filter(|seconds| (least..=limits::SETTING_SECONDS_MAX).contains(seconds))
     });
     Duration::from_secs(seconds)
 }

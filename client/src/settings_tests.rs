@@ -68,7 +68,7 @@ fn the_environment_goes_before_the_file() {
 fn every_wrong_value_is_refused_by_name() {
     let yaml = "id: 0\nserver: {address: 'a:1,b'}\nbatch_size: 0\nmax_packet_bytes: 65537\n\
                 log: {level: loud, format: xml}\nconnect_timeout: 0\nanswer_timeout: 5\n\
-                give_up_after: -1\nwinners_patience: 1.5\nagencies_amount: 100001\n\
+                give_up_after: -1\nfallback: maybe\nwinners_patience: 1.5\nagencies_amount: 100001\n\
                 generate_rows: many";
     let errors = read_text(yaml, nothing).unwrap_err();
     let told = SettingErrors(errors.clone()).to_string();
@@ -77,6 +77,13 @@ fn every_wrong_value_is_refused_by_name() {
         assert_eq!(keys(&errors).contains(&key.file), wrong, "{}", key.file);
     }
     assert!(told.contains("answer_timeout=5 (from config.yaml): must be whole seconds from 6 to"));
+}
+
+#[test]
+fn the_fallback_may_be_forbidden() {
+    let is_allowed = |yaml| read_text(yaml, nothing).unwrap().config.is_fallback_allowed;
+    assert!(is_allowed("id: 1") && is_allowed("id: 1\nfallback: yes"));
+    assert!(!is_allowed("id: 1\nfallback: no"));
 }
 
 #[test]
@@ -97,7 +104,7 @@ fn a_bet_of_the_environment_is_whole_and_valid() {
         _ => None,
     };
     let bets = read_text("id: 1", whole).unwrap().config.bet.unwrap();
-    let batch = bets.batch(1, BatchLimits { bets: 1, bytes: PACKET_BYTES_MIN }).unwrap();
+    let batch = bets.batch(1, BatchLimits { bets: 1, bytes: limits::PACKET_BYTES_MIN }).unwrap();
     assert_eq!(batch.wire, "Santiago Lionel;Lorca;30904465;1999-03-17;7574");
 
     let partly = |name: &str| (name == "NOMBRE").then(|| "Ana".to_owned());

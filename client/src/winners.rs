@@ -9,12 +9,10 @@ use protocol::{Response, limits};
 use tracing::info;
 
 use crate::connection::Fault;
+use crate::limits::WINNERS_BYTES_MAX;
 use crate::replay::Stored;
 use crate::session::{Ended, Session, first_word};
 use crate::whole_file;
-
-/// The longest answer that is taken for an agency whose rows are not known, in bytes.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Which servers are asked.
 #[derive(Debug)]
@@ -51,7 +49,7 @@ pub async fn wait(
                 "agency" | "invalid" => return Err(Ended::Refused(reason)),
                 _ => session.leave(&Fault::Busy(reason)),
             },
-            Ok(other) => session.leave_nonsense(&other),
+            Ok(other) => session.leave(&Fault::nonsense(&other)),
             // It took the packet and waits for the draw: it was reached.
             Err(Fault::AnswerTimeout(_)) => session.reached(),
             Err(_) => {}
@@ -63,7 +61,7 @@ pub async fn wait(
 fn answer_bytes_max(rows: Option<u64>) -> usize {
     let rows = rows.and_then(|rows| usize::try_from(rows).ok());
     let longest = rows.and_then(|rows| rows.checked_mul(DOCUMENT_BYTES_MAX + 1));
-    longest.and_then(|bytes| bytes.checked_add(limits::LINE_BYTES_MAX)).unwrap_or(ANSWER_BYTES_MAX)
+    longest.and_then(|bytes| bytes.checked_add(limits::LINE_BYTES_MAX)).unwrap_or(WINNERS_BYTES_MAX)
 }
 
 /// Writes the winners' documents one a line to `out` and, if there is to be one, to a file that is
@@ -98,8 +96,8 @@ mod tests {
     fn an_answer_may_be_as_long_as_every_row_winning() {
         assert_eq!(answer_bytes_max(Some(0)), limits::LINE_BYTES_MAX);
         assert_eq!(answer_bytes_max(Some(1000)), 21_000 + limits::LINE_BYTES_MAX);
-        assert_eq!(answer_bytes_max(None), ANSWER_BYTES_MAX);
-        assert_eq!(answer_bytes_max(Some(u64::MAX)), ANSWER_BYTES_MAX);
+        assert_eq!(answer_bytes_max(None), WINNERS_BYTES_MAX);
+        assert_eq!(answer_bytes_max(Some(u64::MAX)), WINNERS_BYTES_MAX);
     }
 
     #[test]

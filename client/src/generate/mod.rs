@@ -13,14 +13,12 @@ use std::path::{Path, PathBuf};
 use protocol::limits::NUMBER_MAX;
 use protocol::{AgencyId, BetNumber};
 
+use crate::limits::GENERATED_ROWS_MAX;
 use names::{FIRST_NAMES, LAST_NAMES, MIDDLE_NAMES};
-
-/// The most rows of an agency: so many documents there are.
-pub const ROWS_MAX: u64 = DOCUMENTS;
 
 /// Documents lie in 10,000,000..50,000,000.
 const DOCUMENT_MIN: u64 = 10_000_000;
-const DOCUMENTS: u64 = 40_000_000;
+const DOCUMENTS: u64 = GENERATED_ROWS_MAX;
 
 /// A step through the documents that meets each of them once: it shares no divisor with
 /// [`DOCUMENTS`], which 2 and 5 alone divide.
@@ -37,7 +35,7 @@ pub fn file_name(agency: AgencyId) -> String {
 pub struct Plan {
     /// Whose bets they are.
     pub agency: AgencyId,
-    /// How many there are, up to [`ROWS_MAX`]. Up to 40 million rows over all agencies, documents
+    /// How many there are, up to [`GENERATED_ROWS_MAX`]. Up to 40 million rows over all agencies, documents
     /// are unique in all files of one row count and seed; in one file they always are.
     pub rows: u64,
     /// How many of them bet on the winning number, spread evenly; no more than there are rows.

@@ -1,6 +1,9 @@
 //! The replay against servers that know nothing but the reference system's packets.
 
+use std::time::Duration;
+
 use crate::support::{Agency, Lottery, Make, Misdeed, bets, rows};
+use client::session::Ended;
 use protocol::AgencyState;
 
 fn old(script: &[(&'static str, Misdeed)]) -> Make {
@@ -14,16 +17,17 @@ async fn bets_go_by_store_batch() {
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.state()), (rows(25), AgencyState::Closed));
     assert_eq!(lottery.count("StoreBatch"), 3);
-    assert_eq!((lottery.count("AgencyStatus"), lottery.count("StoreRows")), (3, 0));
+    // Three to find out, and one before each packet.
+    assert_eq!((lottery.count("AgencyStatus"), lottery.count("StoreRows")), (3 + 4, 0));
 }
 
 #[tokio::test]
 async fn servers_that_call_it_an_error_are_old_too() {
     let lottery = Lottery::drawn("3");
     let unknown = ("AgencyStatus", Misdeed::Say("Error:unknown packet"));
-    let agency = Agency::new(&[lottery.serve(old(&[unknown.clone(), unknown])).await]);
+    let agency = Agency::new(&[lottery.serve(old(&vec![unknown; 3])).await]);
     assert_eq!(agency.run(&bets(5)).await.unwrap(), "3");
-    assert_eq!(lottery.rows(), rows(5));
+    assert_eq!((lottery.rows(), lottery.count("AgencyStatus")), (rows(5), 3));
 }
 
 #[tokio::test]
@@ -57,4 +61,103 @@ async fn one_new_server_among_old_ones_is_found() {
     let agency = Agency::new(&servers);
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 0));
+}
+
+/// Servers of ours behind something that takes connections and closes them while they are down:
+/// on the first `closes` packets that ask what is stored.
+fn behind_a_proxy(closes: usize) -> Make {
+    Make { script: vec![("AgencyStatus", Misdeed::Close); closes], ..Make::default() }
+}
+
+#[tokio::test]
+async fn a_server_that_answers_after_all_ends_the_fallback() {
+    for answer in [None, Some("Error:busy the volume is away")] {
+        let lottery = Lottery::drawn("3");
+        let mut make = behind_a_proxy(4);
+        make.script.extend(answer.map(|answer| ("AgencyStatus", Misdeed::Say(answer))));
+        let agency = Agency::new(&[lottery.serve(make).await]);
+        assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
+        assert_eq!((lottery.rows(), lottery.state()), (rows(25), AgencyState::Closed));
+        assert_eq!((lottery.count("StoreBatch"), lottery.count("StoreRows")), (1, 2));
+        assert!(lottery.packets().contains(&"AgencyClose:1;25".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_answers_before_the_close_is_told_its_rows() {
+    let lottery = Lottery::drawn("3");
+    let agency = Agency::new(&[lottery.serve(behind_a_proxy(6)).await]);
+    assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
+    assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 3));
+    assert!(lottery.packets().contains(&"AgencyClose:1;25".to_owned()));
+}
+
+#[tokio::test]
+async fn a_batch_whose_answer_is_lost_is_asked_for_before_it_is_sent_again() {
+    let lottery = Lottery::drawn("3");
+    let mut make = behind_a_proxy(4);
+    make.script.push(("StoreBatch", Misdeed::CloseAfter));
+    let agency = Agency::new(&[lottery.serve(make).await]);
+    assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
+    assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 1));
+}
+
+#[tokio::test]
+async fn a_second_run_behind_a_proxy_stores_nothing_twice() {
+    let lottery = Lottery::drawn("3");
+    lottery.set(|volume| volume.rows = rows(10));
+    let agency = Agency::new(&[lottery.serve(behind_a_proxy(3)).await]);
+    assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
+    assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 0));
+}
+
+#[tokio::test]
+async fn rows_that_the_fallback_stored_twice_are_found_by_their_digest() {
+    let lottery = Lottery::drawn("3");
+    lottery.set(|volume| volume.rows = rows(10));
+    let agency = Agency::new(&[lottery.serve(behind_a_proxy(4)).await]);
+    match agency.run(&bets(25)).await {
+        Err(Ended::Conflict(what)) => assert!(what.contains("CLI_FALLBACK"), "{what}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!((lottery.rows(), lottery.count("StoreRows")), ([rows(10), rows(10)].concat(), 0));
+}
+
+#[tokio::test]
+async fn a_reset_between_the_closes_makes_no_old_server() {
+    let lottery = Lottery::drawn("3");
+    let misdeeds = [Misdeed::Close, Misdeed::Close, Misdeed::Reset, Misdeed::Close, Misdeed::Close];
+    let script = misdeeds.map(|misdeed| ("AgencyStatus", misdeed)).to_vec();
+    let agency = Agency::new(&[lottery.serve(Make { script, ..Make::default() }).await]);
+    assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
+    assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 0));
+}
+
+#[tokio::test]
+async fn servers_that_restart_all_at_once_are_no_old_ones() {
+    let lottery = Lottery::drawn("3");
+    let mut servers = Vec::new();
+    for _ in 0..3 {
+        servers.push(lottery.serve(behind_a_proxy(1)).await);
+    }
+    assert_eq!(Agency::new(&servers).run(&bets(25)).await.unwrap(), "3");
+    assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 0));
+}
+
+#[tokio::test]
+async fn without_the_fallback_it_gives_up_and_says_so() {
+    for misdeed in [Misdeed::Close, Misdeed::Say("Error:unknown packet")] {
+        let lottery = Lottery::drawn("3");
+        let make = old(&vec![("AgencyStatus", misdeed); 10_000]);
+        let mut agency = Agency::new(&[lottery.serve(make).await]);
+        agency.config.is_fallback_allowed = false;
+        agency.config.patience.give_up = Duration::from_millis(100);
+        match agency.run(&bets(5)).await {
+            Err(Ended::GaveUp(_, failure)) => {
+                assert!(failure.contains("CLI_FALLBACK"), "{failure}")
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (Vec::new(), 0));
+    }
 }

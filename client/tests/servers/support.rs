@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use client::bets::Bets;
-use client::replay::{self, Stored, Work};
+use client::day;
+use client::replay::Work;
 use client::session::{Ended, Session};
 use client::settings::{self, Config, ServerAddresses};
-use client::winners::{self, Servers};
 use indicatif::ProgressBar;
 use protocol::{AgencyId, AgencyState, Bet, Digest, Outcome, Refusal, Request, Response};
+use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -24,6 +25,8 @@ pub enum Misdeed {
     Hang,
     /// It closes the connection and does nothing.
     Close,
+    /// It resets the connection and does nothing.
+    Reset,
     /// It does what it should and closes the connection before its answer.
     CloseAfter,
     /// It does nothing and answers this.
@@ -93,6 +96,11 @@ impl Lottery {
         self.volume.lock().unwrap().state
     }
 
+    /// The packets that came in.
+    pub fn packets(&self) -> Vec<String> {
+        self.volume.lock().unwrap().packets.clone()
+    }
+
     /// The packets that came in, up to their first `:`.
     pub fn packet_types(&self) -> Vec<String> {
         let packets = &self.volume.lock().unwrap().packets;
@@ -130,6 +138,10 @@ impl Server {
                 None => self.answer(&packet).await,
                 Some(Misdeed::Hang) => std::future::pending().await,
                 Some(Misdeed::Close) => None,
+                Some(Misdeed::Reset) => {
+                    SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+                    None
+                }
                 Some(Misdeed::CloseAfter) => {
                     self.answer(&packet).await;
                     None
@@ -164,8 +176,8 @@ impl Server {
         let request = Request::parse(packet.as_bytes()).expect("clients send packets only");
         let is_old = self.make.lock().unwrap().is_old;
         let response = match request {
-            Request::StoreBatch { bets, .. } if is_old => self.store_batch(&bets),
-            Request::AgencyClose { rows: None, .. } if is_old => {
+            Request::StoreBatch { bets, .. } => self.store_batch(&bets),
+            Request::AgencyClose { rows: None, .. } => {
                 self.lottery.set(|volume| volume.state = AgencyState::Closed);
                 return Some(Vec::new());
             }
@@ -278,14 +290,7 @@ impl Agency {
         let limits = self.config.limits;
         let work = Work { bets, source: "agency-1.csv", is_single: false, limits };
         let mut session = self.session();
-        let servers = match replay::replay(&mut session, work).await {
-            Err(Ended::OldServers) => {
-                client::legacy::replay(&mut session, work).await?;
-                Servers::Old
-            }
-            other => other.map(|()| Servers::Known(Some(Stored::new(work))))?,
-        };
-        let winners = winners::wait(&mut session, servers, Some(bets.rows())).await?;
+        let winners = day::run(&mut session, work).await?;
         Ok(winners.to_string())
     }
 }

@@ -1,0 +1,24 @@
+//! Claims under a small limit of open files, which is the whole process's: so this is the only
+//! test of its program.
+
+use std::fs;
+
+use client::claim::Claim;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+const FREED: u32 = 300;
+const DESCRIPTORS: u64 = 64;
+
+#[test]
+fn any_number_of_freed_claims_takes_few_descriptors() {
+    let directory = tempfile::tempdir().unwrap();
+    for agency in 1..=FREED {
+        let record = format!("{} host-{agency}\n", FREED + 1 - agency);
+        fs::write(directory.path().join(format!("agency-{agency}.claim")), record).unwrap();
+    }
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(DESCRIPTORS), maximum }).unwrap();
+    let choose = |host| Claim::choose(directory.path(), FREED, host).unwrap();
+    let (longest_free, own) = (choose("new"), choose("host-7"));
+    assert_eq!((longest_free.agency().get(), own.agency().get()), (FREED, 7));
+}
