@@ -78,6 +78,8 @@ pub enum Fault {
         place: usize,
         /// How long it does nothing.
         pause: Duration,
+        /// Whether it is to be paused while it holds a lock, if it can be caught at that.
+        holding: bool,
     },
     /// SIGKILL or SIGTERM of a client, and a start with another batch size.
     EndClient {
@@ -161,7 +163,10 @@ fn fault(dice: &mut Dice, servers: u64, agencies: u64) -> Fault {
         }
         31..=40 => Fault::KillAllServers { down: down(dice) },
         41..=50 => Fault::StopServer { place, down: down(dice) },
-        51..=72 => Fault::PauseServer { place, pause: pause(dice) },
+        51..=72 => {
+            let (pause, holding) = (pause(dice), dice.chance(60));
+            Fault::PauseServer { place, pause, holding }
+        }
         73..=90 => {
             let (kill, down) = (dice.chance(75), down(dice));
             Fault::EndClient { agency, kill, down, batch: batch(dice) }

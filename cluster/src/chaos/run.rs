@@ -196,7 +196,9 @@ impl Director {
                 (place, Command::Kill { down, false_starts })
             }
             Fault::StopServer { place, down } => (place, Command::Stop { down }),
-            Fault::PauseServer { place, pause } => (place, Command::Pause(pause)),
+            Fault::PauseServer { place, pause, holding } => {
+                (place, Command::Pause { pause, holding })
+            }
         };
         let (place, command) = command;
         // A seat that is gone has failed, which is told when it is taken back.

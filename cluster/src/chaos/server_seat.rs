@@ -14,6 +14,10 @@ use crate::server_process::ServerProcess;
 /// How often a start is tried.
 const STARTS_MAX: u32 = 3;
 
+/// How often it is tried to pause a server while it holds a lock, and how long it runs between.
+const CATCHES_MAX: u32 = 200;
+const CATCH_EVERY: Duration = Duration::from_millis(1);
+
 /// What to do to a server.
 #[derive(Debug)]
 pub enum Command {
@@ -23,8 +27,8 @@ pub enum Command {
     KillUntil { dead: oneshot::Sender<()>, start: oneshot::Receiver<()> },
     /// SIGTERM, and a start after `down`.
     Stop { down: Duration },
-    /// SIGSTOP, and SIGCONT after this time.
-    Pause(Duration),
+    /// SIGSTOP, and SIGCONT after `pause`; while it holds a lock, if it can be caught at that.
+    Pause { pause: Duration, holding: bool },
 }
 
 /// A server and whoever does things to it.
@@ -55,8 +59,8 @@ impl ServerSeat {
             tokio::select! {
                 command = self.commands.recv() => match command {
                     None => break,
-                    Some(Command::Pause(pause)) => {
-                        self.pause(pause)?;
+                    Some(Command::Pause { pause, holding }) => {
+                        self.pause(pause, holding).await?;
                         resume_at = Some(Instant::now() + pause);
                     }
                     Some(command) => {
@@ -76,10 +80,36 @@ impl ServerSeat {
         Ok(self.server)
     }
 
-    fn pause(&mut self, pause: Duration) -> anyhow::Result<()> {
+    async fn pause(&mut self, pause: Duration, holding: bool) -> anyhow::Result<()> {
         let is_long = pause > Duration::from_secs(5);
-        self.tally.add(if is_long { "server paused over 5 s" } else { "server paused" });
-        self.server.pause()
+        let mut holds = false;
+        for _ in 0..if holding { CATCHES_MAX } else { 1 } {
+            self.server.resume()?;
+            sleep(CATCH_EVERY).await;
+            self.server.pause()?;
+            holds = self.holds_lock();
+            if holds {
+                break;
+            }
+        }
+        self.tally.add(match (holds, is_long) {
+            (false, false) => "server paused",
+            (false, true) => "server paused over 5 s",
+            (true, false) => "server paused with a lock",
+            (true, true) => "server paused with a lock over 5 s",
+        });
+        Ok(())
+    }
+
+    /// Whether the system says so; a process that was just told to stop may still give it back.
+    fn holds_lock(&self) -> bool {
+        let Some(id) = self.server.process().id().map(|id| id.to_string()) else { return false };
+        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        // `7: FLOCK  ADVISORY  WRITE 4711 00:2f:1234 0 EOF`; whoever waits has `->` in front.
+        locks.lines().any(|line| {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            words.next() == Some("FLOCK") && words.nth(2) == Some(&id)
+        })
     }
 
     fn resume(&self) -> anyhow::Result<()> {
@@ -114,7 +144,7 @@ impl ServerSeat {
                 self.stay_down(down).await;
                 self.start().await
             }
-            Command::Pause(_) => Ok(()),
+            Command::Pause { .. } => Ok(()),
         }
     }
 
