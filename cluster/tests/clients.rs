@@ -89,13 +89,16 @@ async fn thousands_of_winners_and_none() {
 
 #[tokio::test]
 async fn a_malformed_file_is_refused_with_every_bad_line_and_nothing_is_sent() {
-    let lottery = Setup::new(1, 1)
+    let mut lottery = Setup::new(1, 1)
         .rows(
             1,
             "Ana,Paz,1,2000-01-01,7\nAna,Paz,1,2000-13-01,7\nAna,Paz,1\nAna,Paz,1,2000-01-01,x\n",
         )
         .start()
         .await;
+    for reason in ["has lines that are no bets", "line 2", "line 3", "line 4"] {
+        lottery.expect_alarm("client-1", "bets_read", reason);
+    }
     let mut client = lottery.spawn(1);
     let end = client.wait(common::LIMIT).await.unwrap();
     assert_eq!(end.code(), Some(2));
@@ -110,7 +113,8 @@ async fn a_malformed_file_is_refused_with_every_bad_line_and_nothing_is_sent() {
 
 #[tokio::test]
 async fn an_edited_file_is_a_conflict_and_nothing_more_is_sent() {
-    let lottery = Setup::new(1, 2).rows(1, &rows(1, 300, 1)).start().await;
+    let mut lottery = Setup::new(1, 2).rows(1, &rows(1, 300, 1)).start().await;
+    lottery.expect_alarm("client-1", "client", "conflict: the 300 rows that are stored");
     // The other agency is open: there is no draw, and this one is stopped while it waits.
     let mut client = lottery.spawn(1);
     let server = &lottery.cluster.servers()[0];
@@ -132,7 +136,7 @@ async fn an_edited_file_is_a_conflict_and_nothing_more_is_sent() {
 #[tokio::test]
 async fn a_file_that_grew_after_its_close_is_refused() {
     let mut lottery = Setup::new(2, 1).rows(1, &rows(1, 300, 1)).start().await;
-    lottery.expect_alarm("result: fail");
+    lottery.expect_alarm("client-1", "client", "conflict: the agency is drawn with 300 rows");
     lottery.run_clients().await;
     let stored = lottery.stored();
     fs::write(lottery.bets.file(1), rows(1, 301, 1)).unwrap();
@@ -155,8 +159,8 @@ async fn batches_keep_within_both_limits() {
         let launch = launch.with("CLI_BATCH_SIZE", bets).with("CLI_MAX_PACKET_BYTES", bytes);
         lottery.cluster.spawn_client(agency, launch).unwrap()
     };
-    let clients = vec![client(1, 1, 8_192), client(2, 1_000, 1_000), client(3, 3_000, 65_536)];
-    lottery.finish_clients(clients).await;
+    let mut clients = vec![client(1, 1, 8_192), client(2, 1_000, 1_000), client(3, 3_000, 65_536)];
+    lottery.finish_clients(&mut clients).await;
     lottery.assert_right();
     let log = &lottery.cluster.servers()[0].log();
     let batches = |agency: &str| {

@@ -6,9 +6,12 @@ mod common;
 
 use std::fs;
 
+use cluster::log::LogLine;
 use cluster::process::Launch;
 use cluster::raw_connection::RawConnection;
-use common::{Ended, Lottery, WINNER, binary, digest, run};
+use cluster::server_process::ServerProcess;
+use cluster::udp_port::UdpPort;
+use common::{Ended, LIMIT, Lottery, WINNER, binary, digest, run};
 
 const ANA: &str = "Ana;Paz;1;2000-01-01;7574";
 const LEO: &str = "Leo;Sol;2;2000-01-02;8";
@@ -72,7 +75,10 @@ async fn winners_are_the_same_before_during_and_after_on_every_instance() {
 #[tokio::test]
 async fn repeated_and_unknown_closes_make_no_draw() {
     let mut lottery = Lottery::start(2, 3).await;
-    lottery.expect_alarm("result: fail");
+    for reason in ["the agency is not a number", "agency 4 is not", "agency 5 is not"] {
+        lottery.expect_alarm("server-2", "packet", &format!("error: {reason}"));
+    }
+    lottery.expect_alarm("server-2", "packet", "error: agency 100000 is not one of 1 to 3");
     for place in [0, 1, 0] {
         assert_eq!(lottery.ask(place, "AgencyClose:1;0").await, "AgencyCloseResponse:0");
     }
@@ -99,8 +105,10 @@ async fn repeated_and_unknown_closes_make_no_draw() {
 #[tokio::test]
 async fn late_bets_are_refused_on_every_instance() {
     let mut lottery = Lottery::start(3, 2).await;
-    lottery.expect_alarm("apuestas_almacenadas | result: fail");
-    lottery.expect_alarm("apuesta_almacenada | result: fail");
+    for action in ["apuestas_almacenadas", "apuesta_almacenada"] {
+        lottery.expect_alarm("server", action, "error: closed ");
+        lottery.expect_alarm("server", action, "error: drawn ");
+    }
     let one = digest(&[ANA]);
     lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
     lottery.ask(0, "AgencyClose:1;1").await;
@@ -123,12 +131,16 @@ async fn late_bets_are_refused_on_every_instance() {
 #[tokio::test]
 async fn an_instance_that_hears_no_datagram_looks_by_itself() {
     let mut lottery = Lottery::start(2, 1).await;
-    // Each hears on a port of its own, to which nobody else sends.
+    // Each hears on a port of its own, to which nobody else sends; they are kept from others.
+    let mut ports = Vec::new();
     for server in lottery.cluster.servers_mut() {
-        let port = cluster::udp_port::UdpPort::take().unwrap();
+        let port = UdpPort::take().unwrap();
         server.stop().await.unwrap();
         server.set("UDP_BROADCAST_PORT", port.number().unwrap());
+        // What is heard is logged at this level.
+        server.set("LOGGING_LEVEL", "DEBUG");
         server.restart().await.unwrap();
+        ports.push(port);
     }
     let mut waiting = lottery.connect_all().await;
     ask_for_winners(&mut waiting, 1).await;
@@ -136,6 +148,24 @@ async fn an_instance_that_hears_no_datagram_looks_by_itself() {
     for connection in &mut waiting {
         assert_eq!(connection.line().await.unwrap(), "WinnersResponse:");
     }
+    for server in lottery.cluster.servers() {
+        server.wait_for("the draw", LIMIT, |line| line.is("sorteo", "success")).await.unwrap();
+    }
+    lottery.cluster.stop().await.unwrap();
+    let servers = lottery.cluster.servers();
+    // What an instance hears after it knew of the draw is its own announcement.
+    for server in servers {
+        let log = server.log().tail(usize::MAX);
+        let lines = log.iter().map(|line| LogLine(line));
+        let mut until_draw = lines.take_while(|line| !line.is("sorteo", "success"));
+        assert!(until_draw.all(|line| line.field("action") != Some("hear")), "{log:#?}");
+    }
+    let announce_to = |server: &ServerProcess| {
+        let listening = fs::read_to_string(server.process().log_path()).unwrap();
+        let last = listening.lines().rfind(|line| LogLine(line).is("listen", "success")).unwrap();
+        LogLine(last).field("announce_to").unwrap().to_owned()
+    };
+    assert_ne!(announce_to(&servers[0]), announce_to(&servers[1]));
     lottery.end().await;
 }
 
@@ -150,7 +180,8 @@ async fn archive(lottery: &Lottery, arguments: &[&str]) -> Ended {
 
 #[tokio::test]
 async fn after_an_archive_the_next_day_starts_without_a_restart() {
-    let lottery = Lottery::start(2, 1).await;
+    let mut lottery = Lottery::start(2, 1).await;
+    lottery.expect_alarm("archive", "archive", "the draw has not been held");
     lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
     let early = archive(&lottery, &[]).await;
     assert_eq!(early.code, Some(1), "{}", early.log);
@@ -183,7 +214,8 @@ async fn after_an_archive_the_next_day_starts_without_a_restart() {
 
 #[tokio::test]
 async fn an_unfinished_day_is_put_away_on_demand_only() {
-    let lottery = Lottery::start(1, 2).await;
+    let mut lottery = Lottery::start(1, 2).await;
+    lottery.expect_alarm("archive", "archive", "nothing to put away");
     let empty = archive(&lottery, &[]).await;
     assert_eq!(empty.code, Some(1), "{}", empty.log);
     lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
@@ -196,8 +228,44 @@ async fn an_unfinished_day_is_put_away_on_demand_only() {
 }
 
 #[tokio::test]
+async fn an_archive_that_was_cut_short_is_finished_before_bets_are_taken_again() {
+    let mut lottery = Lottery::start(2, 1).await;
+    for action in ["apuesta_almacenada", "apuestas_almacenadas", "agencia_cerrada"] {
+        lottery.expect_alarm("server", action, "server archive");
+    }
+    for action in ["agencia_consultada", "look"] {
+        lottery.allow_alarm("server", action, "server archive");
+    }
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
+    let (day, marker) = ("2026-01-31T10-00-00.000Z", lottery.volume.path().join("locks/archiving"));
+    fs::write(&marker, day).unwrap();
+    for place in 0..2 {
+        let answer = lottery.ask(place, &format!("StoreRows:1;2:{LEO}")).await;
+        let busy = answer.starts_with("StoreRowsResponse:1;") && answer.contains("server archive");
+        assert!(busy, "{answer}");
+        assert_eq!(lottery.ask(place, &format!("StoreBet:1;{LEO}")).await, "StoreResponse:1");
+        let answer = lottery.ask(place, "AgencyClose:1;1").await;
+        assert!(answer.starts_with("AgencyCloseResponse:1;"), "{answer}");
+    }
+    let done = archive(&lottery, &[]).await;
+    assert_eq!(done.code, Some(0), "{}", done.log);
+    assert!(!marker.exists());
+    let put_away = lottery.volume.archive().join(day).join("bets.csv");
+    assert_eq!(fs::read_to_string(put_away).unwrap(), "1,Ana,Paz,1,2000-01-01,7574\n");
+    for (place, row, bets) in [(0, 1, &[LEO][..]), (1, 2, &[LEO, ANA])] {
+        let answer = lottery.ask(place, &format!("StoreRows:1;{row}:{}", bets[row - 1])).await;
+        assert_eq!(answer, format!("StoreRowsResponse:0;{row};{}", digest(bets)));
+    }
+    assert_eq!(lottery.stored(), "1,Leo,Sol,2,2000-01-02,8\n1,Ana,Paz,1,2000-01-01,7574\n");
+    lottery.end().await;
+}
+
+#[tokio::test]
 async fn settings_that_contradict_the_draw_are_refused_with_the_way_out() {
-    let lottery = Lottery::start(1, 1).await;
+    let mut lottery = Lottery::start(1, 1).await;
+    for key in ["AGENCIES_AMOUNT=12", "LOTTERY_WINNER_NUMBER=1"] {
+        lottery.expect_alarm("contradiction", "config", &format!("{key} contradicts"));
+    }
     lottery.ask(0, "AgencyClose:1;0").await;
     assert_winners(&lottery, &[""]).await;
     let server = || {

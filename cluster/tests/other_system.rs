@@ -52,12 +52,12 @@ async fn both_systems_store_at_the_same_time_and_one_draw_is_over_all_of_it() {
     let (ours, others) = (rows(1, 3_000, 3), rows(2, 3_000, 2));
     let lottery = Setup::new(2, 3).rows(1, &ours).rows(2, &others).rows(3, &ours).start().await;
     let other = OtherServer { volume: lottery.volume.path().to_owned() };
-    let clients = vec![lottery.spawn(1), lottery.spawn(3)];
+    let mut clients = vec![lottery.spawn(1), lottery.spawn(3)];
     let serving = tokio::task::spawn_blocking(move || other.serve(2, &others));
     serving.await.unwrap();
-    lottery.finish_clients(clients).await;
+    lottery.finish_clients(&mut clients).await;
     // The agency that the other system served asks one of ours, and finds its rows in place.
-    lottery.finish_clients(vec![lottery.spawn(2)]).await;
+    lottery.finish_clients(&mut [lottery.spawn(2)]).await;
     lottery.assert_right();
     lottery.end().await;
 }

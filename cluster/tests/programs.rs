@@ -45,6 +45,31 @@ async fn sigterm_loses_nothing_that_was_answered_and_stores_nothing_half() {
     lottery.end().await;
 }
 
+#[tokio::test]
+async fn sigterm_ends_an_instance_that_waits_for_a_lock_and_nothing_is_stored() {
+    let mut lottery = Lottery::start(1, 1).await;
+    // It may be answered, or left unanswered when its time is up.
+    lottery.allow_alarm("server", "apuestas_almacenadas", "another instance holds the lock");
+    lottery.allow_alarm("server", "shutdown", "closes them unanswered");
+    lottery.allow_alarm("server", "look", "another instance holds the lock");
+    let lock = lottery.locked("bets.csv.lock");
+    let mut connection = lottery.connect(0).await;
+    // What is answered already goes out just before the batch is executed: it is in flight.
+    connection.send(format!("Hello\nStoreRows:1;1:{ANA}\n")).await.unwrap();
+    assert_eq!(connection.line().await.unwrap(), "Error:unknown packet");
+    lottery.cluster.servers_mut()[0].stop().await.unwrap();
+    let answer = String::from_utf8(connection.end().await.unwrap()).unwrap();
+    let is_not_stored = answer.is_empty() || answer.starts_with("StoreRowsResponse:1;0;");
+    assert!(is_not_stored, "{answer}");
+    assert_eq!(lottery.stored(), "");
+    drop(lock);
+    lottery.cluster.servers_mut()[0].restart().await.unwrap();
+    let again = lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
+    assert!(again.starts_with("StoreRowsResponse:0;1;"), "{again}");
+    assert_eq!(lottery.stored(), "1,Ana,Paz,1,2000-01-01,7574\n");
+    lottery.end().await;
+}
+
 /// Runs a program whose settings are wrong: exit code 2, and all of these texts in its log.
 async fn refuses(launch: Launch, texts: &[&str]) {
     let directory = RunDirectory::temporary().unwrap();
@@ -122,6 +147,7 @@ async fn json_logs_are_json() {
 #[tokio::test]
 async fn health_tells_whether_an_instance_serves() {
     let mut lottery = Lottery::start(1, 1).await;
+    lottery.expect_alarm("health", "health", "connect to ");
     let address = lottery.cluster.servers()[0].address();
     let health = Launch::new(&binary(), &["server", "health"])
         .with("SERVER_IP", address.ip())

@@ -5,12 +5,11 @@
 
 mod common;
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 
 use common::{Lottery, Setup, digest};
-use fs2::FileExt as _;
 
 const ANA: &str = "Ana;Paz;1;2000-01-01;7574";
 const LEO: &str = "Leo;Sol;2;2000-01-02;8";
@@ -22,18 +21,10 @@ fn append(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-fn locked(lottery: &Lottery, name: &str) -> File {
-    let path = lottery.volume.path().join("locks").join(name);
-    // As the reference server opens it: truncated.
-    let file = File::create(path).unwrap();
-    file.lock_exclusive().unwrap();
-    file
-}
-
 #[tokio::test]
 async fn a_torn_last_line_is_cut_off_before_the_next_batch() {
     let mut lottery = Lottery::start(2, 1).await;
-    lottery.expect_alarm("action: mend_log");
+    lottery.expect_alarm("server", "mend_log", "a last line without its end");
     for (place, torn) in [(0, "1,Leo,Sol,2,2000-01-02"), (1, "1,\"Leo"), (0, "1")] {
         let rows = lottery.stored().lines().count() as u64;
         append(&lottery.volume.bets(), torn);
@@ -52,7 +43,7 @@ async fn a_torn_last_line_is_cut_off_before_the_next_batch() {
 #[tokio::test]
 async fn a_torn_last_line_is_no_row_after_a_restart_either() {
     let mut lottery = Lottery::start(1, 1).await;
-    lottery.expect_alarm("action: mend_log");
+    lottery.expect_alarm("server", "mend_log", "a last line without its end");
     lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
     lottery.cluster.servers_mut()[0].kill().await.unwrap();
     // Valid as CSV, but without its line end: `8` may be the start of `8123`.
@@ -77,7 +68,7 @@ async fn rows_of_another_system_count() {
     let status = format!("AgencyStatusResponse:2;{};open", digest(&[ANA, eva]));
     assert_eq!(lottery.ask(0, "AgencyStatus:1").await, status);
     // Appended while we run, as the reference server does it.
-    let lock = locked(&lottery, "bets.csv.lock");
+    let lock = lottery.locked("bets.csv.lock");
     append(&lottery.volume.bets(), "1,Leo,Sol,2,2000-01-02,8\r\n2,Leo,Sol,2,2000-01-02,8\r\n");
     drop(lock);
     for place in [1, 0] {
@@ -88,7 +79,7 @@ async fn rows_of_another_system_count() {
     let answer = lottery.ask(1, &format!("StoreRows:1;4:{ANA}")).await;
     assert_eq!(answer, format!("StoreRowsResponse:0;4;{all}"));
     // Its closes count as well, without a datagram; and there is no draw.json from it.
-    let lock = locked(&lottery, "agencies_closed.lock");
+    let lock = lottery.locked("agencies_closed.lock");
     append(&lottery.volume.agencies_closed(), "2\n1\n");
     drop(lock);
     for place in 0..2 {
@@ -101,8 +92,15 @@ async fn rows_of_another_system_count() {
 #[tokio::test]
 async fn a_lock_that_stays_taken_is_answered_and_nothing_is_stored() {
     let mut lottery = Lottery::start(1, 1).await;
-    lottery.expect_alarm("result: fail");
-    let lock = locked(&lottery, "bets.csv.lock");
+    let held = "another instance holds the lock";
+    for action in
+        ["apuesta_almacenada", "apuestas_almacenadas", "agencia_cerrada", "agencia_consultada"]
+    {
+        lottery.expect_alarm("server", action, held);
+    }
+    // Looks by itself meanwhile, but not when everything else waits already.
+    lottery.allow_alarm("server", "look", held);
+    let lock = lottery.locked("bets.csv.lock");
     let ask = async |packet: String| lottery.ask(0, &packet).await;
     let hang_up = async {
         let mut connection = lottery.connect(0).await;
@@ -135,7 +133,7 @@ async fn a_lock_that_stays_taken_is_answered_and_nothing_is_stored() {
 #[tokio::test]
 async fn a_paused_instance_stops_nobody_else() {
     let mut lottery = Lottery::start(2, 1).await;
-    lottery.cluster.servers()[0].pause().unwrap();
+    lottery.pause(0);
     let stored = format!("StoreRowsResponse:0;1;{}", digest(&[ANA]));
     assert_eq!(lottery.ask(1, &format!("StoreRows:1;1:{ANA}")).await, stored);
     // The kernel of the paused one accepts and takes the packet; it is answered later.
@@ -143,7 +141,7 @@ async fn a_paused_instance_stops_nobody_else() {
     waiting.send(format!("StoreRows:1;2:{LEO}\n")).await.unwrap();
     assert_eq!(lottery.ask(1, "AgencyClose:1;1").await, "AgencyCloseResponse:0");
     assert_eq!(lottery.ask(1, "WinnersRequest:1").await, "WinnersResponse:1");
-    lottery.expect_alarm("apuestas_almacenadas | result: fail");
+    lottery.expect_alarm("server-1", "apuestas_almacenadas", "error: drawn ");
     lottery.cluster.servers()[0].resume().unwrap();
     let refused = format!("StoreRowsResponse:2;1;{};drawn ", digest(&[ANA]));
     let answer = waiting.line().await.unwrap();
@@ -156,7 +154,7 @@ async fn a_paused_instance_stops_nobody_else() {
 #[tokio::test]
 async fn a_batch_is_whole_or_nothing_when_its_instance_is_killed() {
     let mut lottery = Lottery::start(2, 1).await;
-    lottery.expect_alarm("action: mend_log");
+    lottery.allow_alarm("server", "mend_log", "a group whose writer died");
     let rows: Vec<String> =
         (1..=900).map(|row| format!("José {row};Núñez;{row};1999-12-31;{row}")).collect();
     let batch = 300;

@@ -9,7 +9,6 @@ use common::{Lottery, digest};
 const ANA: &str = "Ana;Paz;1;2000-01-01;7574";
 const LEO: &str = "Leo;Sol;2;2000-01-02;8";
 const EVA: &str = "Eva, \"E\";Gómez;3;2000-02-29;7574";
-const REFUSED_LOG: &str = "result: fail | ";
 
 /// Asks every packet on one connection; all answers must be these.
 async fn converse(lottery: &Lottery, conversation: &[(&str, &str)]) {
@@ -21,8 +20,7 @@ async fn converse(lottery: &Lottery, conversation: &[(&str, &str)]) {
 
 #[tokio::test]
 async fn a_whole_conversation() {
-    let mut lottery = Lottery::start(1, 2).await;
-    lottery.expect_alarm(REFUSED_LOG);
+    let lottery = Lottery::start(1, 2).await;
     let digests = [&[][..], &[ANA], &[ANA, LEO], &[ANA, LEO, EVA]].map(digest);
     let all = digest(&[ANA, LEO, EVA, ANA, LEO, EVA]);
     converse(
@@ -67,7 +65,13 @@ async fn refuses(lottery: &Lottery, conversation: &[(&str, &str)]) {
 #[tokio::test]
 async fn every_refusal() {
     let mut lottery = Lottery::start(1, 2).await;
-    lottery.expect_alarm(REFUSED_LOG);
+    for reason in ["gap ", "overlap ", "closed ", "drawn "] {
+        lottery.expect_alarm("server", "apuestas_almacenadas", &format!("error: {reason}"));
+    }
+    for reason in ["closed ", "drawn "] {
+        lottery.expect_alarm("server", "apuesta_almacenada", &format!("error: {reason}"));
+    }
+    lottery.expect_alarm("server", "agencia_cerrada", "error: short ");
     let (none, one) = (digest(&[]), digest(&[ANA]));
     let two = digest(&[ANA, LEO]);
     refuses(
@@ -102,10 +106,20 @@ async fn every_refusal() {
     lottery.end().await;
 }
 
+/// Packets of known types that are malformed are logged as that, with these reasons.
+fn expect_malformed(lottery: &mut Lottery, reasons: &[&str]) {
+    for reason in reasons {
+        lottery.expect_alarm("server", "packet", &format!("error: {reason}"));
+    }
+}
+
 #[tokio::test]
 async fn agencies_that_are_none_are_refused() {
     let mut lottery = Lottery::start(1, 2).await;
-    lottery.expect_alarm(REFUSED_LOG);
+    expect_malformed(
+        &mut lottery,
+        &["agency 3 is not one of 1 to 2", "the agency is not a number from 1 to 100000"],
+    );
     for agency in ["0", "3", "100001", "x", "", "-1", "1 "] {
         let rows = "StoreRowsResponse:2;0;0000000000000000;agency ";
         refuses(
@@ -131,7 +145,8 @@ async fn agencies_that_are_none_are_refused() {
 
 #[tokio::test]
 async fn an_invalid_bet_refuses_its_whole_batch() {
-    let lottery = Lottery::start(1, 1).await;
+    let mut lottery = Lottery::start(1, 1).await;
+    expect_malformed(&mut lottery, &["bet 1: ", "bet 2: "]);
     let name = "a".repeat(101);
     let long_name = format!("{name};Paz;1;2000-01-01;7");
     for (bet, field) in [
@@ -213,7 +228,8 @@ async fn one_packet_in_many_segments_is_one_packet() {
 
 #[tokio::test]
 async fn a_packet_may_be_64_kib_with_its_end_and_no_longer() {
-    let lottery = Lottery::start(1, 1).await;
+    let mut lottery = Lottery::start(1, 1).await;
+    expect_malformed(&mut lottery, &["the packet is longer than 65536 bytes"]);
     let mut packet = "StoreBatch:1".to_owned();
     while packet.len() + 1 + ANA.len() + 200 < 64 * 1024 {
         packet.push(':');
@@ -240,7 +256,8 @@ async fn a_packet_may_be_64_kib_with_its_end_and_no_longer() {
 
 #[tokio::test]
 async fn an_over_long_line_is_discarded_and_answered() {
-    let lottery = Lottery::start(1, 1).await;
+    let mut lottery = Lottery::start(1, 1).await;
+    expect_malformed(&mut lottery, &["the packet is longer than 65536 bytes"]);
     let mut connection = lottery.connect(0).await;
     let long = "x".repeat(1024 * 1024);
     for (head, answer) in [
@@ -262,7 +279,8 @@ async fn an_over_long_line_is_discarded_and_answered() {
 
 #[tokio::test]
 async fn bytes_that_are_not_utf8_never_reach_the_file() {
-    let lottery = Lottery::start(1, 1).await;
+    let mut lottery = Lottery::start(1, 1).await;
+    expect_malformed(&mut lottery, &["the packet is not UTF-8"]);
     let mut connection = lottery.connect(0).await;
     for (packet, answer) in [
         (&b"StoreBet:1;Jos\xe9;Paz;1;2000-01-01;7\n"[..], "StoreResponse:1"),

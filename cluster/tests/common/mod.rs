@@ -1,14 +1,18 @@
 //! A lottery of real processes for one test: its own directory, addresses and UDP port.
 //!
 //! A test that fails shows what all processes were doing, and keeps the files. A test that ends
-//! well ends with [`Lottery::end`], which stops every server and looks for lines in their logs
-//! that nobody expected.
+//! well ends with [`Lottery::end`], which stops every server and looks for lines that nobody
+//! expected in the logs of all processes, clients too.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use std::fs;
+mod alarms;
+
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use alarms::KnownAlarms;
 
 use cluster::audit::{Audit, Expected};
 use cluster::bets_dir::BetsDirectory;
@@ -18,6 +22,7 @@ use cluster::directory::{self, RunDirectory};
 use cluster::process::{ChildProcess, Launch};
 use cluster::raw_connection::RawConnection;
 use cluster::volume::Volume;
+use fs2::FileExt as _;
 
 /// The number that wins in all tests.
 pub const WINNER: u16 = 7574;
@@ -35,7 +40,7 @@ pub struct Lottery {
     pub cluster: Cluster,
     pub bets: BetsDirectory,
     pub volume: Volume,
-    expected_alarms: Vec<String>,
+    alarms: KnownAlarms,
     // Last, so that it outlives the processes in it.
     pub directory: RunDirectory,
 }
@@ -81,7 +86,7 @@ impl Setup {
     pub async fn start(self) -> Lottery {
         let Self { bets, volume, plan, directory } = self;
         let cluster = Cluster::start(plan).await.unwrap();
-        Lottery { cluster, bets, volume, expected_alarms: Vec::new(), directory }
+        Lottery { cluster, bets, volume, alarms: KnownAlarms::default(), directory }
     }
 }
 
@@ -122,14 +127,15 @@ impl Lottery {
 
     /// Runs the clients of all agencies side by side to their ends.
     pub async fn run_clients(&self) -> Vec<ClientEnd> {
-        let clients = (1..=self.bets.agencies()).map(|agency| self.spawn(agency)).collect();
-        self.finish_clients(clients).await
+        let spawn = |agency| self.spawn(agency);
+        let mut clients: Vec<_> = (1..=self.bets.agencies()).map(spawn).collect();
+        self.finish_clients(&mut clients).await
     }
 
     /// Waits for these clients, each of which must end well with the right winners.
-    pub async fn finish_clients(&self, mut clients: Vec<ClientProcess>) -> Vec<ClientEnd> {
+    pub async fn finish_clients(&self, clients: &mut [ClientProcess]) -> Vec<ClientEnd> {
         let mut ends = Vec::new();
-        for client in &mut clients {
+        for client in clients {
             let end = client.wait(LIMIT).await.unwrap();
             assert_eq!(end.code(), Some(0), "agency {}", client.agency());
             assert_eq!(end.filed.as_ref(), Some(&end.printed), "agency {}", client.agency());
@@ -160,24 +166,38 @@ impl Lottery {
         fs::read_to_string(self.volume.bets()).unwrap_or_default()
     }
 
-    /// Lines of the servers' logs with this text in them are no reason to fail.
-    pub fn expect_alarm(&mut self, text: &str) {
-        self.expected_alarms.push(text.to_owned());
+    /// Takes a lock of the volume, and keeps others from it until it is dropped.
+    pub fn locked(&self, name: &str) -> File {
+        // As the reference server opens it: truncated.
+        let file = File::create(self.volume.path().join("locks").join(name)).unwrap();
+        file.lock_exclusive().unwrap();
+        file
     }
 
-    /// Stops every server that runs; each must end with exit code 0, and none may have logged
-    /// anything alarming that was not expected. Gives the directory, which goes when it is dropped.
+    /// Pauses the instance at `place`, which holds no lock then.
+    pub fn pause(&self, place: usize) {
+        let _locks = ["agencies_closed.lock", "bets.csv.lock"].map(|name| self.locked(name));
+        self.cluster.servers()[place].pause().unwrap();
+    }
+
+    /// A process whose name starts with `who` must log an alarm of this action, with this reason.
+    pub fn expect_alarm(&mut self, who: &str, action: &str, reason: &str) {
+        self.alarms.add(who, action, reason, true);
+    }
+
+    /// As [`Lottery::expect_alarm`], for what need not come: it depends on what came first.
+    pub fn allow_alarm(&mut self, who: &str, action: &str, reason: &str) {
+        self.alarms.add(who, action, reason, false);
+    }
+
+    /// Stops every server that runs; each must end with exit code 0. No process may have logged
+    /// anything alarming that was not expected, and what was expected must be there. Gives the
+    /// directory, which goes when it is dropped.
     pub async fn end(mut self) -> RunDirectory {
         if let Err(errors) = self.cluster.stop().await {
             panic!("{}", errors.iter().map(|error| format!("{error:#}\n")).collect::<String>());
         }
-        for server in self.cluster.servers() {
-            let name = server.process().name();
-            for line in server.alarms() {
-                let expected = self.expected_alarms.iter().any(|text| line.contains(text));
-                assert!(expected, "{name} logged what nobody expected: {line}");
-            }
-        }
+        self.alarms.compare(self.directory.path());
         self.directory
     }
 }
