@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use protocol::limits::LINE_BYTES_MAX;
+use protocol::limits::{LINE_BYTES_MAX, LOCK_WAIT_SECONDS_MAX};
 
 /// How long a batch waits for the locks at the most; then it is answered 1 and not stored.
-pub const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(LOCK_WAIT_SECONDS_MAX);
 
 /// How many calls may wait for the store's thread.
 pub const QUEUE_CALLS_MAX: usize = 1_024;

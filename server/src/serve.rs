@@ -3,7 +3,8 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use program::socket::{self, KeepAlive};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -67,12 +68,9 @@ pub async fn run<S: Store>(
 
 /// Answers go out at once, and a client that vanished is noticed. Both are improvements only.
 fn prepare(stream: &TcpStream) {
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_TIME)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_PROBES);
-    let done = stream.set_nodelay(true);
-    if let Err(error) = done.and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive)) {
+    let quiet =
+        KeepAlive { idle: KEEPALIVE_TIME, interval: KEEPALIVE_INTERVAL, probes: KEEPALIVE_PROBES };
+    if let Err(error) = socket::prepare(stream, quiet) {
         debug!(action = "prepare_connection", result = "fail", error = error.to_string());
     }
 }

@@ -337,6 +337,46 @@ fn another_systems_close_stays_after_a_restart_of_the_machine() {
     assert!(volume.look(deadline()).unwrap());
 }
 
+/// The first group of an instance, three rows in one batch, and a crash at the operation `ahead`
+/// of it; before that another instance's fence could not be made durable. Says how many bytes of
+/// the group were written, and how many rows are left after the crash.
+fn crash_behind_a_fence_that_failed(ahead: u64, seed: u64) -> Option<(usize, u64)> {
+    let machine = Machine::default();
+    let (mut one, mut other) = (open(&machine), open(&machine));
+    status(&mut one, 1);
+    machine.only_syncs_fail();
+    let now = machine.operations();
+    (1..=40).for_each(|ahead| machine.fail_at(now + ahead, Fault::Fail));
+    let first = one.append(&[batch(None)], deadline());
+    assert!(matches!(first, Err(LogError::Broken { .. })), "its first sync is the fence's");
+    drop(one);
+    machine.heal();
+    machine.fail_at(machine.operations() + ahead, Fault::Crash);
+    let rows = EncodedBatch { rows: 3, lines: ROW.repeat(3).into_bytes(), ..batch(None) };
+    let _ = other.append(&[rows], deadline());
+    if !machine.has_crashed() {
+        return None;
+    }
+    drop(other);
+    let written = content(&machine, BETS).len();
+    machine.start(seed);
+    Some((written, status(&mut open(&machine), 1).stored.rows))
+}
+
+#[test]
+fn a_fence_that_its_writer_could_not_make_durable_is_not_trusted() {
+    let mut tried = 0;
+    for ahead in 1.. {
+        let Some((written, _)) = crash_behind_a_fence_that_failed(ahead, 0) else { break };
+        for seed in 0..if written > 0 { 600 } else { 1 } {
+            let rows = crash_behind_a_fence_that_failed(ahead, seed).map(|(_, rows)| rows);
+            assert!(matches!(rows, Some(0 | 3)), "{rows:?} of 3, operation {ahead}, seed {seed}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 600, "the machine crashed between write and sync");
+}
+
 #[test]
 fn an_instance_ends_when_any_sync_fails() {
     let mut ended = 0;
