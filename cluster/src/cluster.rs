@@ -112,6 +112,8 @@ impl Cluster {
     pub fn client_launch(&self, agency: u32, bets: &Path) -> Launch {
         Launch::new(&self.plan.binary, &["client"])
             .with("CLI_BETS_DIR", bets.display())
+            // All servers are ours: whoever closes without a word is not to be taken for another.
+            .with("CLI_FALLBACK", "no")
             .with("CLI_ID", agency)
             .with("CLI_LOG_LEVEL", "info")
             .with("CLI_SERVER_ADDRESS", self.addresses())
