@@ -124,16 +124,15 @@ problem() {
 containers() { compose ps --all --quiet "$@"; }
 name_of() { docker inspect --format '{{slice .Name 1}}' "$1" | sed "s/^$project-//"; }
 
-# The log of a container since it was last started.
-log_of() {
-    docker logs --since "$(docker inspect --format '{{.State.StartedAt}}' "$1")" "$1"
-}
+# The log of a container in this run. What Docker calls its start may be later than its first line.
+log_of() { docker logs --since "$began" "$1"; }
 
 # run RESULT [OPTION...]: starts what is not running and waits until all agencies have ended. Writes
 # a line for each into RESULT: agency, exit code, container, bets, documents of the winners.
 run() {
     local result=$1 clients=() codes=() at log
     shift
+    began=$(date --utc +%FT%T.%NZ)
     quietly compose up --detach "$@" || {
         compose --ansi never logs volume server | tail -n 20
         fail "the lottery did not start"
@@ -263,10 +262,10 @@ if [[ -n $again ]]; then
 fi
 
 if [[ -z $keep ]]; then
-    began=$EPOCHREALTIME
+    stopping=$EPOCHREALTIME
     quietly compose stop || problem "containers did not stop"
     printf 'stopped in %s s\n' \
-        "$(awk -v began="$began" -v ended="$EPOCHREALTIME" 'BEGIN { printf "%.1f", ended - began }')"
+        "$(awk -v from="$stopping" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }')"
     while read -r container code; do
         [[ $code == 0 ]] || problem "${container#"/$project-"} ended with exit code $code"
     done < <(containers volume server |
