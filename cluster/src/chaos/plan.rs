@@ -101,6 +101,21 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// How long what it is done to is away, or does nothing.
+    #[must_use]
+    pub fn lasts(&self) -> Duration {
+        match self {
+            Self::KillServer { down, .. }
+            | Self::KillAllServers { down }
+            | Self::StopServer { down, .. }
+            | Self::EndClient { down, .. } => *down,
+            Self::PauseServer { pause, .. } => *pause,
+            Self::Twin { .. } => Duration::ZERO,
+        }
+    }
+}
+
 impl RunPlan {
     /// The run of `seed`.
     #[must_use]
@@ -147,7 +162,7 @@ fn down(dice: &mut Dice) -> Duration {
 fn pause(dice: &mut Dice) -> Duration {
     match dice.between(1, 100) {
         1..=70 => dice.millis(5, 400),
-        71..=94 => dice.millis(400, 2_500),
+        71..=86 => dice.millis(400, 2_500),
         _ => dice.millis(5_200, 7_500),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::client_seat::EndClient;
 use super::plan::{Fault, RunPlan};
@@ -124,6 +124,8 @@ struct Director {
     /// How long `bets.csv` will be, about.
     bytes: u64,
     twins: u64,
+    /// When what was caused last is over: calm would cut it short.
+    until: Instant,
     /// The draw's record as it was first seen.
     draw: Option<Vec<u8>>,
 }
@@ -135,7 +137,12 @@ impl Director {
             bytes += stage.bets.file(agency).metadata()?.len();
         }
         // Each stored row has its agency's number and a comma before it.
-        Ok(Self { bytes: bytes + stage.bets.lines()? * 2, twins: 0, draw: None })
+        Ok(Self {
+            bytes: bytes + stage.bets.lines()? * 2,
+            twins: 0,
+            until: Instant::now(),
+            draw: None,
+        })
     }
 
     async fn play(
@@ -147,7 +154,9 @@ impl Director {
         for event in &plan.events {
             self.wait_for(event.permille, stage, ends).await?;
             self.cause(&event.fault, stage).await?;
+            self.until = self.until.max(Instant::now() + event.fault.lasts());
         }
+        sleep_until(self.until).await;
         Ok(())
     }
 
