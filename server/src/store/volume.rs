@@ -6,6 +6,7 @@
 //! place where both are taken. An answer that says that rows are stored leaves only after they
 //! are durable, whoever wrote them.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::io;
 use std::path::Path;
@@ -212,6 +213,7 @@ impl<D: Disk> Volume<D> {
         let LockedVolume { mut bets, mut closes, .. } = self.lock(deadline)?;
         bets.sync()?;
         let mut lines = closes.separator().to_owned();
+        let mut closing = HashSet::new();
         let mut outcomes = Vec::with_capacity(group.len());
         for (agency, declared) in group {
             let stored = bets.fold().of(*agency).rows;
@@ -220,12 +222,12 @@ impl<D: Disk> Volume<D> {
                 outcomes.push(Outcome::Refused(Refusal::Short, reason));
                 continue;
             }
-            if !closes.fold().contains(*agency) {
+            if !closes.fold().contains(*agency) && closing.insert(*agency) {
                 lines += &format!("{agency}\n");
             }
             outcomes.push(Outcome::Done);
         }
-        if lines.len() > closes.separator().len() {
+        if !closing.is_empty() {
             closes.append(lines.as_bytes())?;
             closes.fold_appended(lines.as_bytes());
         }

@@ -137,6 +137,16 @@ fn nothing_is_stored_after_the_close_and_what_is_stored_is_confirmed() {
 }
 
 #[test]
+fn closes_of_one_agency_in_one_group_leave_one_line() {
+    let machine = Machine::default();
+    let group = [(agency(2), None), (agency(2), Some(0)), (agency(1), None), (agency(2), Some(1))];
+    let closed = open(&machine).close(&group, deadline()).unwrap();
+    let done: Vec<_> = closed.iter().map(|outcome| *outcome == Outcome::Done).collect();
+    assert_eq!(done, [true, true, true, false]);
+    assert_eq!(content(&machine, CLOSES), "2\n1\n");
+}
+
+#[test]
 fn one_agency_may_send_several_batches_in_one_group() {
     let machine = Machine::default();
     let mut volume = open(&machine);
