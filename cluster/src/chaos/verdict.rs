@@ -54,13 +54,12 @@ pub async fn reach(
     check_files(stage, &ends, first_draw).await
 }
 
-/// What the servers' logs and files tell of what the faults led to. Only the first hundred alarms of each
-/// start are counted.
+/// What the servers' logs tell of what the faults led to (only the first hundred alarms of each
+/// start are counted), and whether a repeated close was written once.
 pub fn count_effects(stage: &Stage, servers: &[ServerProcess], effects: &Tally) {
     let closes = fs::read_to_string(stage.volume.agencies_closed()).unwrap_or_default();
     if closes.lines().count() > stage.bets.agencies() as usize {
-        // It changes nothing, and is no violation.
-        effects.add("a close that stands twice in agencies_closed.txt");
+        stage.findings.add("a close stands twice in agencies_closed.txt");
     }
     for line in servers.iter().flat_map(ServerProcess::alarms) {
         for (text, effect) in [
