@@ -20,6 +20,7 @@
 # Everything else comes from the environment or from .env: see .env.example. It runs beside a
 # `docker compose up` of the same directory without touching it: under a project name of its own,
 # and, unless the environment sets DOCKER_SUBNET, on whatever subnet Docker has to give.
+# Needs Linux, bash 5 and Docker with Compose v2.
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
@@ -102,7 +103,8 @@ clean_up() {
         printf '  COMPOSE_PROJECT_NAME=%s docker compose ps --all\n' "$project"
         echo "take them down with"
         printf '  COMPOSE_PROJECT_NAME=%s docker compose down --volumes --rmi local\n' "$project"
-        rm -f "$work/any-subnet.yaml" "$work/output"
+        find "$work" -mindepth 1 -maxdepth 1 ! -name volume -delete
+        rmdir --ignore-fail-on-non-empty "$work"
     else
         quietly compose down --volumes --rmi local --timeout 8 || code=1
         rm -rf "$work" || code=1
