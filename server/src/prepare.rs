@@ -22,7 +22,7 @@ const FILE_FOR_GROUP: u32 = 0o060;
 const FILES: [&str; 4] = ["bets.csv", "agencies_closed.txt", "draw.json", "draw.json.tmp"];
 /// The directory of what instances write beside it, which has no other use.
 const LOCKS: &str = "locks";
-/// Where finished draws go; they are not written any more.
+/// Where finished draws go, each in a directory; they are not written any more.
 const ARCHIVE: &str = "archive";
 
 /// Gives `volume`, and the files that instances write in it, to `group`. Needs the right to
@@ -41,6 +41,9 @@ pub fn give_to_group(volume: &Path, group: u32) -> anyhow::Result<()> {
         // What stands in a directory is removed by the directory's owner: were it an instance,
         // the volume's owner could not.
         give(&directory, Some(owner), group)?;
+    }
+    for draw in entries(&volume.join(ARCHIVE)).context("list the archive")? {
+        give(&draw, Some(owner), group)?;
     }
     let locks = entries(&volume.join(LOCKS)).context("list the locks")?;
     for path in FILES.map(|name| volume.join(name)).into_iter().chain(locks) {
@@ -90,6 +93,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let volume = directory.path().join("volume");
         fs::create_dir_all(volume.join("locks")).unwrap();
+        fs::create_dir_all(volume.join("archive/2026-01-31")).unwrap();
         let ours = ["bets.csv", "locks/bets.csv.lock"].map(|name| volume.join(name));
         let other = volume.join("letters.txt");
         let outside = directory.path().join("outside");
@@ -99,7 +103,7 @@ mod tests {
         give_to_group(&volume, group).unwrap();
         assert_eq!(ours.map(|path| mode(&path)), [0o660, 0o660]);
         assert_eq!([mode(&other), mode(&outside)], [0o600, 0o600]);
-        for directory in ["", "locks", "archive"] {
+        for directory in ["", "locks", "archive", "archive/2026-01-31"] {
             assert_eq!(mode(&volume.join(directory)) & 0o070, 0o070, "{directory}");
         }
     }
