@@ -126,7 +126,9 @@ impl RowReader {
     }
 
     fn read_quoted(&mut self, line: &[u8]) -> Option<u32> {
-        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line);
+        let mut builder = csv::ReaderBuilder::new();
+        let mut reader =
+            builder.has_headers(false).buffer_capacity(line.len() + 1).from_reader(line);
         let mut record = csv::ByteRecord::new();
         let is_row = reader.read_byte_record(&mut record).ok()? && record.len() == 6;
         if !is_row || reader.read_byte_record(&mut csv::ByteRecord::new()).ok()? {

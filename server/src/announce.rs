@@ -12,13 +12,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::{Mutex, broadcast};
 
-use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_AT_ONCE};
 
 /// What an announcement says, on the wire of the reference system.
 const BET_ENDED: &[u8] = b"bet_ended";
-
-/// How many datagrams that wait already are taken for one hint.
-const DATAGRAMS_AT_ONCE: usize = 1_024;
 
 /// How instances hint to each other.
 pub trait Announcer: Send + Sync + 'static {

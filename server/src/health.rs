@@ -2,18 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use protocol::{AgencyId, Request, Response};
 
+use crate::limits::{HEALTH_ANSWER_BYTES_MAX, HEALTH_STEP_TIMEOUT};
 use crate::settings::Config;
-
-/// How long each step may take: connecting, asking, being answered.
-const STEP_TIMEOUT: Duration = Duration::from_secs(6);
-
-/// The longest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: u64 = 1_024;
 
 /// Asks the instance of these settings for the status of agency 1, which takes its queue, its
 /// locks and its files to answer.
@@ -23,16 +17,18 @@ const ANSWER_BYTES_MAX: u64 = 1_024;
 pub fn check(config: &Config) -> anyhow::Result<()> {
     let ip = if config.ip.is_unspecified() { Ipv4Addr::LOCALHOST } else { config.ip };
     let address = SocketAddr::V4(SocketAddrV4::new(ip, config.port));
-    let mut stream = TcpStream::connect_timeout(&address, STEP_TIMEOUT)
+    let mut stream = TcpStream::connect_timeout(&address, HEALTH_STEP_TIMEOUT)
         .with_context(|| format!("connect to {address}"))?;
-    stream.set_read_timeout(Some(STEP_TIMEOUT))?;
-    stream.set_write_timeout(Some(STEP_TIMEOUT))?;
+    stream.set_read_timeout(Some(HEALTH_STEP_TIMEOUT))?;
+    stream.set_write_timeout(Some(HEALTH_STEP_TIMEOUT))?;
     let mut packet = Vec::new();
     let agency = AgencyId::new(1).context("1 is an agency")?;
     Request::AgencyStatus { agency }.write(&mut packet);
     stream.write_all(&packet).context("ask")?;
     let mut line = String::new();
-    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut line).context("be answered")?;
+    BufReader::new(stream.take(HEALTH_ANSWER_BYTES_MAX))
+        .read_line(&mut line)
+        .context("be answered")?;
     match Response::parse(line.trim_end().as_bytes()) {
         Ok(Response::AgencyStatus { .. }) => Ok(()),
         _ => bail!("{address} answered {line:?} instead of a status"),

@@ -72,6 +72,28 @@ pub const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long an instance waits after the system refused a new connection, unless one ends first.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How many intents a ring keeps: more than there are instances that may have a group which is
+/// written but not yet durable, one each.
+pub const INTENTS_MAX: u64 = 256;
+
+/// How much of a log is read at once, in bytes. A longer line counts as damaged.
+pub const BLOCK_BYTES: usize = 256 * 1024;
+
+/// A log that is further behind than this, in bytes, is read without the lock first.
+pub const BEHIND_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How many damaged lines of a log are told, one by one.
+pub const DAMAGED_TOLD_MAX: u64 = 20;
+
+/// How many datagrams that wait already are taken for one hint.
+pub const DATAGRAMS_AT_ONCE: usize = 1_024;
+
+/// How long each step of a health check may take: connecting, asking, being answered.
+pub const HEALTH_STEP_TIMEOUT: Duration = Duration::from_secs(LOCK_WAIT_SECONDS_MAX + 1);
+
+/// The longest answer that a health check reads, in bytes.
+pub const HEALTH_ANSWER_BYTES_MAX: u64 = 1_024;
+
 const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BYTES_MAX, "every batch fits the queue");
 const _: () = assert!(QUEUE_BYTES_MAX <= u32::MAX as usize, "a semaphore counts the bytes");
 const _: () = assert!(

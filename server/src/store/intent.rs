@@ -24,13 +24,12 @@ use std::io;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::limits::INTENTS_MAX;
+
 use super::disk::{BootId, DiskFile, FileId, read_exactly, write_all};
 
-/// How many intents are kept: more than there are instances that may have a group which is
-/// written but not yet durable, one each.
-const RECORDS: u64 = 256;
 const RECORD_BYTES: usize = 64;
-const RING_BYTES: usize = RECORDS as usize * RECORD_BYTES;
+const RING_BYTES: usize = INTENTS_MAX as usize * RECORD_BYTES;
 
 /// Where a group stands in its log, or will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,7 +176,7 @@ impl Intents {
     ) -> io::Result<()> {
         let (sequence, checksum) = (self.sequence + 1, xxh3_64(group));
         let intent = Intent { sequence, file, boot, offset, bytes: group.len() as u64, checksum };
-        write_all(ring, &intent.encode(), sequence % RECORDS * RECORD_BYTES as u64)?;
+        write_all(ring, &intent.encode(), sequence % INTENTS_MAX * RECORD_BYTES as u64)?;
         self.sequence = sequence;
         self.of_file.push(intent);
         Ok(())
@@ -224,7 +223,7 @@ mod tests {
     #[test]
     fn the_newest_is_found_again_however_often_the_ring_turned() {
         let (_directory, ring) = ring();
-        for round in 0..RECORDS * 2 + 3 {
+        for round in 0..INTENTS_MAX * 2 + 3 {
             write(&ring, round * 4, b"1,a\n");
             let intents = Intents::read(&ring, US.0).unwrap();
             let newest = intents.newest().unwrap();

@@ -6,9 +6,7 @@ use std::ops::Range;
 use memchr::memrchr;
 
 use super::disk::{DiskFile, read_exactly};
-
-/// How much is read at once, in bytes. A longer line is handed out in pieces.
-const BLOCK_BYTES: usize = 256 * 1024;
+use crate::limits::BLOCK_BYTES;
 
 /// Hands `range` of `file` to `visit`, in blocks of whole lines; says where the last whole line
 /// ends. What follows it is not handed out.

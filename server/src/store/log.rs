@@ -21,12 +21,7 @@ use super::disk::{Disk, DiskFile, FileId, Mode, SyncError, read_exactly, write_a
 use super::intent::{self, Intents};
 use super::lines::for_each_block;
 use super::lock::{LockError, VolumeLock};
-
-/// A log that is further behind than this, in bytes, is read without the lock first.
-const BEHIND_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// How many damaged lines are told, one by one.
-const DAMAGED_TOLD_MAX: u64 = 20;
+use crate::limits::{BEHIND_BYTES_MAX, DAMAGED_TOLD_MAX};
 
 /// What is known of a log, as a fold over its lines.
 pub(crate) trait Fold {
