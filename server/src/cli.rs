@@ -154,7 +154,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         format!("listen on SERVER_IP={} SERVER_PORT={}", config.ip, config.port)
     })?;
     let address = listener.local_addr()?.to_string();
-    let (store, mut end) = FileStore::open(store_settings(config, address.clone()))?;
+    let (store, mut end) = FileStore::open(store_settings(config, instance_name(&listener)?))?;
     let broadcast = config.broadcast();
     let announcer = UdpAnnouncer::bind(broadcast).with_context(|| {
         format!("hear announcements on UDP_BROADCAST_PORT={}", broadcast.port())
@@ -175,6 +175,17 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// How the draw's record names this instance: by its address, or by the host where it serves on
+/// every address of it.
+fn instance_name(listener: &TcpListener) -> std::io::Result<String> {
+    let address = listener.local_addr()?;
+    if !address.ip().is_unspecified() {
+        return Ok(address.to_string());
+    }
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(format!("{host}:{}", address.port()))
 }
 
 /// Serves and watches; when this ends, nothing holds the store any more.

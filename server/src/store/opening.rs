@@ -15,7 +15,7 @@ pub struct StoreSettings {
     pub agencies_amount: u32,
     /// The number that wins.
     pub winning_number: BetNumber,
-    /// How the instance is named in the draw's record: its address.
+    /// How the instance is named in the draw's record: its address, or its host and port.
     pub instance: String,
     /// How long a lock is waited for at the most.
     pub lock_timeout: Duration,

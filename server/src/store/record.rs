@@ -21,7 +21,7 @@ pub struct DrawRecord {
     pub bets: u64,
     /// When the draw was held, RFC 3339 in UTC.
     pub time: String,
-    /// The address of the instance that held it.
+    /// The instance that held it: its address, or its host and port.
     pub instance: String,
     /// Every agency, from 1.
     pub agencies: Vec<AgencyRecord>,
