@@ -56,10 +56,11 @@ pub struct AgencyReport {
     pub winners: usize,
     /// Their documents, in the order of its file.
     pub documents: Vec<String>,
-    /// From its client's start to its close: without the wait for the draw.
-    #[serde(serialize_with = "seconds")]
+    /// From its client's start to its close: without the wait for the draw. For the table only.
+    #[serde(skip)]
     pub seconds: Duration,
-    /// Bets by those seconds.
+    /// Bets by those seconds. For the table only.
+    #[serde(skip)]
     pub bets_per_second: u64,
 }
 
