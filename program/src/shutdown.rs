@@ -2,10 +2,15 @@
 
 use std::io;
 use std::process;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+/// Signals that come this close together count as one: whoever ends a process and then its group
+/// asks once.
+const TOGETHER: Duration = Duration::from_millis(500);
 
 /// A token that is cancelled at the first SIGTERM or SIGINT; a second one ends the process at
 /// once, with exit code 1. Handlers are needed even for the default: process 1 of a container
@@ -31,7 +36,11 @@ async fn watch(token: CancellationToken, mut terminate: Signal, mut interrupt: S
     let signal = next().await;
     info!(action = "shutdown", result = "in_progress", signal);
     token.cancel();
-    let signal = next().await;
+    let first = Instant::now();
+    let mut signal = next().await;
+    while first.elapsed() < TOGETHER {
+        signal = next().await;
+    }
     warn!(action = "shutdown", result = "fail", signal, error = "a second signal ends it at once");
     process::exit(1);
 }
