@@ -1,5 +1,6 @@
 //! The end of an agency's day: waiting for the draw, and handing over the winners.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -76,21 +77,46 @@ pub fn hand_over(documents: &str, out: &mut impl Write, file: Option<&Path>) -> 
         lines.push_str(document);
         lines.push('\n');
     }
-    if let Some(path) = file {
-        whole_file::write(path, |file| file.write_all(lines.as_bytes())).map_err(|error| {
-            io::Error::new(error.kind(), format!("write {}: {error}", path.display()))
-        })?;
-    }
+    // Printed first: a file that cannot be written must not keep the winners from anybody.
     out.write_all(lines.as_bytes())?;
     out.flush()?;
+    if let Some(path) = file {
+        write_file(path, lines.as_bytes()).map_err(|error| {
+            let text = format!("write {} (CLI_WINNERS_FILE): {error}", path.display());
+            io::Error::new(error.kind(), text)
+        })?;
+    }
     let cant_ganadores = documents.len();
     info!(action = "consulta_ganadores", result = "success", cant_ganadores);
     Ok(())
 }
 
+/// A device, a pipe or a link is written where it is: a rename would put a file in its place.
+fn write_file(path: &Path, lines: &[u8]) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(found) if !found.is_file() => fs::write(path, lines),
+        _ => whole_file::write(path, |file| file.write_all(lines)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_is_followed_and_winners_are_printed_whatever_the_file_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let (target, link) = (directory.path().join("target"), directory.path().join("link"));
+        fs::write(&target, "old").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        hand_over("1;2", &mut Vec::new(), Some(&link)).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "1\n2\n");
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        let mut printed = Vec::new();
+        let error = hand_over("1", &mut printed, Some(directory.path())).unwrap_err();
+        assert!(error.to_string().contains("CLI_WINNERS_FILE"), "{error}");
+        assert_eq!(printed, b"1\n");
+    }
 
     #[test]
     fn an_answer_may_be_as_long_as_every_row_winning() {
@@ -108,7 +134,7 @@ mod tests {
             let mut out = Vec::new();
             hand_over(documents, &mut out, Some(&path)).unwrap();
             assert_eq!(out, lines.as_bytes());
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), lines);
+            assert_eq!(fs::read_to_string(&path).unwrap(), lines);
         }
     }
 }

@@ -15,15 +15,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::store::{ARCHIVE, LOCKS};
+
 const DIRECTORY_FOR_GROUP: u32 = 0o070;
 const FILE_FOR_GROUP: u32 = 0o060;
 
 /// What instances write in the volume itself.
 const FILES: [&str; 4] = ["bets.csv", "agencies_closed.txt", "draw.json", "draw.json.tmp"];
-/// The directory of what instances write beside it, which has no other use.
-const LOCKS: &str = "locks";
-/// Where finished draws go, each in a directory; they are not written any more.
-const ARCHIVE: &str = "archive";
 
 /// Gives `volume`, and the files that instances write in it, to `group`. Needs the right to
 /// change owners and groups (CAP_CHOWN) and modes (CAP_FOWNER) where the volume is somebody

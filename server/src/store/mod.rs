@@ -44,13 +44,13 @@ pub use opening::{OpenError, StoreSettings};
 pub use record::{AgencyRecord, Draw, DrawRecord};
 
 /// The directory of lock files and intents, in the volume.
-const LOCKS: &str = "locks";
+pub(crate) const LOCKS: &str = "locks";
 /// The draw's record.
 const DRAW: &str = "draw.json";
 /// In the directory of locks: the day is being put away, and where to.
 const ARCHIVING: &str = "archiving";
 /// The directory of finished draws.
-const ARCHIVE: &str = "archive";
+pub(crate) const ARCHIVE: &str = "archive";
 
 /// Enough for threads that only wait for the system.
 const SMALL_STACK_BYTES: usize = 64 * 1024;
