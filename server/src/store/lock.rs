@@ -54,7 +54,7 @@ impl<F: DiskFile> VolumeLock<F> {
 
     /// Takes the lock, until `deadline` at the latest.
     pub(crate) fn take(&self, deadline: Instant) -> Result<(), LockError> {
-        let system = |error| LockError::System(self.name.clone(), error);
+        let system = |error| self.refused(error);
         let mut waiting = self.shared.lock_state();
         match &mut *waiting {
             Waiting::InFlock { wanted } => *wanted = true,
@@ -87,7 +87,7 @@ impl<F: DiskFile> VolumeLock<F> {
                 Waiting::Arrived(_) => {
                     let arrived = std::mem::replace(&mut *waiting, Waiting::Nobody);
                     let Waiting::Arrived(result) = arrived else { continue };
-                    return result.map_err(|e| LockError::System(self.name.clone(), e));
+                    return result.map_err(|e| self.refused(e));
                 }
                 Waiting::InFlock { wanted } => {
                     let left = deadline.saturating_duration_since(Instant::now());
@@ -101,6 +101,11 @@ impl<F: DiskFile> VolumeLock<F> {
                 Waiting::Nobody => return Err(LockError::Held(self.name.clone())),
             }
         }
+    }
+
+    /// The system's error about this lock.
+    pub(crate) fn refused(&self, error: io::Error) -> LockError {
+        LockError::System(self.name.clone(), error)
     }
 
     /// Gives the lock back. An error is of no use to anybody: the lock's file stays open, and the

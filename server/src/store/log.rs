@@ -17,10 +17,11 @@ use std::time::Instant;
 use memchr::memchr_iter;
 use tracing::error;
 
+use super::beside::Beside;
 use super::disk::{Disk, DiskFile, FileId, Mode, SyncError, read_exactly, write_all};
 use super::intent::{self, Intents};
 use super::lines::for_each_block;
-use super::lock::{LockError, VolumeLock};
+use super::lock::LockError;
 use crate::limits::{BEHIND_BYTES_MAX, DAMAGED_TOLD_MAX};
 
 /// What is known of a log, as a fold over its lines.
@@ -107,8 +108,7 @@ pub(crate) struct Log<D: Disk, F> {
     volume: PathBuf,
     pub(super) path: PathBuf,
     pub(super) others: OthersWrite,
-    lock: VolumeLock<D::File>,
-    pub(super) ring: Arc<D::File>,
+    pub(super) beside: Beside<D>,
     pub(super) file: Arc<D::File>,
     pub(super) file_id: FileId,
     fold: F,
@@ -134,21 +134,17 @@ impl<D: Disk, F: Fold> Log<D, F> {
         others: OthersWrite,
         fold: F,
     ) -> io::Result<Self> {
-        let locks = paths.volume.join(super::LOCKS);
-        let lock_file = disk.open(&locks.join(paths.lock), Mode::InPlace)?;
-        let ring = Arc::new(disk.open(&locks.join(paths.ring), Mode::InPlace)?);
-        disk.sync_directory(&locks)?;
+        let beside = Beside::open(&disk, paths)?;
         let path = paths.volume.join(paths.log);
         let file = Arc::new(disk.open(&path, Mode::Append)?);
         disk.sync_directory(&paths.volume)?;
         Ok(Self {
-            lock: VolumeLock::new(format!("{}/{}", super::LOCKS, paths.lock), lock_file),
+            beside,
             volume: paths.volume.clone(),
             file_id: file.id()?,
             disk,
             path,
             others,
-            ring,
             file,
             fold,
             folded: 0,
@@ -190,9 +186,12 @@ impl<D: Disk, F: Fold> Log<D, F> {
     }
 
     fn lock_and_mend(&mut self, deadline: Instant) -> Result<Locked<'_, D, F>, LogError> {
-        self.lock.take(deadline)?;
+        let is_new = self.beside.take(deadline)?;
         let none = Intents::none();
         let mut locked = Locked { log: self, intents: none };
+        if is_new {
+            locked.start_anew();
+        }
         locked.mend().map_err(|e| locked.log.unreadable(e))?;
         Ok(locked)
     }
@@ -202,7 +201,9 @@ impl<D: Disk, F: Fold> Log<D, F> {
         if self.is_durable() {
             return Ok(());
         }
-        self.disk.sync_both(&self.file, &self.ring).map_err(|e| self.unreadable(e.into()))?;
+        self.disk
+            .sync_both(&self.file, &self.beside.ring)
+            .map_err(|e| self.unreadable(e.into()))?;
         self.durable = self.folded;
         self.fence = Some(self.newest_intent);
         Ok(())
@@ -274,7 +275,7 @@ pub(crate) struct Locked<'l, D: Disk, F: Fold> {
 
 impl<D: Disk, F: Fold> Drop for Locked<'_, D, F> {
     fn drop(&mut self) {
-        self.log.lock.give_back();
+        self.log.beside.give_back();
     }
 }
 
@@ -334,7 +335,7 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     /// the log by hand, with all instances stopped, finds no intents that speak against it.
     pub(crate) fn settle(&mut self) -> Result<(), LogError> {
         self.sync()?;
-        intent::clear(&*self.log.ring).map_err(|e| self.log.unreadable(e))
+        intent::clear(&*self.log.beside.ring).map_err(|e| self.log.unreadable(e))
     }
 
     fn caught_up(mut self) -> Result<Self, LogError> {

@@ -16,8 +16,8 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     /// Brings the log into a state of whole groups.
     pub(super) fn mend(&mut self) -> io::Result<()> {
         self.reopen_if_replaced()?;
-        intent::allocate(&*self.log.ring)?;
-        self.intents = Intents::read(&*self.log.ring, self.log.file_id)?;
+        intent::allocate(&*self.log.beside.ring)?;
+        self.intents = Intents::read(&*self.log.beside.ring, self.log.file_id)?;
         let bytes = self.log.file.bytes()?;
         if let Some(newest) = self.intents.newest().copied() {
             if !self.intents.is_of(self.log.disk.boot()) {
@@ -87,7 +87,7 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
 
     fn raise_fence(&mut self) -> io::Result<()> {
         self.intend(self.log.file.bytes()?, b"")?;
-        self.log.ring.sync()?;
+        self.log.beside.ring.sync()?;
         self.log.fence = Some(self.log.newest_intent);
         Ok(())
     }
@@ -95,7 +95,7 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     /// Writes the intent to append `group` at `offset`.
     pub(super) fn intend(&mut self, offset: u64, group: &[u8]) -> io::Result<()> {
         let identity = (self.log.file_id, self.log.disk.boot());
-        self.intents.write(&*self.log.ring, identity, offset, group)?;
+        self.intents.write(&*self.log.beside.ring, identity, offset, group)?;
         self.log.newest_intent = self.intents.sequence();
         Ok(())
     }

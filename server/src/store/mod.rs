@@ -9,6 +9,7 @@
 
 mod archive;
 mod batch;
+mod beside;
 mod check;
 pub mod disk;
 #[cfg(test)]

@@ -1,0 +1,81 @@
+//! Lock files that somebody removes or replaces while instances run. Truncating them, as the other
+//! system does each time that it opens them, changes nothing (`other_system.rs`).
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use common::{Lottery, Setup, digest, rows};
+
+const ANA: &str = "Ana;Paz;1;2000-01-01;7574";
+const LEO: &str = "Leo;Sol;2;2000-01-02;8";
+
+fn locks(lottery: &Lottery) -> PathBuf {
+    lottery.volume.path().join("locks")
+}
+
+/// Both locks, so that nobody is in the middle of anything.
+fn hold(lottery: &Lottery) -> [File; 2] {
+    ["agencies_closed.lock", "bets.csv.lock"].map(|name| lottery.locked(name))
+}
+
+/// One of the instances is started anew and opens other files than those that the rest has open.
+#[tokio::test]
+async fn instances_that_opened_other_lock_files_do_not_write_at_the_same_time() {
+    let mut setup = Setup::new(2, 4);
+    for agency in 1..=4 {
+        setup = setup.rows(agency, &rows(agency, 10_000, agency));
+    }
+    let mut lottery = setup.start().await;
+    lottery.expect_alarm("server-1", "lock", "it was removed or replaced while servers run");
+    lottery.allow_alarm("server-2", "lock", "it was removed or replaced while servers run");
+    lottery.allow_alarm("server", "mend_log", "a group whose writer died");
+    for action in ["connect", "connection"] {
+        lottery.allow_alarm("client", action, "next: the same server");
+    }
+    let mut clients: Vec<_> = Vec::new();
+    for agency in 1..=4 {
+        // Each keeps to one instance, so that both have somebody to serve.
+        let address = lottery.cluster.servers()[agency as usize % 2].address();
+        let launch = lottery.client(agency).with("CLI_SERVER_ADDRESS", address);
+        clients.push(lottery.cluster.spawn_client(agency, launch).unwrap());
+    }
+    let held = hold(&lottery);
+    fs::remove_dir_all(locks(&lottery)).unwrap();
+    drop(held);
+    let server = &mut lottery.cluster.servers_mut()[1];
+    server.kill().await.unwrap();
+    server.restart().await.unwrap();
+    lottery.finish_clients(&mut clients).await;
+    lottery.assert_right();
+    lottery.end().await;
+}
+
+/// What an instance knew of a log is not taken for true when the lock turns out to be another one.
+#[tokio::test]
+async fn behind_a_replaced_lock_the_log_is_read_anew() {
+    let mut lottery = Lottery::start(2, 1).await;
+    lottery.expect_alarm("server-1", "lock", "bets.csv.lock");
+    lottery.expect_alarm("server-2", "lock", "bets.csv.lock");
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}:{ANA}")).await;
+    lottery.ask(1, "AgencyStatus:1").await;
+    let held = hold(&lottery);
+    let path = locks(&lottery).join("bets.csv.lock");
+    fs::rename(&path, path.with_extension("old")).unwrap();
+    // As long as the file was, but other rows.
+    let row = "1,Ana,Paz,1,2000-01-01,7575\n";
+    fs::write(lottery.volume.bets(), row.repeat(2)).unwrap();
+    drop(held);
+    let other = ANA.replace("7574", "7575");
+    for place in 0..2 {
+        let status = format!("AgencyStatusResponse:2;{};open", digest(&[&other, &other]));
+        assert_eq!(lottery.ask(place, "AgencyStatus:1").await, status);
+    }
+    let answer = format!("StoreRowsResponse:0;3;{}", digest(&[&other, &other, LEO]));
+    assert_eq!(lottery.ask(0, &format!("StoreRows:1;3:{LEO}")).await, answer);
+    assert_eq!(lottery.stored(), format!("{}1,Leo,Sol,2,2000-01-02,8\n", row.repeat(2)));
+    lottery.end().await;
+}

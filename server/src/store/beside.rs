@@ -1,0 +1,99 @@
+//! What stands beside a log, in the directory of locks: its lock and its ring of intents.
+//!
+//! No instance removes them, but somebody else may while instances run. Whoever opens such a file
+//! anew does not exclude those who hold the old one.
+//!
+//! **Invariant**: a lock counts as taken only if, when it is had, both files still have their
+//! names. If not, those that have the names now are opened, and the log is read anew.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::error;
+
+use super::LOCKS;
+use super::disk::{Disk, DiskFile, FileId, Mode};
+use super::lock::{LockError, VolumeLock};
+use super::log::LogPaths;
+
+/// The lock and the ring of a log.
+pub(super) struct Beside<D: Disk> {
+    disk: Arc<D>,
+    directory: PathBuf,
+    names: [&'static str; 2],
+    ids: [FileId; 2],
+    lock: VolumeLock<D::File>,
+    pub(super) ring: Arc<D::File>,
+    /// Whether these are other files than when the lock was last taken.
+    is_new: bool,
+}
+
+impl<D: Disk> Beside<D> {
+    /// Opens both, and makes what is missing.
+    pub(super) fn open(disk: &Arc<D>, paths: &LogPaths) -> io::Result<Self> {
+        Self::open_in(Arc::clone(disk), paths.volume.join(LOCKS), [paths.lock, paths.ring])
+    }
+
+    fn open_in(disk: Arc<D>, directory: PathBuf, names: [&'static str; 2]) -> io::Result<Self> {
+        disk.create_directory(&directory)?;
+        let open = |name| disk.open(&directory.join(name), Mode::InPlace);
+        let [lock, ring] = names;
+        let (lock_file, ring) = (open(lock)?, open(ring)?);
+        disk.sync_directory(&directory)?;
+        let ids = [lock_file.id()?, ring.id()?];
+        let lock = VolumeLock::new(format!("{LOCKS}/{lock}"), lock_file);
+        Ok(Self { disk, directory, names, ids, lock, ring: Arc::new(ring), is_new: false })
+    }
+
+    /// Takes the lock, until `deadline` at the latest; says whether these are other files than
+    /// before, so that nothing holds that was known of the log.
+    pub(super) fn take(&mut self, deadline: Instant) -> Result<bool, LockError> {
+        loop {
+            self.lock.take(deadline)?;
+            let replaced = self.replaced();
+            if matches!(replaced, Ok(None)) {
+                return Ok(std::mem::take(&mut self.is_new));
+            }
+            self.lock.give_back();
+            self.reopen(replaced).map_err(|e| self.lock.refused(e))?;
+        }
+    }
+
+    fn reopen(&mut self, replaced: io::Result<Option<PathBuf>>) -> io::Result<()> {
+        if let Some(path) = replaced? {
+            tell(&path);
+            let (disk, directory) = (Arc::clone(&self.disk), self.directory.clone());
+            *self = Self { is_new: true, ..Self::open_in(disk, directory, self.names)? };
+        }
+        Ok(())
+    }
+
+    /// Gives the lock back.
+    pub(super) fn give_back(&self) {
+        self.lock.give_back();
+    }
+
+    /// The first of the files that has its name no longer.
+    fn replaced(&self) -> io::Result<Option<PathBuf>> {
+        for (name, id) in self.names.iter().zip(self.ids) {
+            let path = self.directory.join(name);
+            if self.disk.find(&path)?.is_none_or(|(found, _)| found != id) {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn tell(path: &Path) {
+    error!(
+        action = "lock",
+        result = "fail",
+        file = %path.display(),
+        error = "it was removed or replaced while servers run: whoever opened it since may have \
+                 written at the same time, and rows may be stored twice or damaged",
+        next = "goes on with the file that has this name now; never remove what is in locks",
+    );
+}
