@@ -187,7 +187,7 @@ async fn rows_that_it_left_torn_are_nobodys_rows() {
         let packet = format!("StoreRows:1;{}:{ANA}", wire.len());
         let answer = format!("StoreRowsResponse:0;{};{}", wire.len(), digest(&wire));
         assert_eq!(lottery.ask(round % 2, &packet).await, answer, "behind {left:?}");
-        other.store(&format!("{LEO_ROW}\r\n"));
+        other.store(format!("{LEO_ROW}\r\n"));
         wire.push(LEO);
         file += &format!("{}{ANA_ROW}\n{LEO_ROW}\r\n", if stays { left } else { "" });
         assert_eq!(lottery.stored(), file, "behind {left:?}");
@@ -211,7 +211,7 @@ async fn its_quoting_is_read_and_its_odd_rows_count() {
         ("1,Ana,Paz,\"X,1\",2000-01-01,7574x", "Ana;Paz;X,1;2000-01-01;7574x"),
     ];
     let text: String = first.iter().map(|(row, _)| format!("{row}\r\n")).collect();
-    other.store(&format!("{text}7,No,Agency,4,2000-01-01,7574\r\n"));
+    other.store(format!("{text}7,No,Agency,4,2000-01-01,7574\r\n"));
     let mut wire: Vec<&str> = first.iter().map(|(_, wire)| *wire).collect();
     wire.push(ANA);
     let answer = format!("StoreRowsResponse:0;5;{}", digest(&wire));
