@@ -36,6 +36,12 @@ pub enum RequestError {
         /// What is allowed there.
         allowed: &'static str,
     },
+    /// The packet has more than the one bet that it may have.
+    #[error("the packet holds {bets} bets instead of one")]
+    Bets {
+        /// How many it has.
+        bets: usize,
+    },
     /// There is no bet in the packet.
     #[error("the packet holds no bet")]
     NoBets,

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use crate::Digest;
-use crate::limits::BETS_MAX;
+use crate::bets::Bets;
 use crate::malformed::{Malformed, RequestError};
 use crate::response::{Outcome, Refusal, Response};
-use crate::values::{AgencyId, Bet, plain_digits};
+use crate::values::{AgencyId, plain_digits};
 
 /// A packet to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,16 +15,16 @@ pub enum Request<'a> {
     StoreBet {
         /// Whose bet it is.
         agency: AgencyId,
-        /// The bet.
-        bet: Bet<'a>,
+        /// The one bet.
+        bet: Bets<'a>,
     },
     /// Store these bets after the agency's last row, whatever that is: sent again, they are
     /// stored again.
     StoreBatch {
         /// Whose bets they are.
         agency: AgencyId,
-        /// One to [`BETS_MAX`] bets.
-        bets: Vec<Bet<'a>>,
+        /// The bets.
+        bets: Bets<'a>,
     },
     /// Store these bets as the agency's rows `first_row`…; safe to repeat.
     StoreRows {
@@ -32,8 +32,8 @@ pub enum Request<'a> {
         agency: AgencyId,
         /// The row of the first bet, from 1.
         first_row: u64,
-        /// One to [`BETS_MAX`] bets.
-        bets: Vec<Bet<'a>>,
+        /// The bets.
+        bets: Bets<'a>,
     },
     /// The agency sends no more.
     AgencyClose {
@@ -185,11 +185,11 @@ impl<'a> Request<'a> {
             }
             Self::StoreBatch { agency, bets } => {
                 write_head(out, format_args!("StoreBatch:{agency};"));
-                write_bets(bets, out);
+                bets.write_wire(out);
             }
             Self::StoreRows { agency, first_row, bets } => {
                 write_head(out, format_args!("StoreRows:{agency};{first_row}:"));
-                write_bets(bets, out);
+                bets.write_wire(out);
             }
             Self::AgencyClose { agency, rows: None } => {
                 write_head(out, format_args!("AgencyClose:{agency}"));
@@ -224,15 +224,6 @@ fn write_head(out: &mut Vec<u8>, head: fmt::Arguments<'_>) {
     std::io::Write::write_fmt(out, head).expect("a Vec takes every byte");
 }
 
-fn write_bets(bets: &[Bet<'_>], out: &mut Vec<u8>) {
-    for (place, bet) in bets.iter().enumerate() {
-        if place > 0 {
-            out.push(b':');
-        }
-        bet.write_wire(out);
-    }
-}
-
 pub(crate) fn split_type(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, rest) = line.split_at(memchr::memchr(b':', line)?);
     Some((name, rest.get(1..)?))
@@ -248,86 +239,27 @@ fn row(text: &str, what: &'static str) -> Result<u64, RequestError> {
 
 /// `agency;first;last;document;birthdate;number`
 fn parse_bet(body: &str) -> Result<Request<'_>, RequestError> {
-    let (agency, bet) = with_agency(body)?;
-    Ok(Request::StoreBet { agency, bet })
+    let (agency, bet) = body.split_once(';').ok_or(RequestError::NoBets)?;
+    Ok(Request::StoreBet { agency: agency_of(agency)?, bet: Bets::parse_one(bet)? })
 }
 
-/// Told apart by the first segment: one field is an agency alone, more are an agency and a bet.
+/// `agency;first;…;number:…` or `agency:first;…;number:…`: the agency ends where the first
+/// separator of either kind stands.
 fn parse_batch(body: &str) -> Result<Request<'_>, RequestError> {
-    let (first, rest) = match body.split_once(':') {
-        Some((first, rest)) => (first, Some(rest)),
-        None => (body, None),
-    };
-    let mut bets = Vec::new();
-    let agency = if first.contains(';') {
-        let (agency, bet) = with_agency(first)?;
-        bets.reserve(bets_in(rest.unwrap_or_default()) + 1);
-        bets.push(bet);
-        agency
-    } else {
-        agency_of(first)?
-    };
-    match rest {
-        Some(rest) => push_bets(rest, &mut bets)?,
-        None if bets.is_empty() => return Err(RequestError::NoBets),
-        None => {}
-    }
-    Ok(Request::StoreBatch { agency, bets })
+    let (agency, bets) = body.split_once([';', ':']).ok_or(RequestError::NoBets)?;
+    Ok(Request::StoreBatch { agency: agency_of(agency)?, bets: Bets::parse(bets)? })
 }
 
 /// `agency;first_row:first;last;document;birthdate;number:…`
 fn parse_rows(body: &str) -> Result<Request<'_>, RequestError> {
-    let (head, rest) = body.split_once(':').ok_or(RequestError::NoBets)?;
+    let (head, bets) = body.split_once(':').ok_or(RequestError::NoBets)?;
     let (agency, first_row) = head.split_once(';').unwrap_or((head, ""));
     let agency = agency_of(agency)?;
     let first_row = row(first_row, "the first row")?;
     if first_row == 0 {
         return Err(RequestError::Row { what: "the first row, 0," });
     }
-    let mut bets = Vec::new();
-    push_bets(rest, &mut bets)?;
-    Ok(Request::StoreRows { agency, first_row, bets })
-}
-
-/// A guess that saves growing; never more than a packet can hold.
-fn bets_in(text: &str) -> usize {
-    (text.len() / 40).min(BETS_MAX)
-}
-
-fn push_bets<'a>(text: &'a str, bets: &mut Vec<Bet<'a>>) -> Result<(), RequestError> {
-    bets.reserve(bets_in(text) + 1);
-    for segment in text.split(':') {
-        let place = bets.len() + 1;
-        let fields = fields_of(segment, place)?;
-        bets.push(bet_of(fields, place)?);
-    }
-    Ok(())
-}
-
-/// A first bet with its agency before it.
-fn with_agency(text: &str) -> Result<(AgencyId, Bet<'_>), RequestError> {
-    let [agency, bet @ ..]: [&str; 6] = fields_of(text, 1)?;
-    Ok((agency_of(agency)?, bet_of(bet, 1)?))
-}
-
-fn bet_of(fields: [&str; 5], bet: usize) -> Result<Bet<'_>, RequestError> {
-    Bet::new(fields).map_err(|e| RequestError::Bet { bet, field: e.field, allowed: e.allowed })
-}
-
-fn fields_of<const N: usize>(text: &str, bet: usize) -> Result<[&str; N], RequestError> {
-    let mut fields = [""; N];
-    let mut count = 0;
-    for field in text.split(';') {
-        if let Some(place) = fields.get_mut(count) {
-            *place = field;
-        }
-        count += 1;
-    }
-    if count == N {
-        Ok(fields)
-    } else {
-        Err(RequestError::Fields { bet, fields: count, wanted: N })
-    }
+    Ok(Request::StoreRows { agency, first_row, bets: Bets::parse(bets)? })
 }
 
 #[cfg(test)]

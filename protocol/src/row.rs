@@ -27,7 +27,7 @@ pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+pub(crate) fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
     let mut start = digits.len();
     for (place, digit) in digits.iter_mut().enumerate().rev() {
         *digit = b'0' + (number % 10) as u8;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use protocol::{AgencyId, Bet, Outcome, PacketType, Refusal, Request, Response};
+use protocol::{AgencyId, Bets, Outcome, PacketType, Refusal, Request, Response};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -56,9 +56,9 @@ impl<S: Store> Lottery<S> {
         // room for everything that another request would take.
         match request {
             Request::StoreBet { bet, .. } => Box::pin(self.store_bet(agency, bet)).await,
-            Request::StoreBatch { bets, .. } => Box::pin(self.store_batch(agency, &bets)).await,
+            Request::StoreBatch { bets, .. } => Box::pin(self.store_batch(agency, bets)).await,
             Request::StoreRows { first_row, bets, .. } => {
-                Box::pin(self.store_rows(agency, first_row, &bets)).await
+                Box::pin(self.store_rows(agency, first_row, bets)).await
             }
             Request::AgencyClose { rows, .. } => Box::pin(self.close(agency, rows)).await,
             Request::AgencyStatus { .. } => Box::pin(self.status(agency)).await,
@@ -66,9 +66,10 @@ impl<S: Store> Lottery<S> {
         }
     }
 
-    async fn store_bet(&self, agency: AgencyId, bet: Bet<'_>) -> Answer {
-        let batch = Batch { agency, first_row: None, bets: &[bet] };
+    async fn store_bet(&self, agency: AgencyId, bet: Bets<'_>) -> Answer {
+        let batch = Batch { agency, first_row: None, bets: bet };
         let outcome = self.store.append(&batch).await.outcome;
+        let bet = bet.first();
         let (dni, numero) = (bet.document(), bet.number().get());
         match fault(&outcome) {
             None => info!(action = "apuesta_almacenada", result = "success", dni, numero),
@@ -79,14 +80,14 @@ impl<S: Store> Lottery<S> {
         Answer::Respond(Response::Store { stored: outcome == Outcome::Done })
     }
 
-    async fn store_batch(&self, agency: AgencyId, bets: &[Bet<'_>]) -> Answer {
+    async fn store_batch(&self, agency: AgencyId, bets: Bets<'_>) -> Answer {
         let batch = Batch { agency, first_row: None, bets };
         let outcome = self.store.append(&batch).await.outcome;
         log_batch(agency, bets.len(), &outcome);
         Answer::Respond(Response::Store { stored: outcome == Outcome::Done })
     }
 
-    async fn store_rows(&self, agency: AgencyId, first_row: u64, bets: &[Bet<'_>]) -> Answer {
+    async fn store_rows(&self, agency: AgencyId, first_row: u64, bets: Bets<'_>) -> Answer {
         let batch = Batch { agency, first_row: Some(first_row), bets };
         let appended = self.store.append(&batch).await;
         log_batch(agency, bets.len(), &appended.outcome);

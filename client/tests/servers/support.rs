@@ -11,7 +11,7 @@ use client::replay::Work;
 use client::session::{Ended, Session};
 use client::settings::{self, Config, ServerAddresses};
 use indicatif::ProgressBar;
-use protocol::{AgencyId, AgencyState, Bet, Digest, Outcome, Refusal, Request, Response};
+use protocol::{AgencyId, AgencyState, Digest, Outcome, Refusal, Request, Response};
 use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -176,7 +176,7 @@ impl Server {
         let request = Request::parse(packet.as_bytes()).expect("clients send packets only");
         let is_old = self.make.lock().unwrap().is_old;
         let response = match request {
-            Request::StoreBatch { bets, .. } => self.store_batch(&bets),
+            Request::StoreBatch { bets, .. } => self.store_batch(bets),
             Request::AgencyClose { rows: None, .. } => {
                 self.lottery.set(|volume| volume.state = AgencyState::Closed);
                 return Some(Vec::new());
@@ -184,7 +184,7 @@ impl Server {
             Request::WinnersRequest { .. } => self.winners().await,
             _ if is_old => return None,
             Request::AgencyStatus { .. } => self.status(),
-            Request::StoreRows { first_row, bets, .. } => self.store_rows(first_row, &bets),
+            Request::StoreRows { first_row, bets, .. } => self.store_rows(first_row, bets),
             Request::AgencyClose { rows: Some(rows), .. } => self.close(rows),
             other => panic!("a server that knows StoreRows was sent {other:?}"),
         };
@@ -193,8 +193,8 @@ impl Server {
         Some(line)
     }
 
-    fn store_batch(&self, bets: &[Bet<'_>]) -> Response {
-        self.lottery.set(|volume| volume.rows.extend(bets.iter().map(wire)));
+    fn store_batch(&self, bets: protocol::Bets<'_>) -> Response {
+        self.lottery.set(|volume| volume.rows.extend(bets.texts().map(str::to_owned)));
         Response::Store { stored: true }
     }
 
@@ -210,11 +210,11 @@ impl Server {
         Response::AgencyStatus { rows, digest: digest(&volume.rows), state: volume.state }
     }
 
-    fn store_rows(&self, first_row: u64, bets: &[Bet<'_>]) -> Response {
+    fn store_rows(&self, first_row: u64, bets: protocol::Bets<'_>) -> Response {
         let mut volume = self.lottery.volume.lock().unwrap();
         let (stored, first) = (volume.rows.len(), first_row as usize);
         let outcome = if first == stored + 1 {
-            volume.rows.extend(bets.iter().map(wire));
+            volume.rows.extend(bets.texts().map(str::to_owned));
             Outcome::Done
         } else if first > stored {
             Outcome::Refused(Refusal::Gap, String::new())
@@ -236,12 +236,6 @@ impl Server {
         volume.state = AgencyState::Closed;
         Response::AgencyClose(Outcome::Done)
     }
-}
-
-fn wire(bet: &Bet<'_>) -> String {
-    let mut wire = Vec::new();
-    bet.write_wire(&mut wire);
-    String::from_utf8(wire).unwrap()
 }
 
 fn digest(rows: &[String]) -> Digest {

@@ -11,8 +11,8 @@ fn parse(line: &str) -> Result<Request<'_>, Malformed> {
     Request::parse(line.as_bytes())
 }
 
-fn bet(text: &str) -> Bet<'_> {
-    bet_of(fields_of(text, 1).unwrap(), 1).unwrap()
+fn bets(text: &str) -> Bets<'_> {
+    Bets::parse(text).unwrap()
 }
 
 fn agency(number: u32) -> AgencyId {
@@ -21,20 +21,20 @@ fn agency(number: u32) -> AgencyId {
 
 #[test]
 fn reads_every_form() {
-    let bets = || vec![bet(ANA), bet(LEO)];
+    let both = format!("{ANA}:{LEO}");
     for (line, request) in [
-        (format!("StoreBet:3;{ANA}"), Request::StoreBet { agency: agency(3), bet: bet(ANA) }),
+        (format!("StoreBet:3;{ANA}"), Request::StoreBet { agency: agency(3), bet: bets(ANA) }),
         (
             format!("StoreBatch:3;{ANA}:{LEO}"),
-            Request::StoreBatch { agency: agency(3), bets: bets() },
+            Request::StoreBatch { agency: agency(3), bets: bets(&both) },
         ),
         (
             format!("StoreBatch:3:{ANA}:{LEO}"),
-            Request::StoreBatch { agency: agency(3), bets: bets() },
+            Request::StoreBatch { agency: agency(3), bets: bets(&both) },
         ),
         (
             format!("StoreRows:3;9:{ANA}:{LEO}"),
-            Request::StoreRows { agency: agency(3), first_row: 9, bets: bets() },
+            Request::StoreRows { agency: agency(3), first_row: 9, bets: bets(&both) },
         ),
         ("AgencyClose:3".into(), Request::AgencyClose { agency: agency(3), rows: None }),
         ("AgencyClose:3;0".into(), Request::AgencyClose { agency: agency(3), rows: Some(0) }),
@@ -115,12 +115,12 @@ proptest! {
         number in 1..=limits::AGENCIES_MAX, first_row in 1_u64..,
     ) {
         let agency = agency(number);
-        let bets: Vec<_> =
-            rows.iter().map(|r| Bet::new(r.each_ref().map(String::as_str)).unwrap()).collect();
+        let rows: Vec<_> = rows.iter().map(|fields| fields.join(";")).collect();
+        let all = rows.join(":");
         for request in [
-            Request::StoreBet { agency, bet: bets[0] },
-            Request::StoreBatch { agency, bets: bets.clone() },
-            Request::StoreRows { agency, first_row, bets: bets.clone() },
+            Request::StoreBet { agency, bet: bets(&rows[0]) },
+            Request::StoreBatch { agency, bets: bets(&all) },
+            Request::StoreRows { agency, first_row, bets: bets(&all) },
         ] {
             let mut line = Vec::new();
             request.write(&mut line);

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use protocol::{AgencyId, AgencyState, Bet, BetNumber, Digest, Outcome};
+use protocol::{AgencyId, AgencyState, BetNumber, Bets, Digest, Outcome};
 
 use super::AgencyRows;
 use super::batch::{Batch, EncodedBatch};
@@ -43,10 +43,10 @@ fn fields(agency: AgencyId, row: u64) -> [String; 5] {
 }
 
 fn encode(agency: AgencyId, first_row: u64, last_row: u64) -> EncodedBatch {
-    let rows: Vec<_> = (first_row..=last_row).map(|row| fields(agency, row)).collect();
-    let bets: Vec<_> =
-        rows.iter().map(|row| Bet::new(row.each_ref().map(String::as_str)).unwrap()).collect();
-    EncodedBatch::from(&Batch { agency, first_row: Some(first_row), bets: &bets })
+    let rows: Vec<_> = (first_row..=last_row).map(|row| fields(agency, row).join(";")).collect();
+    let bets = rows.join(":");
+    let bets = Bets::parse(&bets).unwrap();
+    EncodedBatch::from(&Batch { agency, first_row: Some(first_row), bets })
 }
 
 fn digest(agency: AgencyId, rows: u64) -> Digest {

@@ -112,7 +112,7 @@ impl FileStore {
 
     /// Waits for the batch's share of the queue's bytes, no longer than for a lock.
     async fn share(&self, batch: &Batch<'_>) -> Result<OwnedSemaphorePermit, &'static str> {
-        let bytes = u32::try_from(EncodedBatch::bytes_max(batch)).map_err(|_| FULL)?;
+        let bytes = u32::try_from(batch.bets.rows_bytes_max()).map_err(|_| FULL)?;
         let share = Arc::clone(&self.bytes).acquire_many_owned(bytes);
         match timeout(self.queue_timeout, share).await {
             Ok(share) => share.map_err(|_| ENDED),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use protocol::{AgencyId, AgencyState, Bet, BetNumber, Outcome, Refusal};
+use protocol::{AgencyId, AgencyState, BetNumber, Bets, Outcome, Refusal};
 
 use super::AgencyStatus;
 use super::batch::{Appended, Batch, EncodedBatch};
@@ -41,8 +41,8 @@ fn open(machine: &Machine) -> Volume<SimulatedDisk> {
 
 /// One bet of agency 1, which wins.
 fn batch(first_row: Option<u64>) -> EncodedBatch {
-    let bets = [Bet::new(["Ana", "Paz", "D1", "2000-01-01", "7"]).unwrap()];
-    EncodedBatch::from(&Batch { agency: agency(1), first_row, bets: &bets })
+    let bets = Bets::parse("Ana;Paz;D1;2000-01-01;7").unwrap();
+    EncodedBatch::from(&Batch { agency: agency(1), first_row, bets })
 }
 
 fn append(volume: &mut Volume<SimulatedDisk>, first_row: Option<u64>) -> Appended {
