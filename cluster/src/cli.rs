@@ -16,8 +16,9 @@ Examples:
   cluster --bets my-bets --clients 5 --json
   cluster --volume my-volume
 
-Under faults:
+Under faults, and measured:
   cluster chaos --help
+  cluster bench --help
 
 The programs themselves:
   cluster server --help

@@ -11,6 +11,7 @@
 
 mod agencies;
 pub mod audit;
+pub mod bench;
 pub mod bets_dir;
 pub mod chaos;
 mod cli;
@@ -35,7 +36,7 @@ use std::io::Write as _;
 use clap::Parser as _;
 use program::exit::Exit;
 
-/// The program: `cluster [run] [OPTIONS]` and `cluster chaos [OPTIONS]`; as `cluster server …` and
+/// The program: `cluster [run] [OPTIONS]`, `cluster chaos` and `cluster bench`; as `cluster server …` and
 /// `cluster client …` it is the server and the client, so that they are there as processes
 /// whatever was built.
 ///
@@ -49,6 +50,10 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Some("chaos") => {
             arguments.remove(1);
             chaos::main(arguments)
+        }
+        Some("bench") => {
+            arguments.remove(1);
+            bench::main(arguments)
         }
         Some("run") => {
             arguments.remove(1);

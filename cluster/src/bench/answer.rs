@@ -1,0 +1,226 @@
+//! What a question came to: cases, who was measured in each, and the figures of every round.
+//!
+//! Knows neither how anything was measured nor how it is shown.
+//!
+//! **Invariant**: a figure is the median of its rounds, and whatever stands in one case was
+//! measured in turn, in one run, on one machine: only such figures are divided by each other.
+
+use serde::Serialize;
+use serde::ser::{SerializeStruct as _, Serializer};
+
+/// In what a figure is counted, and how it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// So many in a second.
+    PerSecond,
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Mebibytes.
+    Mebibytes,
+    /// A plain count.
+    Count,
+}
+
+/// What is measured; each question has constants of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Measure {
+    /// Its key in the JSON: `bets_per_second`.
+    pub name: &'static str,
+    /// Its heading in a table: `bets/s`.
+    pub heading: &'static str,
+    /// In what it is counted.
+    pub unit: Unit,
+}
+
+/// What one round of one contestant measured.
+pub type Sample = Vec<(&'static Measure, f64)>;
+
+/// One measure of one contestant over all rounds.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What was measured.
+    pub measure: &'static Measure,
+    /// In the order of the rounds; never empty.
+    pub rounds: Vec<f64>,
+}
+
+impl Figure {
+    /// The middle one of the rounds; of an even number, the mean of the middle two.
+    #[must_use]
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.rounds.clone();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
+        match sorted.len() % 2 {
+            0 => f64::midpoint(at(middle.wrapping_sub(1)), at(middle)),
+            _ => at(middle),
+        }
+    }
+}
+
+impl Serialize for Figure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Figure", 4)?;
+        fields.serialize_field("name", self.measure.name)?;
+        fields.serialize_field("unit", &self.measure.unit)?;
+        fields.serialize_field("median", &self.median())?;
+        fields.serialize_field("rounds", &self.rounds)?;
+        fields.end()
+    }
+}
+
+/// As what a contestant takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// This project. Its figures are shown as ratios to those of all others.
+    Ours,
+    /// What the machine allows at best.
+    Limit,
+    /// Another system.
+    Peer,
+}
+
+/// One contestant in one case.
+#[derive(Debug, Clone, Serialize)]
+pub struct Standing {
+    /// What it is called in tables: `3 instances`, `Redis`.
+    pub name: String,
+    /// As what it takes part.
+    pub role: Role,
+    /// Why it has no figures, and what to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absent: Option<String>,
+    /// One for each measure that it has.
+    pub figures: Vec<Figure>,
+}
+
+impl Standing {
+    /// Its figure of `measure`.
+    #[must_use]
+    pub fn figure(&self, measure: &Measure) -> Option<&Figure> {
+        self.figures.iter().find(|figure| figure.measure == measure)
+    }
+
+    /// Its median of `measure` by that of `other`.
+    #[must_use]
+    pub fn ratio(&self, other: &Self, measure: &Measure) -> Option<f64> {
+        let [mine, its] = [self.figure(measure)?.median(), other.figure(measure)?.median()];
+        (its != 0.0).then_some(mine / its)
+    }
+}
+
+/// One setting in which all contestants were measured, in turn.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// How a table calls it: `5 agencies, batches of 100`.
+    pub name: String,
+    /// The same for programs: `agencies` 5, `batch` 100.
+    pub parameters: Vec<(&'static str, u64)>,
+    /// Everybody who took part, or would have.
+    pub standings: Vec<Standing>,
+}
+
+impl Case {
+    /// Everybody with whom `standing`, if it is ours, is compared.
+    pub fn others<'c>(&'c self, standing: &Standing) -> impl Iterator<Item = &'c Standing> {
+        let is_compared = standing.role == Role::Ours;
+        let others = self.standings.iter().filter(|other| other.role != Role::Ours);
+        others.filter(move |other| is_compared && other.absent.is_none())
+    }
+}
+
+/// A ratio as the JSON has it.
+#[derive(Serialize)]
+struct Ratio<'c> {
+    contestant: &'c str,
+    to: &'c str,
+    figure: &'static str,
+    ratio: f64,
+}
+
+impl Serialize for Case {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut ratios = Vec::new();
+        for standing in &self.standings {
+            for other in self.others(standing) {
+                for figure in &standing.figures {
+                    let Some(ratio) = standing.ratio(other, figure.measure) else { continue };
+                    let (contestant, to) = (standing.name.as_str(), other.name.as_str());
+                    ratios.push(Ratio { contestant, to, figure: figure.measure.name, ratio });
+                }
+            }
+        }
+        let parameters: serde_json::Map<_, _> = self
+            .parameters
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+            .collect();
+        let mut fields = serializer.serialize_struct("Case", 4)?;
+        fields.serialize_field("name", &self.name)?;
+        fields.serialize_field("parameters", &parameters)?;
+        fields.serialize_field("contestants", &self.standings)?;
+        fields.serialize_field("ratios", &ratios)?;
+        fields.end()
+    }
+}
+
+/// The answer to one question.
+#[derive(Debug, Clone, Serialize)]
+pub struct Answer {
+    /// The question's name on the command line, which names its files, too.
+    pub question: &'static str,
+    /// The question in words.
+    pub title: String,
+    /// Setting by setting.
+    pub cases: Vec<Case>,
+    /// What a reader has to know to judge the figures.
+    pub notes: Vec<String>,
+    /// What the plot shows.
+    #[serde(skip)]
+    pub plotted: &'static Measure,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static RATE: Measure = Measure { name: "rate", heading: "n/s", unit: Unit::PerSecond };
+
+    fn standing(name: &str, role: Role, rounds: &[f64]) -> Standing {
+        let figures = vec![Figure { measure: &RATE, rounds: rounds.to_vec() }];
+        Standing { name: name.to_owned(), role, absent: None, figures }
+    }
+
+    #[test]
+    fn a_median_is_the_middle() {
+        for (rounds, median) in [(&[3.0][..], 3.0), (&[9.0, 1.0, 2.0], 2.0), (&[4.0, 1.0], 2.5)] {
+            assert_eq!(standing("a", Role::Ours, rounds).figures[0].median(), median);
+        }
+    }
+
+    #[test]
+    fn json_has_every_ratio_of_ours_and_of_nobody_else() {
+        let case = Case {
+            name: "one".to_owned(),
+            parameters: vec![("agencies", 5)],
+            standings: vec![
+                standing("ours", Role::Ours, &[30.0]),
+                standing("limit", Role::Limit, &[40.0]),
+                standing("stopped", Role::Peer, &[0.0]),
+            ],
+        };
+        let json = serde_json::to_value(&case).unwrap();
+        assert_eq!(json["parameters"]["agencies"], 5);
+        assert_eq!(json["ratios"].as_array().unwrap().len(), 1);
+        assert_eq!(json["ratios"][0]["to"], "limit");
+        assert_eq!(json["ratios"][0]["ratio"], 0.75);
+        assert_eq!(json["contestants"][0]["figures"][0]["rounds"][0], 30.0);
+    }
+}

@@ -1,0 +1,129 @@
+//! The command line of `cluster bench`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use super::turns::Effort;
+
+const MORE: &str = "\
+Measures this project beside what the machine allows at best and beside other systems, if they \
+are installed: all of them in turn, on the same disk, with the same bets, and gives the median of \
+all rounds. Prints a table for each question, and writes QUESTION.json and QUESTION.svg.
+
+Nothing else should run on the machine meanwhile.
+
+Examples:
+  cluster bench --quick
+  cluster bench storing --agencies 1,5,16 --batches 100 --instances 1,3 --seconds 1 --rounds 3
+  cluster bench storing --no-peers --out results
+
+Exit codes:
+  0  everything was measured, and what was stored is what was acknowledged
+  1  something failed: it is named
+  2  the command line is wrong, nothing was started";
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Question {
+    /// How many bets are stored in a second, and how long an answer takes
+    Storing,
+}
+
+/// Measures, beside the limit and beside others
+#[derive(Debug, Clone, Parser)]
+#[command(name = "cluster bench", version, after_help = MORE, max_term_width = 100)]
+pub struct Options {
+    /// What to ask; without any, everything
+    #[arg(value_enum, value_name = "QUESTION")]
+    pub questions: Vec<Question>,
+
+    /// Fewer cases and shorter rounds: all of it in under two minutes
+    #[arg(long)]
+    pub quick: bool,
+
+    /// How long a round is
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub seconds: Option<Duration>,
+
+    /// How many rounds each contestant has
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: Option<u32>,
+
+    /// storing: with how many agencies
+    #[arg(long, value_name = "N,…", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub agencies: Vec<u32>,
+
+    /// storing: how many bets in a packet
+    #[arg(long, value_name = "N,…", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub batches: Vec<u32>,
+
+    /// storing: on how many instances
+    #[arg(long, value_name = "N,…", value_delimiter = ',',
+          value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub instances: Vec<u8>,
+
+    /// Leave the other systems out
+    #[arg(long)]
+    pub no_peers: bool,
+
+    /// Where the results go; everything is stored there, too, while it is measured
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub out: PathBuf,
+}
+
+impl Options {
+    /// What is asked, in order.
+    #[must_use]
+    pub fn questions(&self) -> Vec<Question> {
+        match self.questions.as_slice() {
+            [] => Question::value_variants().to_vec(),
+            asked => asked.to_vec(),
+        }
+    }
+
+    /// How much is measured.
+    #[must_use]
+    pub fn effort(&self) -> Effort {
+        let (seconds, rounds) = if self.quick { (0.5, 3) } else { (2.0, 5) };
+        Effort {
+            time: self.seconds.unwrap_or(Duration::from_secs_f64(seconds)),
+            rounds: self.rounds.unwrap_or(rounds),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.01..=600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("must be 0.01 to 600 seconds".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn options(arguments: &[&str]) -> Options {
+        Options::try_parse_from(["cluster bench"].iter().chain(arguments)).unwrap()
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Options::command().debug_assert();
+        assert_eq!(options(&[]).questions(), Question::value_variants());
+        assert_eq!(options(&["storing"]).questions(), [Question::Storing]);
+        assert_eq!(options(&["--agencies", "1,5"]).agencies, [1, 5]);
+    }
+
+    #[test]
+    fn what_is_given_goes_before_quick() {
+        let effort = options(&["--quick", "--seconds", "0.05"]).effort();
+        assert_eq!((effort.time, effort.rounds), (Duration::from_millis(50), 3));
+        assert!(Options::try_parse_from(["cluster bench", "--seconds", "0"]).is_err());
+    }
+}

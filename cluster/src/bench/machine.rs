@@ -1,0 +1,138 @@
+//! The machine on which figures were taken: without it they mean nothing.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+/// How many syncs are timed.
+const SYNCS: usize = 200;
+
+/// How many bytes are appended before each of them.
+const SYNC_BYTES: usize = 4096;
+
+/// What the figures depend on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    /// The processor's name.
+    pub processor: String,
+    /// How many threads run at once.
+    pub cores: usize,
+    /// How much memory there is.
+    pub memory_gib: f64,
+    /// Kernel and its release.
+    pub kernel: String,
+    /// The file system of the measured directory.
+    pub file_system: String,
+    /// Median of a 4 KiB append with its `fdatasync` there.
+    pub sync_median_us: f64,
+    /// One in a hundred of them takes longer.
+    pub sync_p99_us: f64,
+    /// This project's version.
+    pub version: &'static str,
+}
+
+impl Machine {
+    /// Asks the system, and times syncs in `directory`.
+    ///
+    /// # Errors
+    /// Nothing can be written to `directory`.
+    pub fn of(directory: &Path) -> anyhow::Result<Self> {
+        let system = rustix::system::uname();
+        let mut syncs = time_syncs(directory).context("time the disk's syncs")?;
+        syncs.sort_unstable();
+        let at = |place: usize| syncs.get(place).map_or(f64::NAN, |t| t.as_secs_f64() * 1e6);
+        Ok(Self {
+            processor: value_of("/proc/cpuinfo", "model name"),
+            cores: available_parallelism().map_or(1, usize::from),
+            memory_gib: memory_gib(),
+            kernel: format!(
+                "{} {}",
+                system.sysname().to_string_lossy(),
+                system.release().to_string_lossy()
+            ),
+            file_system: file_system(directory),
+            sync_median_us: at(SYNCS / 2),
+            sync_p99_us: at(SYNCS * 99 / 100),
+            version: env!("CARGO_PKG_VERSION"),
+        })
+    }
+
+    /// All of it in a line or two for people.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        format!(
+            "{}, {} cores, {:.1} GiB, {}, {}\n4 KiB append+fdatasync: median {:.0} µs, p99 {:.0} µs\n",
+            self.processor,
+            self.cores,
+            self.memory_gib,
+            self.kernel,
+            self.file_system,
+            self.sync_median_us,
+            self.sync_p99_us
+        )
+    }
+}
+
+fn time_syncs(directory: &Path) -> anyhow::Result<Vec<Duration>> {
+    let path = directory.join("syncs");
+    let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+    let bytes = [b'.'; SYNC_BYTES];
+    let mut times = Vec::with_capacity(SYNCS);
+    for _ in 0..SYNCS {
+        let start = Instant::now();
+        file.write_all(&bytes)?;
+        file.sync_data()?;
+        times.push(start.elapsed());
+    }
+    fs::remove_file(path)?;
+    Ok(times)
+}
+
+/// The value of the first line `key : value`; `unknown` if there is none.
+fn value_of(file: &str, key: &str) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    let found = lines.find(|(name, _)| name.trim() == key);
+    found.map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
+}
+
+fn memory_gib() -> f64 {
+    let total = value_of("/proc/meminfo", "MemTotal");
+    let kibibytes: f64 = total.trim_end_matches(" kB").parse().unwrap_or(f64::NAN);
+    kibibytes / (1024.0 * 1024.0)
+}
+
+/// Type of the file system in which `directory` is: that of the longest mount point above it, the
+/// last one mounted there.
+fn file_system(directory: &Path) -> String {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?, words.next()?))
+    });
+    let above = mounts.filter(|(point, _)| directory.starts_with(point));
+    let nearest = above.max_by_key(|(point, _)| point.len());
+    nearest.map_or_else(|| "unknown".to_owned(), |(_, kind)| kind.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_described() {
+        let directory = tempfile::tempdir().unwrap();
+        let machine = Machine::of(directory.path()).unwrap();
+        assert!(machine.cores > 0 && machine.memory_gib > 0.0, "{machine:?}");
+        assert!(machine.kernel.starts_with("Linux "), "{machine:?}");
+        assert_ne!(machine.file_system, "unknown", "{machine:?}");
+        assert!(machine.sync_median_us <= machine.sync_p99_us, "{machine:?}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert_eq!(value_of("/proc/meminfo", "Nothing"), "unknown");
+    }
+}

@@ -1,0 +1,87 @@
+//! Measurements: this project beside the limit of the machine and beside other systems.
+//!
+//! A question (`storing`, …) decides its cases and sets up its contestants; `turns` runs them in
+//! turn; an `answer` is what came of it; `table` and `files` show it. Never a test: figures are
+//! for people, and only compared with those of the same run.
+//!
+//! To add a question: a variant of [`cli::Question`], and its line in [`ask`].
+//!
+//! **Invariant**: what is measured is also checked. A figure of a system that stored something
+//! else than it acknowledged is never shown.
+
+pub mod answer;
+mod cli;
+mod files;
+pub mod machine;
+pub mod processes;
+mod stage;
+mod storing;
+pub mod table;
+pub mod turns;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use program::exit::Exit;
+use program::shutdown;
+
+use self::answer::Answer;
+use self::cli::{Options, Question};
+use self::stage::Stage;
+
+/// How wide a table is where nobody knows the width of the output.
+const COLUMNS_DEFAULT: u16 = 100;
+
+/// The program `cluster bench [OPTIONS] [QUESTION…]`; `arguments` start with the program's name.
+pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
+    let options = match Options::try_parse_from(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            // Help goes to standard output and is right; all else is not.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Right };
+        }
+    };
+    crate::run::raise_descriptor_limit();
+    // Children die with the thread that started them: all of it runs on this one.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ran = runtime.context("start the runtime").and_then(|runtime| {
+        runtime.block_on(ask_all(&options))?;
+        Ok(Exit::Right)
+    });
+    ran.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "failed to {error:#}");
+        Exit::Failed
+    })
+}
+
+/// Asks one question after the other; what was answered before one failed stays.
+async fn ask_all(options: &Options) -> anyhow::Result<()> {
+    let signal = shutdown::on_signal().context("listen for signals")?;
+    let stage = Stage::prepare(options, signal).await?;
+    if cfg!(debug_assertions) {
+        stage.note("this is a debug build: its figures mean nothing");
+    }
+    write!(io::stdout(), "{}", stage.machine.summary()).context("write the result")?;
+    for question in options.questions() {
+        let answer = ask(question, options, &stage).await?;
+        let width = io::stdout().is_terminal().then(terminal_width).flatten();
+        let table = table::table(&answer, width.or(Some(COLUMNS_DEFAULT)));
+        write!(io::stdout(), "\n{table}").context("write the result")?;
+        files::write(&answer, &stage)?;
+    }
+    Ok(())
+}
+
+async fn ask(question: Question, options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
+    match question {
+        Question::Storing => storing::ask(options, stage).await.context("measure storing"),
+    }
+}
+
+/// How many columns the terminal has, as the table's library sees it.
+fn terminal_width() -> Option<u16> {
+    comfy_table::Table::new().width()
+}

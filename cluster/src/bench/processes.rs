@@ -1,0 +1,63 @@
+//! What processes take of the machine, as the system tells it.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+
+/// In what the system counts a process's time: a hundredth of a second on every Linux.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Processor time of all threads of process `id` since its start, and of its ended children that
+/// it has waited for.
+///
+/// # Errors
+/// There is no such process.
+pub fn processor_time(id: u32) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{id}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    // The second field is the program's name in brackets, which may hold anything.
+    let fields = text.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
+    let ticks: Option<u32> =
+        fields.split_ascii_whitespace().skip(11).take(4).map(|n| n.parse::<u32>().ok()).sum();
+    ticks.map(|ticks| TICK * ticks).ok_or_else(|| anyhow!("{path} is not as expected"))
+}
+
+/// The most memory that process `id` ever had resident, in MiB (VmHWM).
+///
+/// # Errors
+/// There is no such process.
+pub fn memory_high_mib(id: u32) -> anyhow::Result<f64> {
+    let path = format!("/proc/{id}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let high = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = high.and_then(|high| high.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    let kibibytes = kibibytes.ok_or_else(|| anyhow!("{path} has no VmHWM"))?;
+    Ok(kibibytes / 1024.0)
+}
+
+/// Processor time of the calling thread.
+///
+/// # Errors
+/// The system does not tell.
+pub fn this_thread() -> anyhow::Result<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").context("read schedstat")?;
+    let nanoseconds = text.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok());
+    nanoseconds.map(Duration::from_nanos).ok_or_else(|| anyhow!("schedstat is not as expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_takes_time_and_memory() {
+        let id = std::process::id();
+        let before = this_thread().unwrap();
+        while processor_time(id).unwrap() < TICK * 2 {
+            std::hint::spin_loop();
+        }
+        assert!(this_thread().unwrap() > before);
+        assert!(memory_high_mib(id).unwrap() > 0.5);
+    }
+}

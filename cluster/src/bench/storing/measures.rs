@@ -1,0 +1,70 @@
+//! What is measured of each contestant that stores.
+
+use std::time::Duration;
+
+use super::load::Spoken;
+use crate::bench::answer::{Measure, Sample, Unit};
+
+/// Acknowledged bets in a second.
+pub static BETS_PER_SECOND: Measure =
+    Measure { name: "bets_per_second", heading: "bets/s", unit: Unit::PerSecond };
+
+static P50: Measure =
+    Measure { name: "answer_p50_ms", heading: "p50 ms", unit: Unit::Milliseconds };
+static P99: Measure =
+    Measure { name: "answer_p99_ms", heading: "p99 ms", unit: Unit::Milliseconds };
+static P999: Measure =
+    Measure { name: "answer_p99_9_ms", heading: "p99.9 ms", unit: Unit::Milliseconds };
+
+/// Processor time of the servers alone.
+static PROCESSOR: Measure =
+    Measure { name: "processor_ns_per_bet", heading: "CPU ns/bet", unit: Unit::Nanoseconds };
+
+/// The same of the load.
+static LOAD: Measure =
+    Measure { name: "load_ns_per_bet", heading: "load ns/bet", unit: Unit::Nanoseconds };
+
+/// The most memory that any server ever had resident.
+static MEMORY: Measure = Measure { name: "memory_mib", heading: "MiB", unit: Unit::Mebibytes };
+
+/// The measures of one round: of what was `spoken`, of the servers' `processor` time in it, and of
+/// their `memory` in MiB.
+#[must_use]
+pub fn sample(spoken: Spoken, processor: Option<Duration>, memory: Option<f64>) -> Sample {
+    let Spoken { bets, mut waits, elapsed, load } = spoken;
+    waits.sort_unstable();
+    let bets = bets as f64;
+    let per_bet = |time: Duration| time.as_nanos() as f64 / bets;
+    let mut sample = vec![
+        (&BETS_PER_SECOND, bets / elapsed.as_secs_f64()),
+        (&P50, percentile(&waits, 500)),
+        (&P99, percentile(&waits, 990)),
+        (&P999, percentile(&waits, 999)),
+    ];
+    sample.extend(processor.map(|time| (&PROCESSOR, per_bet(time))));
+    sample.extend((load > Duration::ZERO).then(|| (&LOAD, per_bet(load))));
+    sample.extend(memory.map(|mebibytes| (&MEMORY, mebibytes)));
+    sample
+}
+
+/// That of `sorted`, in milliseconds, which `thousandths` of all do not exceed.
+fn percentile(sorted: &[Duration], thousandths: usize) -> f64 {
+    let place = (sorted.len() * thousandths).div_ceil(1_000).saturating_sub(1);
+    sorted.get(place).map_or(f64::NAN, |wait| wait.as_secs_f64() * 1_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_counts_by_bet_and_by_second() {
+        let waits = (1..=1_000).rev().map(Duration::from_millis).collect();
+        let (elapsed, load) = (Duration::from_secs(2), Duration::from_micros(10));
+        let spoken = Spoken { bets: 100, waits, elapsed, load };
+        let sample = sample(spoken, Some(Duration::from_micros(50)), Some(9.5));
+        let values: Vec<f64> = sample.iter().map(|(_, value)| *value).collect();
+        assert_eq!(values, [50.0, 500.0, 990.0, 999.0, 500.0, 100.0, 9.5]);
+        assert_eq!(percentile(&[Duration::from_millis(7)], 999), 7.0);
+    }
+}
