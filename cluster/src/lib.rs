@@ -17,6 +17,7 @@ pub mod chaos;
 mod cli;
 pub mod client_process;
 pub mod cluster;
+mod containers;
 pub mod directory;
 mod ground;
 pub mod log;

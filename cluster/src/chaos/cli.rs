@@ -41,7 +41,12 @@ pub struct Options {
     /// How many runs to hold side by side, 1 to 8
     #[arg(long, value_name = "N", default_value_t = 4,
           value_parser = clap::value_parser!(u8).range(1..=8))]
-    pub side_by_side: u8,
+    side_by_side: u8,
+
+    /// Hold the runs in containers of the Compose project PROJECT, whose images are built, and
+    /// take that down: scripts/chaos-containers.sh does all of it
+    #[arg(long, value_name = "PROJECT", conflicts_with = "side_by_side")]
+    pub containers: Option<String>,
 
     /// End standard output with one JSON line; the table goes to standard error
     #[arg(long)]
@@ -52,6 +57,12 @@ pub struct Options {
 const RUNS_DEFAULT: u64 = 10;
 
 impl Options {
+    /// How many runs to hold side by side: those in containers share their project.
+    #[must_use]
+    pub fn side_by_side(&self) -> usize {
+        if self.containers.is_some() { 1 } else { self.side_by_side.into() }
+    }
+
     /// How many runs to hold at the most.
     #[must_use]
     pub fn runs_max(&self) -> u64 {

@@ -11,17 +11,17 @@
 
 mod cli;
 mod client_seat;
-mod dice;
+pub(crate) mod dice;
 mod plan;
 mod proxy;
-mod run;
+pub(crate) mod run;
 mod server_seat;
-mod stage;
-mod summary;
-mod tally;
+pub(crate) mod stage;
+pub(crate) mod summary;
+pub(crate) mod tally;
 mod verdict;
 mod weather;
-mod witness;
+pub(crate) mod witness;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -38,9 +38,12 @@ use tokio::time::Instant;
 
 use self::cli::Options;
 use self::summary::{RunSummary, Summary};
+use crate::containers;
+use crate::report::grouped;
 
-/// Every so many runs a plain line tells how far it is.
+/// Every so many runs a plain line tells how far it is; of runs that take so long, each is told.
 const PLAIN_EVERY: u64 = 10;
+const LONG_RUN: Duration = Duration::from_secs(10);
 
 /// The program `cluster chaos [OPTIONS]`; `arguments` start with the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
@@ -78,9 +81,14 @@ async fn hold_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
     let mut begun = 0;
     loop {
         let is_time = until.is_none_or(|until| Instant::now() < until);
-        while is_time && begun < options.runs_max() && runs.len() < options.side_by_side.into() {
+        while is_time && begun < options.runs_max() && runs.len() < options.side_by_side() {
             let (seed, binary) = (options.seed.wrapping_add(begun), binary.to_owned());
-            runs.spawn(async move { run::hold(seed, &binary).await });
+            match options.containers.clone() {
+                Some(project) => {
+                    runs.spawn(async move { containers::hold(seed, &binary, &project).await })
+                }
+                None => runs.spawn(async move { run::hold(seed, &binary).await }),
+            };
             begun += 1;
         }
         let joined = tokio::select! {
@@ -123,17 +131,21 @@ impl Progress {
         Self { bar }
     }
 
-    /// Tells at once, and wholly, of a run in which something is not right.
+    /// Tells at once, and wholly, of a run in which something is not right; briefly of a long one.
     fn tell(&self, run: &RunSummary) {
-        if run.findings.is_empty() {
+        if run.findings.is_empty() && run.took < LONG_RUN {
             return;
         }
         let kept = run.kept.as_deref().map(|path| path.display().to_string());
         let tell = || {
             let mut error = io::stderr();
             let (seed, seconds) = (run.seed, run.took.as_secs_f32());
-            let kept = kept.as_deref().unwrap_or("nowhere");
-            let _ = writeln!(error, "seed {seed}, {seconds:.1} s, files kept in {kept}");
+            let (bets, faults) = (grouped(run.bets), run.faults.values().sum::<u64>());
+            let _ = write!(error, "seed {seed}, {seconds:.1} s, {bets} bets, {faults} faults: ");
+            let _ = match kept.as_deref() {
+                None if run.findings.is_empty() => writeln!(error, "every promise kept"),
+                kept => writeln!(error, "files kept in {}", kept.unwrap_or("nowhere")),
+            };
             for finding in &run.findings {
                 let _ = writeln!(error, "  violation: {finding}");
             }

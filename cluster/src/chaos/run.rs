@@ -1,5 +1,6 @@
 //! One run: the faults at their moments, calm, the agencies' ends, and the verdict.
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,51 +33,71 @@ const BACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Both counts of a run.
 #[derive(Debug, Clone, Default)]
-struct Tallies {
-    faults: Tally,
-    effects: Tally,
+pub struct Tallies {
+    /// What was done.
+    pub faults: Tally,
+    /// What it led to.
+    pub effects: Tally,
 }
 
-/// Holds the run of `seed`. The directory of a run in which something is not right is kept.
+/// Where a run leaves what it has: its files, what is not right, and its counts.
+#[derive(Debug)]
+pub struct Scene<'r> {
+    /// For all files of the run.
+    pub directory: &'r RunDirectory,
+    /// What is not right.
+    pub findings: Findings,
+    /// What was done.
+    pub tallies: Tallies,
+}
+
+/// Holds the run of `seed`.
 pub async fn hold(seed: u64, binary: &Path) -> RunSummary {
     let plan = RunPlan::of(seed);
+    hold_as(seed, &plan, async |scene: &Scene<'_>| play(&plan, binary, scene).await).await
+}
+
+/// Holds the run of `seed`, which is `plan`, as `play` plays it; that gives how many bets are
+/// stored. The directory of a run in which something is not right is kept.
+pub async fn hold_as(
+    seed: u64,
+    plan: &impl Debug,
+    play: impl AsyncFnOnce(&Scene<'_>) -> anyhow::Result<u64>,
+) -> RunSummary {
     let started = Instant::now();
-    let (mut findings, mut tally, mut bets) = (Vec::new(), Tallies::default(), 0);
-    let mut kept = None;
+    let (findings, tallies) = (Findings::default(), Tallies::default());
+    let (mut bets, mut kept) = (0, None);
     match RunDirectory::temporary() {
-        Err(error) => findings.push(format!("{error:#}")),
+        Err(error) => findings.add(format!("{error:#}")),
         Ok(mut directory) => {
-            let (seen, run_tally) = (Findings::default(), Tallies::default());
-            match play(&plan, binary, &directory, &seen, &run_tally).await {
+            let (findings, tallies) = (findings.clone(), tallies.clone());
+            let scene = Scene { directory: &directory, findings, tallies };
+            match play(&scene).await {
                 Ok(stored) => bets = stored,
-                Err(error) => seen.add(format!("{error:#}")),
+                Err(error) => scene.findings.add(format!("{error:#}")),
             }
-            (findings, tally) = (seen.all(), run_tally);
+            let findings = scene.findings.all();
             if !findings.is_empty() {
                 directory.keep();
-                kept = Some(keep(&directory, &plan, &findings));
+                kept = Some(keep(&directory, plan, &findings));
             }
         }
     }
-    let (faults, effects) = (tally.faults.counts(), tally.effects.counts());
+    let (faults, effects) = (tallies.faults.counts(), tallies.effects.counts());
+    let findings = findings.all();
     RunSummary { seed, bets, faults, effects, findings, kept, took: started.elapsed() }
 }
 
 /// Leaves word beside the files of what was planned and what was found.
-fn keep(directory: &RunDirectory, plan: &RunPlan, findings: &[String]) -> PathBuf {
+fn keep(directory: &RunDirectory, plan: &impl Debug, findings: &[String]) -> PathBuf {
     let text = format!("{plan:#?}\n\n{}\n", findings.join("\n"));
     // Whoever reads the summary has the most of it.
     let _ = std::fs::write(directory.path().join("chaos.txt"), text);
     directory.path().to_owned()
 }
 
-async fn play(
-    plan: &RunPlan,
-    binary: &Path,
-    directory: &RunDirectory,
-    findings: &Findings,
-    tally: &Tallies,
-) -> anyhow::Result<u64> {
+async fn play(plan: &RunPlan, binary: &Path, scene: &Scene<'_>) -> anyhow::Result<u64> {
+    let Scene { directory, findings, tallies: tally } = scene;
     let mut stage = Stage::set(plan, binary, directory, findings.clone(), tally.faults.clone())
         .await
         .context("start")?;

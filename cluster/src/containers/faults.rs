@@ -1,0 +1,252 @@
+//! The faults: each is done to a container, lasts, and is undone.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::{Instant, sleep};
+
+use super::container::Container;
+use super::plan::{Fault, Who};
+use super::stage::{Held, Stage};
+
+/// How long a server may take to end after SIGTERM, with what Docker takes for it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// How often it is tried to pause a server while it holds a lock, and how it is seen that it does:
+/// others hold one for a moment only.
+const CATCHES_MAX: u32 = 12;
+const LOOKS: u32 = 4;
+const LOOK_EVERY: Duration = Duration::from_millis(15);
+
+/// What waits for a lock gives up after so long.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the draw may take to come, once a server misses it.
+const DRAW_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a server that hears no datagrams may take to know of the draw. A second is promised,
+/// but the machine may be busy.
+const KNOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often files and logs are looked at.
+const POLL_EVERY: Duration = Duration::from_millis(100);
+
+/// Does it, and undoes it. Nothing is done to a client that has ended.
+///
+/// # Errors
+/// Docker failed.
+pub async fn cause(stage: &Stage, fault: Fault) -> anyhow::Result<()> {
+    match fault {
+        Fault::Kill { who, down } => kill(stage, who, down).await,
+        Fault::Stop { who, down } => stop(stage, who, down).await,
+        Fault::Swap { server, other } => swap(stage, Who::Server(server), other).await,
+        Fault::Pause { who, pause, holding } => stand_still(stage, who, pause, holding).await,
+        Fault::CutOff { who, away, killed } => cut_off(stage, who, away, killed).await,
+        Fault::MissDraw { place } => miss_draw(stage, Who::Server(place)).await,
+        Fault::Add => add(stage).await,
+        Fault::Remove { place } => remove(stage, Who::Server(place)).await,
+    }
+}
+
+/// Holds `who`, if there is something to be done to it.
+async fn hold(stage: &Stage, who: Who) -> anyhow::Result<Option<Held>> {
+    stage.hold(&stage.seat(who)?).await
+}
+
+/// Whether it was done: a client may end at any moment, and then it was not.
+fn is_done(held: &Held, done: anyhow::Result<()>) -> anyhow::Result<bool> {
+    match done {
+        Err(error)
+            if !held.seat.container.is_server()
+                && format!("{error:#}").contains("is not running") =>
+        {
+            Ok(false)
+        }
+        done => done.map(|()| true),
+    }
+}
+
+async fn kill(stage: &Stage, who: Who, down: Duration) -> anyhow::Result<()> {
+    let Some(held) = hold(stage, who).await? else { return Ok(()) };
+    let container = &held.seat.container;
+    if !is_done(&held, container.kill().await)? {
+        return Ok(());
+    }
+    stage.tallies.faults.add(if container.is_server() { "server killed" } else { "client killed" });
+    sleep(down).await;
+    container.start().await
+}
+
+async fn stop(stage: &Stage, who: Who, down: Duration) -> anyhow::Result<()> {
+    let Some(held) = hold(stage, who).await? else { return Ok(()) };
+    let container = &held.seat.container;
+    stop_in_order(stage, container).await?;
+    let is_server = container.is_server();
+    stage.tallies.faults.add(if is_server {
+        "server stopped by SIGTERM"
+    } else {
+        "client stopped by SIGTERM"
+    });
+    sleep(down).await;
+    container.start().await
+}
+
+/// Ends it by SIGTERM, and sees that it takes no longer than it may and gives the exit code 0.
+async fn stop_in_order(stage: &Stage, container: &Container) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let code = container.stop().await?;
+    let took = begun.elapsed();
+    if code != 0 || took > STOP_TIMEOUT {
+        let (name, seconds) = (container.short_name(), took.as_secs_f32());
+        let finding =
+            format!("{name}: SIGTERM ended it after {seconds:.1} s with exit code {code}");
+        stage.findings.add(finding);
+    }
+    Ok(())
+}
+
+async fn add(stage: &Stage) -> anyhow::Result<()> {
+    stage.add_server().await.context("add a server")?;
+    stage.tallies.faults.add("server added");
+    Ok(())
+}
+
+async fn remove(stage: &Stage, who: Who) -> anyhow::Result<()> {
+    let Some(held) = hold(stage, who).await? else { return Ok(()) };
+    // One of those that stay may miss the draw, and another has to hold it.
+    if stage.servers().len() < 3 {
+        return Ok(());
+    }
+    stop_in_order(stage, &held.seat.container).await?;
+    stage.tallies.faults.add("server removed");
+    stage.remove(held).await
+}
+
+/// Kills both, and starts the second first: Docker gives the lowest address that is free.
+async fn swap(stage: &Stage, first: Who, second: Who) -> anyhow::Result<()> {
+    let (first, second) = (stage.seat(first)?, stage.seat(second)?);
+    if Arc::ptr_eq(&first, &second) {
+        return Ok(());
+    }
+    let Some(both) = stage.hold_both([&first, &second]).await? else { return Ok(()) };
+    let [first, second] = [&first.container, &second.container];
+    let before = [first.state().await?.address, second.state().await?.address];
+    first.kill().await?;
+    let [_, held] = &both;
+    if is_done(held, second.kill().await)? {
+        second.start().await?;
+    }
+    first.start().await?;
+    let after = [first.state().await?.address, second.state().await?.address];
+    let is_taken = before[0] == after[1] || before[1] == after[0];
+    stage.tallies.faults.add(match (is_taken, second.is_server()) {
+        (true, true) => "server killed, its address taken by another server",
+        (true, false) => "server killed, its address taken by a client",
+        (false, _) => "two killed at once",
+    });
+    Ok(())
+}
+
+async fn stand_still(
+    stage: &Stage,
+    who: Who,
+    pause: Duration,
+    holding: bool,
+) -> anyhow::Result<()> {
+    let Some(held) = hold(stage, who).await? else { return Ok(()) };
+    let container = &held.seat.container;
+    if !is_done(&held, container.pause().await)? {
+        return Ok(());
+    }
+    let mut holds = container.is_server() && is_locked(stage).await;
+    for _ in 0..if holding { CATCHES_MAX } else { 0 } {
+        if holds {
+            break;
+        }
+        container.unpause().await?;
+        container.pause().await?;
+        holds = is_locked(stage).await;
+    }
+    stage.tallies.faults.add(match (container.is_server(), holds, pause > LOCK_TIMEOUT) {
+        (false, ..) => "client paused",
+        (true, false, false) => "server paused",
+        (true, false, true) => "server paused over 5 s",
+        (true, true, false) => "server paused with a lock",
+        (true, true, true) => "server paused with a lock over 5 s",
+    });
+    sleep(pause).await;
+    container.unpause().await
+}
+
+/// Whether somebody holds a lock of the volume, and does not give it back.
+async fn is_locked(stage: &Stage) -> bool {
+    for _ in 0..LOOKS {
+        if !is_locked_now(stage) {
+            return false;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    true
+}
+
+fn is_locked_now(stage: &Stage) -> bool {
+    let locks = stage.volume.path().join("locks");
+    ["bets.csv.lock", "agencies_closed.lock"].iter().any(|name| {
+        File::open(locks.join(name))
+            .is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+    })
+}
+
+async fn cut_off(stage: &Stage, who: Who, away: Duration, killed: bool) -> anyhow::Result<()> {
+    let Some(held) = hold(stage, who).await? else { return Ok(()) };
+    let container = &held.seat.container;
+    let waits = !container.is_server() && is_waiting(container).await?;
+    container.disconnect().await?;
+    let kind = match (container.is_server(), waits, killed) {
+        (true, _, false) => "server cut off",
+        (true, _, true) => "server cut off, and killed meanwhile",
+        (false, _, true) => "client cut off, and killed meanwhile",
+        (false, false, false) => "client cut off",
+        (false, true, false) => "client cut off while it waited for its winners",
+    };
+    stage.tallies.faults.add(kind);
+    if killed && is_done(&held, container.kill().await)? {
+        container.start().await?;
+    }
+    sleep(away).await;
+    container.connect().await
+}
+
+/// Whether a client has closed.
+async fn is_waiting(client: &Container) -> anyhow::Result<bool> {
+    let tail = client.log_tail(3).await?;
+    Ok(["agencia_cerrada", "consulta_ganadores"].iter().any(|action| tail.contains(action)))
+}
+
+async fn miss_draw(stage: &Stage, who: Who) -> anyhow::Result<()> {
+    let Some(held) = hold(stage, who).await? else { return Ok(()) };
+    let container = &held.seat.container;
+    if stage.volume.draw().exists() {
+        return Ok(());
+    }
+    container.disconnect().await?;
+    let (begun, volume) = (Instant::now(), &stage.volume);
+    while !volume.draw().exists() && begun.elapsed() < DRAW_TIMEOUT {
+        sleep(POLL_EVERY).await;
+    }
+    stage.tallies.faults.add("server cut off at the draw");
+    let drawn = Instant::now();
+    // Looked at once more when the time is over, and whatever is wrong, it is connected again.
+    while !container.log_tail(20).await?.contains("action: sorteo") {
+        if drawn.elapsed() > KNOWN_TIMEOUT {
+            let (name, seconds) = (container.short_name(), KNOWN_TIMEOUT.as_secs());
+            let finding = format!("{name}, without a network, knew of no draw after {seconds} s");
+            stage.findings.add(finding);
+            break;
+        }
+        sleep(POLL_EVERY).await;
+    }
+    container.connect().await
+}
