@@ -1,48 +1,64 @@
 //! One connection: bytes in, answers out, in order.
 //!
 //! Knows sockets and time; what a request means it leaves to [`Lottery`]. What one connection can
-//! claim is bounded: a line, a batch in the store's queue, an answer. A connection that waits
-//! holds no buffer.
+//! claim is bounded: a line, a batch in the store's queue, an answer. What all of them can claim
+//! together is bounded by [`Slots`]: a connection that waits for its client holds next to nothing,
+//! or gives way.
 
-use std::io;
-use std::time::Duration;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
 
-use protocol::{AgencyId, Frame, Framed, Framer, Malformed, Request, Response, WINNERS_HEAD};
-use tokio::io::{AsyncWriteExt, Interest};
+use protocol::{AgencyId, Frame, Framed, Malformed, Request, Response, WINNERS_HEAD};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::yield_now;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::limits::{ANSWER_BYTES_MAX, IDLE_TIMEOUT, LINE_TIMEOUT, READ_BYTES, WRITE_TIMEOUT};
+use crate::input::{Fault, Held, Input};
+use crate::limits::{ANSWER_BYTES_MAX, WRITE_TIMEOUT};
 use crate::lottery::{Answer, Lottery};
+use crate::slots::Slots;
 use crate::store::Store;
 
-/// Serves a connection until its client has gone, or until `shutdown`; what is being answered
-/// then is still answered.
-pub async fn serve<S: Store>(stream: TcpStream, lottery: Lottery<S>, shutdown: CancellationToken) {
-    let input = Input { unread: Vec::new(), framer: Framer::default(), line_since: None };
-    let mut connection = Connection { stream, lottery, shutdown, input, output: Vec::new() };
-    if let Err(error) = connection.run().await {
-        debug!(action = "connection", result = "fail", error = error.to_string());
+/// What is told to a client whose connection is closed for others, where it can be.
+const BUSY: &[u8] = b"Error:busy too many packets are unfinished, connect again\n";
+
+/// Serves a connection with `peer` until that one has gone, or until `shutdown`; what is being
+/// answered then is still answered.
+pub async fn serve<S: Store>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    lottery: Lottery<S>,
+    slots: Arc<Slots>,
+    shutdown: CancellationToken,
+) {
+    let (input, held, output) = (Input::default(), Held::default(), Vec::new());
+    let mut connection = Connection { stream, peer, lottery, slots, shutdown, input, held, output };
+    match connection.run().await {
+        Ok(()) => {}
+        Err(Fault::Io(error)) => debug!(action = "connection", result = "fail", %peer, %error),
+        Err(fault @ (Fault::GaveWay | Fault::NoSlot)) => {
+            let next = "its client connects again; if many do not, somebody holds packets back";
+            warn!(action = "connection", result = "fail", %peer, error = %fault, next);
+            connection.tell_busy();
+        }
     }
 }
 
 struct Connection<S> {
     stream: TcpStream,
+    peer: SocketAddr,
     lottery: Lottery<S>,
+    slots: Arc<Slots>,
     shutdown: CancellationToken,
     input: Input,
+    held: Held,
     /// Answers that are not sent yet.
     output: Vec<u8>,
-}
-
-/// What was read and not yet taken as lines.
-struct Input {
-    unread: Vec<u8>,
-    framer: Framer,
-    /// Since when the line that is unfinished is coming in.
-    line_since: Option<Instant>,
 }
 
 /// What to do after the lines at hand.
@@ -53,7 +69,7 @@ enum Next {
 }
 
 impl<S: Store> Connection<S> {
-    async fn run(&mut self) -> io::Result<()> {
+    async fn run(&mut self) -> Result<(), Fault> {
         loop {
             match self.answer_lines().await? {
                 Next::Read if self.shutdown.is_cancelled() => return Ok(()),
@@ -74,11 +90,10 @@ impl<S: Store> Connection<S> {
 
     /// Answers the whole lines at hand, up to a request for winners: that one may take hours, for
     /// which nothing must be held.
-    async fn answer_lines(&mut self) -> io::Result<Next> {
+    async fn answer_lines(&mut self) -> Result<Next, Fault> {
         let (mut taken, mut ended) = (0, false);
         let next = loop {
-            let unread = self.input.unread.get(taken..).unwrap_or_default();
-            let Framed { consumed, frame } = self.input.framer.next(unread);
+            let Framed { consumed, frame } = self.input.next(taken);
             taken += consumed;
             let request = match frame {
                 Frame::Incomplete => break Next::Read,
@@ -88,12 +103,14 @@ impl<S: Store> Connection<S> {
             ended = true;
             match request {
                 Err(malformed) => {
-                    tell_malformed(&malformed, &self.stream);
+                    tell_malformed(&malformed, self.peer);
                     malformed.response().write(&mut self.output);
+                    // It costs next to nothing, and nothing would be awaited: others go first.
+                    yield_now().await;
                 }
                 Ok(Request::WinnersRequest { agency }) => break Next::Winners(agency),
                 Ok(request) => {
-                    send(&mut self.stream, &mut self.output).await?;
+                    send(&self.stream, &mut self.output, &self.held).await?;
                     match self.lottery.execute(request).await {
                         Answer::Respond(response) => response.write(&mut self.output),
                         Answer::Nothing => {}
@@ -102,120 +119,138 @@ impl<S: Store> Connection<S> {
                 }
             }
             if self.output.len() > ANSWER_BYTES_MAX {
-                send(&mut self.stream, &mut self.output).await?;
+                send(&self.stream, &mut self.output, &self.held).await?;
             }
             if self.shutdown.is_cancelled() {
                 break Next::Read;
             }
         };
         self.input.drop_taken(taken, ended);
-        send(&mut self.stream, &mut self.output).await?;
+        send(&self.stream, &mut self.output, &self.held).await?;
+        self.input.rest(&mut self.held);
         Ok(next)
     }
 
     /// Waits for the draw; says whether the connection goes on.
-    async fn answer_winners(&mut self, agency: AgencyId) -> io::Result<bool> {
-        let answer = tokio::select! {
-            answer = self.lottery.execute(Request::WinnersRequest { agency }) => answer,
-            () = self.shutdown.cancelled() => return Ok(false),
-            // Not the end of what the client sends: it may have said all and still listen.
-            broken = self.stream.ready(Interest::ERROR) => return broken.map(|_| false),
-        };
-        match answer {
-            Answer::Respond(Response::Winners(documents)) => self.send_winners(&documents).await?,
-            Answer::Respond(response) => {
-                response.write(&mut self.output);
-                send(&mut self.stream, &mut self.output).await?;
+    async fn answer_winners(&mut self, agency: AgencyId) -> Result<bool, Fault> {
+        let Self { stream, lottery, shutdown, held, output, .. } = self;
+        let waiting = pin!(async {
+            tokio::select! {
+                answer = lottery.execute(Request::WinnersRequest { agency }) => Ok(Some(answer)),
+                () = shutdown.cancelled() => Ok(None),
+                // Not the end of what the client sends: it may have said all and still listen.
+                broken = stream.ready(Interest::ERROR) => broken.map(|_| None),
             }
-            Answer::Nothing | Answer::HangUp => return Ok(false),
+        });
+        match held.stall(waiting).await?? {
+            Some(Answer::Respond(Response::Winners(documents))) => {
+                send_winners(stream, &documents, held).await?;
+            }
+            Some(Answer::Respond(response)) => {
+                response.write(output);
+                send(stream, output, held).await?;
+            }
+            Some(Answer::Nothing | Answer::HangUp) | None => return Ok(false),
         }
         Ok(true)
     }
 
-    /// Sends the answer piece by piece: many may wait for one agency's winners, which may be many,
-    /// and no connection holds them but the record.
-    async fn send_winners(&mut self, documents: &str) -> io::Result<()> {
-        self.output.extend_from_slice(WINNERS_HEAD.as_bytes());
-        for piece in documents.as_bytes().chunks(ANSWER_BYTES_MAX) {
-            self.output.extend_from_slice(piece);
-            if piece.len() == ANSWER_BYTES_MAX {
-                send(&mut self.stream, &mut self.output).await?;
-            }
-        }
-        self.output.push(b'\n');
-        send(&mut self.stream, &mut self.output).await
-    }
-
     /// Reads what has come in; says whether there was anything before the end or the shutdown.
-    async fn read(&mut self) -> io::Result<bool> {
-        let deadline = self.input.deadline();
+    async fn read(&mut self) -> Result<bool, Fault> {
+        let Self { stream, slots, shutdown, input, held, .. } = self;
         loop {
-            let readable = timeout_at(deadline, self.stream.readable());
+            let readable = async {
+                let waiting = pin!(timeout_at(input.deadline(), stream.readable()));
+                held.stall(waiting).await?.map_err(io::Error::from)??;
+                input.make_room(held, slots).await
+            };
             tokio::select! {
-                readable = readable => readable.map_err(|_| io::ErrorKind::TimedOut)??,
-                () = self.shutdown.cancelled() => return Ok(false),
+                readable = readable => readable?,
+                () = shutdown.cancelled() => return Ok(false),
             }
-            self.input.unread.reserve(READ_BYTES);
-            match self.stream.try_read_buf(&mut self.input.unread) {
+            match stream.try_read_buf(input.room()) {
                 Ok(bytes) => return Ok(bytes > 0),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.input.rest(),
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => input.rest(held),
+                Err(error) => return Err(error.into()),
             }
         }
     }
-}
 
-impl Input {
-    /// Drops what was taken; `ended` says whether a line ended in it.
-    fn drop_taken(&mut self, taken: usize, ended: bool) {
-        self.unread.drain(..taken);
-        self.rest();
-        if ended {
-            self.line_since = None;
-        }
-        if self.framer.is_mid_line(&self.unread) {
-            self.line_since.get_or_insert_with(Instant::now);
-        }
-    }
-
-    /// A connection that waits holds no buffer.
-    fn rest(&mut self) {
-        if self.unread.is_empty() {
-            self.unread = Vec::new();
-        }
-    }
-
-    fn deadline(&self) -> Instant {
-        match self.line_since {
-            Some(since) => since + LINE_TIMEOUT,
-            None => Instant::now() + IDLE_TIMEOUT,
+    /// Says why the connection ends, if that fits the socket and no answer is cut by it.
+    fn tell_busy(&self) {
+        if self.output.is_empty() {
+            let _ = self.stream.try_write(BUSY);
         }
     }
 }
 
 /// What no client of this protocol sends is worth a look only for who looks for it; a packet that
 /// a client got wrong is worth more.
-fn tell_malformed(malformed: &Malformed, stream: &TcpStream) {
-    let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
+fn tell_malformed(malformed: &Malformed, peer: SocketAddr) {
     match malformed {
-        Malformed::Unknown => debug!(action = "packet", result = "fail", peer, error = "unknown"),
+        Malformed::Unknown => debug!(action = "packet", result = "fail", %peer, error = "unknown"),
         Malformed::Packet(packet, error) => {
-            let (packet, error) = (packet.name(), error.to_string());
-            warn!(action = "packet", result = "fail", packet, peer, error);
+            let packet = packet.name();
+            warn!(action = "packet", result = "fail", packet, %peer, %error);
         }
     }
 }
 
-/// Sends the answers that wait, and gives a large buffer back.
-async fn send(stream: &mut TcpStream, output: &mut Vec<u8>) -> io::Result<()> {
-    if output.is_empty() {
-        return Ok(());
+/// Sends the answers that wait, and gives their buffer back.
+async fn send(stream: &TcpStream, output: &mut Vec<u8>, held: &Held) -> Result<(), Fault> {
+    if !output.is_empty() {
+        write_all(stream, &mut [IoSlice::new(output)], held).await?;
+        *output = Vec::new();
     }
-    within(WRITE_TIMEOUT, stream.write_all(output)).await?;
-    *output = Vec::new();
     Ok(())
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(limit, work).await.map_err(|_| io::ErrorKind::TimedOut)?
+/// Sends the answer from where it is: many may wait for one agency's winners, which may be many,
+/// and no connection holds them but the record.
+async fn send_winners(stream: &TcpStream, documents: &str, held: &Held) -> Result<(), Fault> {
+    let answer = [WINNERS_HEAD, documents, "\n"];
+    let mut pieces = answer.map(|piece| IoSlice::new(piece.as_bytes()));
+    write_all(stream, &mut pieces, held).await
+}
+
+/// Writes all of `pieces`; the client has to take some of them within [`WRITE_TIMEOUT`], again
+/// and again. Answers to packets fit the socket at once but for clients that do not read.
+async fn write_all(
+    stream: &TcpStream,
+    mut pieces: &mut [IoSlice<'_>],
+    held: &Held,
+) -> Result<(), Fault> {
+    while !pieces.is_empty() {
+        match stream.try_write_vectored(pieces) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+            Ok(bytes) => IoSlice::advance_slices(&mut pieces, bytes),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // Boxed: few of the many connections wait for this.
+                let mut waiting = Box::pin(timeout(WRITE_TIMEOUT, stream.writable()));
+                held.stall(waiting.as_mut()).await?.map_err(io::Error::from)??;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{CONNECTION_BYTES, REST_BYTES};
+    use crate::store::FileStore;
+
+    /// What its task takes beside the future, and what the allocator adds to both.
+    const TASK_BYTES: usize = 512;
+
+    fn bytes_of<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_at_rest_is_no_larger_than_the_limit_says() {
+        let bytes = bytes_of(serve::<FileStore>) + REST_BYTES + TASK_BYTES;
+        assert!(bytes <= CONNECTION_BYTES, "{bytes} bytes");
+    }
 }

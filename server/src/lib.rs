@@ -9,11 +9,13 @@ mod cli;
 mod connection;
 pub mod draw;
 mod health;
+mod input;
 pub mod limits;
 pub mod lottery;
 mod prepare;
 pub mod serve;
 pub mod settings;
+mod slots;
 pub mod store;
 pub mod watch;
 

@@ -33,11 +33,36 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// How long an answer may take to be taken by the client's side.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many bytes are read from a connection at once.
-pub const READ_BYTES: usize = 8 * 1024;
+/// What a connection may hold without a slot, in bytes: the start of a packet, or a short one.
+pub const REST_BYTES: usize = 512;
+
+/// What a connection takes without a slot, in bytes: [`REST_BYTES`] and its task. A test measures
+/// it.
+pub const CONNECTION_BYTES: usize = 3 * 1024;
+
+/// What a connection may hold in an ordinary slot, in bytes: a packet as clients send them if
+/// nothing else is set, in one piece.
+pub const ORDINARY_SLOT_BYTES: usize = 8 * 1024;
+
+/// How many ordinary slots there are: as many packets as the store takes together.
+pub const ORDINARY_SLOTS_MAX: usize = GROUP_CALLS_MAX;
+
+/// What a connection may hold in a large slot, in bytes: any packet.
+pub const LARGE_SLOT_BYTES: usize = LINE_BYTES_MAX;
+
+/// How many large slots there are: more of these packets than the store's queue has room for.
+pub const LARGE_SLOTS_MAX: usize = QUEUE_BYTES_MAX / LARGE_SLOT_BYTES;
+
+/// How long a connection that has a slot may wait for its client while others wait for slots.
+/// Much longer than a packet is on its way.
+pub const STALL_GRACE: Duration = Duration::from_millis(250);
+
+/// How long a connection waits for a slot; then it is closed. No longer than a packet waits that
+/// has one.
+pub const SLOT_TIMEOUT: Duration = LOCK_TIMEOUT;
 
 /// How many bytes of answers gather before they are sent, while more packets wait to be answered.
-pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
+pub const ANSWER_BYTES_MAX: usize = 4 * 1024;
 
 /// How many connections are served at once, if the system grants so many descriptors.
 pub const CONNECTIONS_MAX: usize = 20_000;
@@ -94,6 +119,31 @@ pub const HEALTH_STEP_TIMEOUT: Duration = Duration::from_secs(LOCK_WAIT_SECONDS_
 /// The longest answer that a health check reads, in bytes.
 pub const HEALTH_ANSWER_BYTES_MAX: u64 = 1_024;
 
+/// What a slot of so many bytes leads to at the most, in bytes: packets, which are executed where
+/// they are, and the answers to them, whose buffer doubles when it grows.
+const fn slot_costs(bytes: usize) -> usize {
+    bytes + 2 * ANSWER_BYTES_MAX
+}
+
+/// What all connections together can claim, in bytes, whatever they send or do not read.
+pub const CONNECTIONS_BYTES_MAX: usize = CONNECTIONS_MAX * CONNECTION_BYTES
+    + ORDINARY_SLOTS_MAX * slot_costs(ORDINARY_SLOT_BYTES)
+    + LARGE_SLOTS_MAX * slot_costs(LARGE_SLOT_BYTES);
+
+/// What the store takes at the most, in bytes: the queue, the group that is written from it, and
+/// blocks of the logs. What it keeps of each agency comes on top: some tens of bytes.
+pub const STORE_BYTES_MAX: usize = 2 * QUEUE_BYTES_MAX + 4 * BLOCK_BYTES;
+
+/// What the program takes before anything is asked of it, in bytes: its code, its threads, the
+/// runtime. Measured, and rounded up.
+pub const PROGRAM_BYTES: usize = 8 * 1024 * 1024;
+
+/// What an instance takes at the most, in bytes, whoever does what to it.
+pub const INSTANCE_BYTES_MAX: usize = PROGRAM_BYTES + STORE_BYTES_MAX + CONNECTIONS_BYTES_MAX;
+
+const _: () = assert!(INSTANCE_BYTES_MAX <= 100 * 1024 * 1024, "what the documents promise");
+const _: () = assert!(REST_BYTES < ORDINARY_SLOT_BYTES && ORDINARY_SLOT_BYTES < LARGE_SLOT_BYTES);
+const _: () = assert!(LARGE_SLOT_BYTES >= LINE_BYTES_MAX, "every packet fits a slot");
 const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BYTES_MAX, "every batch fits the queue");
 const _: () = assert!(QUEUE_BYTES_MAX <= u32::MAX as usize, "a semaphore counts the bytes");
 const _: () = assert!(

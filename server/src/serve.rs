@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use program::socket::{self, KeepAlive};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -16,6 +17,7 @@ use crate::limits::{
     ACCEPT_PAUSE, DRAIN_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, KEEPALIVE_TIME,
 };
 use crate::lottery::Lottery;
+use crate::slots::Slots;
 use crate::store::Store;
 
 /// A socket that accepts connections at `address`; `backlog` of them may wait to be accepted.
@@ -40,7 +42,7 @@ pub async fn run<S: Store>(
     connections_max: usize,
     shutdown: CancellationToken,
 ) {
-    let mut connections = JoinSet::new();
+    let (mut connections, slots) = (JoinSet::new(), Arc::new(Slots::default()));
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -50,7 +52,8 @@ pub async fn run<S: Store>(
                     debug!(action = "accept_connections", result = "success", %peer);
                     let (lottery, shutdown) = (lottery.clone(), shutdown.clone());
                     prepare(&stream);
-                    connections.spawn(connection::serve(stream, lottery, shutdown));
+                    let slots = Arc::clone(&slots);
+                    connections.spawn(connection::serve(stream, peer, lottery, slots, shutdown));
                 }
                 Err(error) => pause(&error, &mut connections).await,
             },

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::{AgencyId, AgencyState, Digest, Outcome, Refusal};
+use server::limits::{
+    LARGE_SLOT_BYTES, LARGE_SLOTS_MAX, ORDINARY_SLOT_BYTES, ORDINARY_SLOTS_MAX, REST_BYTES,
+};
 use server::lottery::Lottery;
 use server::serve;
 use server::store::{AgencyRows, AgencyStatus, Appended, Batch, Draw, Store, Unavailable};
@@ -191,6 +194,45 @@ async fn a_half_line_is_waited_for_a_minute_and_a_request_for_winners_for_hours(
     let hours = Duration::from_secs(5 * 3_600);
     let waited = tokio::time::timeout(hours, line(&mut winners)).await;
     assert!(waited.is_err(), "still waiting: {waited:?}");
+}
+
+/// Connections that each have sent so many bytes of a line, and none of its end.
+async fn half_lines(instance: &Instance, count: usize, bytes: usize) -> Vec<BufReader<TcpStream>> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let mut connection = instance.connect().await;
+        send(&mut connection, &vec![b'x'; bytes]).await;
+        all.push(connection);
+    }
+    all
+}
+
+#[tokio::test]
+async fn half_lines_keep_no_whole_packet_waiting() {
+    let _ = program::descriptors::raise(4 * ORDINARY_SLOTS_MAX as u64);
+    for (half_bytes, half_count, packet_bytes) in [
+        (REST_BYTES + 1, ORDINARY_SLOTS_MAX + 10, ORDINARY_SLOT_BYTES),
+        (ORDINARY_SLOT_BYTES + 1, LARGE_SLOTS_MAX + 10, ORDINARY_SLOT_BYTES),
+        (LARGE_SLOT_BYTES - 1, LARGE_SLOTS_MAX + 10, LARGE_SLOT_BYTES),
+    ] {
+        let instance = Instance::start(2 * ORDINARY_SLOTS_MAX);
+        let mut halves = half_lines(&instance, half_count, half_bytes).await;
+        let mut asking = instance.connect().await;
+        let packet = "x".repeat(packet_bytes - 1);
+        for _ in 0..20 {
+            send(&mut asking, format!("{packet}\n").as_bytes()).await;
+            assert_eq!(line(&mut asking).await, "Error:unknown packet", "{half_bytes}");
+        }
+        // The last ones hold nothing of anybody's: they are served if their lines end.
+        let last = halves.last_mut().unwrap();
+        send(last, b"\n").await;
+        assert_eq!(line(last).await, "Error:unknown packet", "{half_bytes}");
+        // The first one was closed for others, and told so where its bytes had all been read.
+        let first = halves.first_mut().unwrap();
+        let mut said = Vec::new();
+        let _ = first.read_to_end(&mut said).await;
+        assert!(said.is_empty() || said.starts_with(b"Error:busy "), "{said:?}");
+    }
 }
 
 #[tokio::test]
