@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use crate::log::Log;
 
 /// The variable that names the process with which a child has to end.
-const PARENT: &str = "CLUSTER_PROCESS";
+pub(crate) const PARENT: &str = "CLUSTER_PROCESS";
 
 /// How many lines of a log a diagnosis shows.
 const TAIL_LINES: usize = 25;

@@ -11,6 +11,7 @@
 
 pub mod answer;
 mod cli;
+pub mod daemon;
 mod files;
 pub mod machine;
 pub mod processes;

@@ -1,9 +1,11 @@
 //! This project's servers as contestants.
 
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::Setting;
@@ -11,10 +13,12 @@ use super::bets::{self, Bets};
 use super::load::{self, Speaker, Talk};
 use super::measures::sample;
 use crate::bench::answer::{Role, Sample};
+use crate::bench::daemon::{self, Daemon};
 use crate::bench::processes;
 use crate::bench::stage::Stage;
 use crate::bench::turns::{Contestant, Pending};
-use crate::cluster::{Cluster, Plan};
+use crate::cluster::Plan;
+use crate::udp_port::UdpPort;
 use crate::volume::{LineCounter, Volume};
 
 /// One agency that sends `StoreRows`, row after row.
@@ -55,10 +59,12 @@ impl Talk for Rows {
 
 /// One instance or more over one volume.
 pub struct Ours {
-    cluster: Cluster,
+    instances: Vec<Daemon>,
     speakers: Vec<Speaker<Rows>>,
     acknowledged: u64,
     place: TempDir,
+    /// Held so that the port stays these instances'.
+    _udp_port: UdpPort,
 }
 
 impl Ours {
@@ -73,6 +79,7 @@ impl Ours {
         stage: &Stage,
     ) -> anyhow::Result<Self> {
         let place = stage.place("ours")?;
+        let udp_port = UdpPort::take().context("take a UDP port")?;
         let plan = Plan {
             binary: stage.binary.clone(),
             servers: instances,
@@ -83,21 +90,32 @@ impl Ours {
             volume: Volume::new(place.path()),
             server_settings: Vec::new(),
         };
-        let cluster = Cluster::start(plan).await?;
-        let servers = cluster.servers().iter().cycle();
-        let agencies = (1..=setting.agencies).zip(servers).map(|(agency, server)| {
-            Speaker::connect(server.address(), Rows::new(agency, setting, bets))
-        });
-        let speakers = agencies.collect::<anyhow::Result<_>>()?;
-        Ok(Self { cluster, speakers, acknowledged: 0, place })
-    }
-
-    fn ids(&self) -> impl Iterator<Item = u32> {
-        self.cluster.servers().iter().filter_map(|server| server.process().id())
+        let (mut started, mut addresses) = (Vec::new(), Vec::new());
+        for instance in 1..=instances {
+            let address = daemon::free_address(Ipv4Addr::new(127, 0, 0, instance))?;
+            let launch = plan.server(instance, udp_port.number()?);
+            let launch = launch.with("SERVER_PORT", address.port());
+            let name = format!("server-{instance}");
+            let mut daemon = Daemon::launch(&name, &launch, place.path())?;
+            daemon.listens(address).await?;
+            started.push(daemon);
+            addresses.push(address);
+        }
+        let agencies = (1..=setting.agencies).zip(addresses.iter().cycle());
+        let speakers = agencies
+            .map(|(agency, &at)| Speaker::connect(at, Rows::new(agency, setting, bets)))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self { instances: started, speakers, acknowledged: 0, place, _udp_port: udp_port })
     }
 
     fn processor_time(&self) -> anyhow::Result<Duration> {
-        self.ids().map(processes::processor_time).sum()
+        self.instances.iter().map(|it| processes::processor_time(it.id()?)).sum()
+    }
+
+    /// That of the instance that needs most.
+    fn memory_mib(&self) -> anyhow::Result<f64> {
+        let mut all = self.instances.iter().map(|it| processes::memory_high_mib(it.id()?));
+        all.try_fold(0.0_f64, |most, memory| memory.map(|it| most.max(it)))
     }
 
     async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
@@ -106,16 +124,15 @@ impl Ours {
         let processor = self.processor_time()?.saturating_sub(before);
         self.speakers = speakers;
         self.acknowledged += spoken.bets;
-        let mut memory = self.ids().map(processes::memory_high_mib);
-        let memory = memory.try_fold(0.0_f64, |most, memory| memory.map(|it| most.max(it)))?;
-        Ok(sample(spoken, Some(processor), Some(memory)))
+        Ok(sample(spoken, Some(processor), Some(self.memory_mib()?)))
     }
 
     /// Every packet was answered: what is stored is exactly what was acknowledged.
-    async fn check(mut self) -> anyhow::Result<()> {
-        let stopped = self.cluster.stop().await;
-        stopped.map_err(|mut errors| errors.swap_remove(0)).context("stop the servers")?;
-        let stored = LineCounter::new(self.cluster.plan().volume.bets()).count();
+    async fn check(self) -> anyhow::Result<()> {
+        for instance in self.instances {
+            instance.stop(Signal::TERM).await?;
+        }
+        let stored = LineCounter::new(Volume::new(self.place.path()).bets()).count();
         let stored = stored.context("count what is stored")?;
         let acknowledged = self.acknowledged;
         ensure!(stored == acknowledged, "{stored} rows are stored, {acknowledged} acknowledged");
@@ -125,7 +142,7 @@ impl Ours {
 
 impl Contestant for Ours {
     fn name(&self) -> String {
-        match self.cluster.servers().len() {
+        match self.instances.len() {
             1 => "1 instance".to_owned(),
             more => format!("{more} instances"),
         }

@@ -1,0 +1,160 @@
+//! A server process of any system: started, found listening, ended.
+//!
+//! Its log goes straight to a file, as with an operator: whoever read it through a pipe, as
+//! `process` does for tests, would take as much of the processor as the load.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::process::{Launch, PARENT};
+
+/// How long a process may take until it listens.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long between two attempts to connect.
+const CONNECT_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a process may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many bytes of a log a failure shows.
+const LOG_BYTES_SHOWN: usize = 2_000;
+
+/// A running process, killed when this is dropped.
+pub struct Daemon {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts `command` as `name`, with its output in `name.log` of `directory`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn spawn(name: &str, mut command: Command, directory: &Path) -> anyhow::Result<Self> {
+        let log = directory.join(format!("{name}.log"));
+        let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
+        let copy = file.try_clone().context("share a log")?;
+        command.current_dir(directory).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(copy).stderr(file);
+        let child = command.spawn().with_context(|| format!("start {name}"))?;
+        Ok(Self { name: name.to_owned(), child, log })
+    }
+
+    /// Starts one of this project's programs.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn launch(name: &str, launch: &Launch, directory: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(&launch.binary);
+        command.args(&launch.arguments).env_clear().envs(&launch.settings);
+        command.env(PARENT, std::process::id().to_string());
+        Self::spawn(name, command, directory)
+    }
+
+    /// Waits until it listens at `address`.
+    ///
+    /// # Errors
+    /// It ends, or does not listen in time.
+    pub async fn listens(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        let until = Instant::now() + LISTEN_TIMEOUT;
+        while TcpStream::connect(address).await.is_err() {
+            if let Some(status) = self.child.try_wait().context("look at a process")? {
+                bail!(self.failure(&format!("ended before it listened, with {status}")));
+            }
+            if Instant::now() > until {
+                bail!(self.failure("does not listen"));
+            }
+            sleep(CONNECT_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// The process's id.
+    ///
+    /// # Errors
+    /// Its end was waited for.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        self.child.id().ok_or_else(|| anyhow!("{} has ended", self.name))
+    }
+
+    /// Ends it with `signal`.
+    ///
+    /// # Errors
+    /// It does not end in time, or ended by itself, or its exit code is not 0.
+    pub async fn stop(mut self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.id()?.cast_signed()).context("a process without an id")?;
+        kill_process(pid, signal).with_context(|| format!("end {}", self.name))?;
+        let Ok(status) = timeout(STOP_TIMEOUT, self.child.wait()).await else {
+            bail!(self.failure("does not end"));
+        };
+        let status = status.context("wait for a process")?;
+        if status.success() { Ok(()) } else { bail!(self.failure(&format!("ended with {status}"))) }
+    }
+
+    /// What is wrong with it, and the end of its log.
+    fn failure(&self, what: &str) -> anyhow::Error {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let end = log.get(log.len().saturating_sub(LOG_BYTES_SHOWN)..).unwrap_or_default();
+        anyhow!("{} {what}; its log ends:\n{}", self.name, String::from_utf8_lossy(end))
+    }
+}
+
+/// Another system's program, which ends with this one even if that is killed, where the system has
+/// a way to say so.
+#[must_use]
+pub fn foreign(program: &Path) -> Command {
+    match find("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "INT", "--"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
+/// The file of an installed program.
+#[must_use]
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
+}
+
+/// An address at `ip` where nobody listens.
+///
+/// # Errors
+/// There is none.
+pub fn free_address(ip: std::net::Ipv4Addr) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((ip, 0)).context("find a free port")?;
+    listener.local_addr().context("find a free port")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_ends_says_why() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo no disk; exit 3"]);
+        let mut daemon = Daemon::spawn("store", command, directory.path()).unwrap();
+        let address = free_address(std::net::Ipv4Addr::LOCALHOST).unwrap();
+        let error = daemon.listens(address).await.unwrap_err().to_string();
+        assert!(error.contains("exit status: 3") && error.contains("no disk"), "{error}");
+        assert_eq!(find("no such program"), None);
+    }
+}
