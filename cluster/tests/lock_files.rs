@@ -30,11 +30,16 @@ async fn instances_that_opened_other_lock_files_do_not_write_at_the_same_time() 
         setup = setup.rows(agency, &rows(agency, 10_000, agency));
     }
     let mut lottery = setup.start().await;
-    lottery.expect_alarm("server-1", "lock", "it was removed or replaced while servers run");
-    lottery.allow_alarm("server-2", "lock", "it was removed or replaced while servers run");
+    lottery.expect_alarm("server-1", "lock", "it was replaced while servers run");
     lottery.allow_alarm("server", "mend_log", "a group whose writer died");
+    for action in ["apuestas_almacenadas", "agencia_consultada", "agencia_cerrada", "look"] {
+        lottery.allow_alarm("server", action, "agencies_closed.lock is gone");
+    }
     for action in ["connect", "connection"] {
         lottery.allow_alarm("client", action, "next: the same server");
+    }
+    for action in ["answer", "connection"] {
+        lottery.allow_alarm("client", action, "agencies_closed.lock is gone");
     }
     let mut clients: Vec<_> = Vec::new();
     for agency in 1..=4 {
@@ -64,7 +69,8 @@ async fn behind_a_replaced_lock_the_log_is_read_anew() {
     lottery.ask(1, "AgencyStatus:1").await;
     let held = hold(&lottery);
     let path = locks(&lottery).join("bets.csv.lock");
-    fs::rename(&path, path.with_extension("old")).unwrap();
+    fs::remove_file(&path).unwrap();
+    File::create(&path).unwrap();
     // As long as the file was, but other rows.
     let row = "1,Ana,Paz,1,2000-01-01,7575\n";
     fs::write(lottery.volume.bets(), row.repeat(2)).unwrap();
@@ -77,5 +83,32 @@ async fn behind_a_replaced_lock_the_log_is_read_anew() {
     let answer = format!("StoreRowsResponse:0;3;{}", digest(&[&other, &other, LEO]));
     assert_eq!(lottery.ask(0, &format!("StoreRows:1;3:{LEO}")).await, answer);
     assert_eq!(lottery.stored(), format!("{}1,Leo,Sol,2,2000-01-02,8\n", row.repeat(2)));
+    lottery.end().await;
+}
+
+/// Unmounted, say, or moved: nothing is made in its place, where nobody would look for it.
+#[tokio::test]
+async fn a_volume_that_is_gone_is_told_and_nothing_is_stored_elsewhere() {
+    let mut lottery = Lottery::start(1, 1).await;
+    for action in ["apuestas_almacenadas", "agencia_cerrada", "agencia_consultada"] {
+        lottery.expect_alarm("server", action, "agencies_closed.lock is gone: if the volume");
+    }
+    lottery.allow_alarm("server", "look", "agencies_closed.lock is gone");
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
+    let (volume, away) = (lottery.volume.path(), lottery.directory.path().join("away"));
+    fs::rename(volume, &away).unwrap();
+    let state = format!("1;{}", digest(&[ANA]));
+    for (packet, refused) in [
+        (format!("StoreRows:1;2:{LEO}"), format!("StoreRowsResponse:1;{state};lock ")),
+        ("AgencyClose:1;1".to_owned(), "AgencyCloseResponse:1;lock ".to_owned()),
+        ("AgencyStatus:1".to_owned(), "Error:busy lock ".to_owned()),
+    ] {
+        let answer = lottery.ask(0, &packet).await;
+        assert!(answer.starts_with(&refused), "{answer}");
+    }
+    assert!(!volume.exists());
+    fs::rename(&away, volume).unwrap();
+    let answer = format!("StoreRowsResponse:0;2;{}", digest(&[ANA, LEO]));
+    assert_eq!(lottery.ask(0, &format!("StoreRows:1;2:{LEO}")).await, answer);
     lottery.end().await;
 }

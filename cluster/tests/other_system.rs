@@ -67,7 +67,7 @@ impl OtherServer {
     fn serve(&self, agency: u32, rows: &str, batch: usize) {
         let lines: Vec<_> = rows.lines().collect();
         for batch in lines.chunks(batch) {
-            self.store(&batch.iter().map(|row| format!("{agency},{row}\r\n")).collect::<String>());
+            self.store(batch.iter().map(|row| format!("{agency},{row}\r\n")).collect::<String>());
         }
         self.close(&format!("{agency}\n"));
     }

@@ -4,7 +4,9 @@
 //! anew does not exclude those who hold the old one.
 //!
 //! **Invariant**: a lock counts as taken only if, when it is had, both files still have their
-//! names. If not, those that have the names now are opened, and the log is read anew.
+//! names. If others have the names now, those are opened, and the log is read anew. If none has,
+//! the volume itself may be gone, unmounted or moved, and nothing is made in its place: what would
+//! be stored there could be lost.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,7 +39,6 @@ impl<D: Disk> Beside<D> {
     }
 
     fn open_in(disk: Arc<D>, directory: PathBuf, names: [&'static str; 2]) -> io::Result<Self> {
-        disk.create_directory(&directory)?;
         let open = |name| disk.open(&directory.join(name), Mode::InPlace);
         let [lock, ring] = names;
         let (lock_file, ring) = (open(lock)?, open(ring)?);
@@ -75,16 +76,27 @@ impl<D: Disk> Beside<D> {
         self.lock.give_back();
     }
 
-    /// The first of the files that has its name no longer.
+    /// The first of the files whose name another one has.
     fn replaced(&self) -> io::Result<Option<PathBuf>> {
         for (name, id) in self.names.iter().zip(self.ids) {
             let path = self.directory.join(name);
-            if self.disk.find(&path)?.is_none_or(|(found, _)| found != id) {
-                return Ok(Some(path));
+            match self.disk.find(&path)? {
+                Some((found, _)) if found == id => {}
+                Some(_) => return Ok(Some(path)),
+                None => return Err(gone(&path)),
             }
         }
         Ok(None)
     }
+}
+
+fn gone(path: &Path) -> io::Error {
+    let text = format!(
+        "{} is gone: if the volume was moved or unmounted, put it back; if the file was removed, \
+         start the servers again",
+        path.display()
+    );
+    io::Error::new(io::ErrorKind::NotFound, text)
 }
 
 fn tell(path: &Path) {
@@ -92,8 +104,8 @@ fn tell(path: &Path) {
         action = "lock",
         result = "fail",
         file = %path.display(),
-        error = "it was removed or replaced while servers run: whoever opened it since may have \
-                 written at the same time, and rows may be stored twice or damaged",
+        error = "it was replaced while servers run: whoever opened it since may have written at \
+                 the same time, and rows may be stored twice or damaged",
         next = "goes on with the file that has this name now; never remove what is in locks",
     );
 }
