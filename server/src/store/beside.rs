@@ -25,7 +25,8 @@ pub(super) struct Beside<D: Disk> {
     disk: Arc<D>,
     directory: PathBuf,
     names: [&'static str; 2],
-    ids: [FileId; 2],
+    /// Where they should be, and which files they are.
+    files: [(PathBuf, FileId); 2],
     lock: VolumeLock<D::File>,
     pub(super) ring: Arc<D::File>,
     /// Whether these are other files than when the lock was last taken.
@@ -39,13 +40,14 @@ impl<D: Disk> Beside<D> {
     }
 
     fn open_in(disk: Arc<D>, directory: PathBuf, names: [&'static str; 2]) -> io::Result<Self> {
-        let open = |name| disk.open(&directory.join(name), Mode::InPlace);
-        let [lock, ring] = names;
-        let (lock_file, ring) = (open(lock)?, open(ring)?);
+        let [lock, ring] = names.map(|name| directory.join(name));
+        let (lock_file, ring_file) =
+            (disk.open(&lock, Mode::InPlace)?, disk.open(&ring, Mode::InPlace)?);
         disk.sync_directory(&directory)?;
-        let ids = [lock_file.id()?, ring.id()?];
-        let lock = VolumeLock::new(format!("{LOCKS}/{lock}"), lock_file);
-        Ok(Self { disk, directory, names, ids, lock, ring: Arc::new(ring), is_new: false })
+        let files = [(lock, lock_file.id()?), (ring, ring_file.id()?)];
+        let lock = VolumeLock::new(format!("{LOCKS}/{}", names[0]), lock_file);
+        let ring = Arc::new(ring_file);
+        Ok(Self { disk, directory, names, files, lock, ring, is_new: false })
     }
 
     /// Takes the lock, until `deadline` at the latest; says whether these are other files than
@@ -78,12 +80,11 @@ impl<D: Disk> Beside<D> {
 
     /// The first of the files whose name another one has.
     fn replaced(&self) -> io::Result<Option<PathBuf>> {
-        for (name, id) in self.names.iter().zip(self.ids) {
-            let path = self.directory.join(name);
-            match self.disk.find(&path)? {
-                Some((found, _)) if found == id => {}
-                Some(_) => return Ok(Some(path)),
-                None => return Err(gone(&path)),
+        for (path, id) in &self.files {
+            match self.disk.find(path)? {
+                Some((found, _)) if found == *id => {}
+                Some(_) => return Ok(Some(path.clone())),
+                None => return Err(gone(path)),
             }
         }
         Ok(None)

@@ -20,6 +20,7 @@
 //! ring, of this run of the machine and of this file (a *fence*, if need be: an intent of no
 //! bytes).
 
+use std::collections::VecDeque;
 use std::io;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -100,40 +101,86 @@ impl Intent {
     }
 }
 
-/// The ring as it stood when it was read.
+/// How many records are read to learn what was added to a ring that is known: its newest one, and
+/// those after it.
+const RECENT_RECORDS: u64 = 8;
+
+/// What is known of a ring.
 pub(crate) struct Intents {
+    file: FileId,
     /// The intents of this file, the oldest first.
-    of_file: Vec<Intent>,
-    sequence: u64,
+    of_file: VecDeque<Intent>,
+    /// The newest intent, of whatever file.
+    newest: Option<Intent>,
 }
 
 impl Intents {
     /// A ring that nobody has read yet.
     pub(crate) fn none() -> Self {
-        Self { of_file: Vec::new(), sequence: 0 }
+        Self { file: FileId(0), of_file: VecDeque::new(), newest: None }
+    }
+
+    /// Learns what stands in the ring now, for the log `file`. Who holds the log's lock again most
+    /// often finds the newest record that it knows, and a few new ones behind it.
+    pub(crate) fn refresh(&mut self, ring: &impl DiskFile, file: FileId) -> io::Result<()> {
+        if self.file != file || !self.take_recent(ring)? {
+            allocate(ring)?;
+            *self = Self::read(ring, file)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what was added since; says whether that is certain to be all that has changed.
+    fn take_recent(&mut self, ring: &impl DiskFile) -> io::Result<bool> {
+        let Some(newest) = self.newest else { return Ok(false) };
+        let slot = newest.sequence % INTENTS_MAX;
+        let records = RECENT_RECORDS.min(INTENTS_MAX - slot) as usize;
+        let mut bytes = [0; RECENT_RECORDS as usize * RECORD_BYTES];
+        let bytes = bytes.get_mut(..records * RECORD_BYTES).unwrap_or_default();
+        match read_exactly(ring, bytes, slot * RECORD_BYTES as u64) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        }
+        let mut recent = bytes.chunks_exact(RECORD_BYTES).map(Intent::decode);
+        if recent.next().flatten() != Some(newest) {
+            return Ok(false);
+        }
+        for intent in recent {
+            match intent {
+                Some(intent) if intent.sequence == self.sequence() + 1 => self.add(intent),
+                _ => return Ok(true),
+            }
+        }
+        // The last record that was read is new: there may be more.
+        Ok(false)
+    }
+
+    fn add(&mut self, intent: Intent) {
+        let oldest = (intent.sequence + 1).saturating_sub(INTENTS_MAX);
+        while self.of_file.front().is_some_and(|first| first.sequence < oldest) {
+            self.of_file.pop_front();
+        }
+        if intent.file == self.file {
+            self.of_file.push_back(intent);
+        }
+        self.newest = Some(intent);
     }
 
     /// Reads the ring; what is torn or empty in it is passed over.
-    pub(crate) fn read(ring: &impl DiskFile, file: FileId) -> io::Result<Self> {
+    fn read(ring: &impl DiskFile, file: FileId) -> io::Result<Self> {
         let mut bytes = vec![0; RING_BYTES];
-        match read_exactly(ring, &mut bytes, 0) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Ok(Self::none());
-            }
-            Err(error) => return Err(error),
-        }
-        let mut of_file: Vec<_> =
+        read_exactly(ring, &mut bytes, 0)?;
+        let mut intents: Vec<_> =
             bytes.chunks_exact(RECORD_BYTES).filter_map(Intent::decode).collect();
-        of_file.sort_unstable_by_key(|intent| intent.sequence);
-        let sequence = of_file.last().map_or(0, |newest| newest.sequence);
-        of_file.retain(|intent| intent.file == file);
-        Ok(Self { of_file, sequence })
+        intents.sort_unstable_by_key(|intent| intent.sequence);
+        let newest = intents.last().copied();
+        intents.retain(|intent| intent.file == file);
+        Ok(Self { file, of_file: intents.into(), newest })
     }
 
     /// The newest intent of the file.
     pub(crate) fn newest(&self) -> Option<&Intent> {
-        self.of_file.last()
+        self.of_file.back()
     }
 
     /// Whether the file's newest intent was made in this run of the machine.
@@ -143,7 +190,7 @@ impl Intents {
 
     /// The sequence number of the newest intent, of whatever file.
     pub(crate) fn sequence(&self) -> u64 {
-        self.sequence
+        self.newest.map_or(0, |newest| newest.sequence)
     }
 
     /// Whether the file's intent with this sequence number is still in the ring.
@@ -170,22 +217,21 @@ impl Intents {
     pub(crate) fn write(
         &mut self,
         ring: &impl DiskFile,
-        (file, boot): (FileId, BootId),
+        boot: BootId,
         offset: u64,
         group: &[u8],
     ) -> io::Result<()> {
-        let (sequence, checksum) = (self.sequence + 1, xxh3_64(group));
+        let (sequence, file, checksum) = (self.sequence() + 1, self.file, xxh3_64(group));
         let intent = Intent { sequence, file, boot, offset, bytes: group.len() as u64, checksum };
         write_all(ring, &intent.encode(), sequence % INTENTS_MAX * RECORD_BYTES as u64)?;
-        self.sequence = sequence;
-        self.of_file.push(intent);
+        self.add(intent);
         Ok(())
     }
 }
 
 /// Makes the ring's file as long as it will ever be, so that no later write of an intent needs
 /// space on the disk. A full-length ring is left as it is.
-pub(crate) fn allocate(ring: &impl DiskFile) -> io::Result<()> {
+fn allocate(ring: &impl DiskFile) -> io::Result<()> {
     if ring.bytes()? >= RING_BYTES as u64 {
         return Ok(());
     }
@@ -213,7 +259,11 @@ mod tests {
     }
 
     fn write(ring: &std::fs::File, offset: u64, group: &[u8]) {
-        Intents::read(ring, US.0).unwrap().write(ring, US, offset, group).unwrap();
+        Intents::read(ring, US.0).unwrap().write(ring, US.1, offset, group).unwrap();
+    }
+
+    fn all(intents: &Intents) -> (Option<Intent>, Vec<Intent>) {
+        (intents.newest, intents.of_file.iter().copied().collect())
     }
 
     fn ranges(intents: &[Intent]) -> Vec<(u64, u64)> {
@@ -241,6 +291,30 @@ mod tests {
         assert_eq!(Intents::read(&ring, FileId(8)).unwrap().newest(), None);
         clear(&ring).unwrap();
         assert_eq!(Intents::read(&ring, US.0).unwrap().newest(), None);
+    }
+
+    /// However many intents were added, whoever added them, and whatever else was done.
+    #[test]
+    fn who_knew_the_ring_learns_what_a_first_reader_learns() {
+        let (_directory, ring) = ring();
+        let mut known = Intents::none();
+        for (round, added) in [0, 1, 2, 6, 7, 8, 9, 250, 0, 300, 1, 3].into_iter().enumerate() {
+            let (ours, theirs) = (round % 3 != 2, FileId(8));
+            (0..added).for_each(|offset| {
+                let file = if ours || offset % 2 == 0 { US.0 } else { theirs };
+                Intents::read(&ring, file).unwrap().write(&ring, US.1, offset, b"x").unwrap();
+            });
+            if added == 3 {
+                clear(&ring).unwrap();
+                write(&ring, 9, b"after");
+            }
+            known.refresh(&ring, US.0).unwrap();
+            assert_eq!(all(&known), all(&Intents::read(&ring, US.0).unwrap()), "{added}");
+            known.write(&ring, US.1, 1, b"y").unwrap();
+            assert_eq!(all(&known), all(&Intents::read(&ring, US.0).unwrap()), "{added}");
+        }
+        known.refresh(&ring, FileId(8)).unwrap();
+        assert_eq!(known.newest(), None, "the ring is about another file");
     }
 
     #[test]

@@ -118,8 +118,8 @@ pub(crate) struct Log<D: Disk, F> {
     durable: u64,
     /// The intent, by its sequence number, that this instance itself has made durable last.
     pub(super) fence: Option<u64>,
-    /// The newest intent that was in the ring when the lock was last held.
-    pub(super) newest_intent: u64,
+    /// The ring as it was when the lock was last held.
+    pub(super) intents: Intents,
     /// Whether the folded lines end without `\n`.
     ends_open: bool,
     /// How many damaged lines were folded.
@@ -150,7 +150,7 @@ impl<D: Disk, F: Fold> Log<D, F> {
             folded: 0,
             durable: 0,
             fence: None,
-            newest_intent: 0,
+            intents: Intents::none(),
             ends_open: false,
             damaged: 0,
         })
@@ -171,7 +171,9 @@ impl<D: Disk, F: Fold> Log<D, F> {
     /// what others appended.
     pub(crate) fn lock(&mut self, deadline: Instant) -> Result<Locked<'_, D, F>, LogError> {
         self.approach(deadline)?;
-        self.lock_and_mend(deadline)?.caught_up()
+        let (mut locked, bytes) = self.lock_and_mend(deadline)?;
+        locked.catch_up(bytes).map_err(|e| locked.log.unreadable(e))?;
+        Ok(locked)
     }
 
     /// A log that is far behind is read in two goes, the long one without the lock, so that
@@ -181,19 +183,20 @@ impl<D: Disk, F: Fold> Log<D, F> {
         if behind.map_err(|e| self.unreadable(e))? <= BEHIND_BYTES_MAX {
             return Ok(());
         }
-        let end = self.lock_and_mend(deadline)?.bytes()?;
-        self.fold_to(end).map_err(|e| self.unreadable(e))
+        let (locked, bytes) = self.lock_and_mend(deadline)?;
+        drop(locked);
+        self.fold_to(bytes).map_err(|e| self.unreadable(e))
     }
 
-    fn lock_and_mend(&mut self, deadline: Instant) -> Result<Locked<'_, D, F>, LogError> {
+    /// Takes the lock and mends; says how long the log is, in bytes.
+    fn lock_and_mend(&mut self, deadline: Instant) -> Result<(Locked<'_, D, F>, u64), LogError> {
         let is_new = self.beside.take(deadline)?;
-        let none = Intents::none();
-        let mut locked = Locked { log: self, intents: none };
+        let mut locked = Locked { log: self };
         if is_new {
             locked.start_anew();
         }
-        locked.mend().map_err(|e| locked.log.unreadable(e))?;
-        Ok(locked)
+        let bytes = locked.mend().map_err(|e| locked.log.unreadable(e))?;
+        Ok((locked, bytes))
     }
 
     /// Makes everything that is folded durable, and the intents of it.
@@ -205,7 +208,7 @@ impl<D: Disk, F: Fold> Log<D, F> {
             .sync_both(&self.file, &self.beside.ring)
             .map_err(|e| self.unreadable(e.into()))?;
         self.durable = self.folded;
-        self.fence = Some(self.newest_intent);
+        self.fence = Some(self.intents.sequence());
         Ok(())
     }
 
@@ -270,7 +273,6 @@ impl<D: Disk, F: Fold> Log<D, F> {
 /// A log whose lock is held.
 pub(crate) struct Locked<'l, D: Disk, F: Fold> {
     pub(super) log: &'l mut Log<D, F>,
-    pub(super) intents: Intents,
 }
 
 impl<D: Disk, F: Fold> Drop for Locked<'_, D, F> {
@@ -328,7 +330,7 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     /// Gives the log's file another name, durably but for the directories; the log starts anew.
     pub(crate) fn move_to(&mut self, path: &Path) -> Result<(), LogError> {
         let moved = self.log.disk.rename(&self.log.path, path);
-        moved.and_then(|()| self.reopen_if_replaced()).map_err(|e| self.log.unreadable(e))
+        moved.and_then(|()| self.reopen_if_replaced().map(drop)).map_err(|e| self.log.unreadable(e))
     }
 
     /// Makes everything durable and empties the ring: then nothing is pending, and whoever edits
@@ -338,13 +340,8 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         intent::clear(&*self.log.beside.ring).map_err(|e| self.log.unreadable(e))
     }
 
-    fn caught_up(mut self) -> Result<Self, LogError> {
-        self.catch_up().map_err(|e| self.log.unreadable(e))?;
-        Ok(self)
-    }
-
-    fn catch_up(&mut self) -> io::Result<()> {
-        let end = self.log.file.bytes()?;
+    /// Folds what stands up to the log's `end`, and cuts off what is torn there.
+    fn catch_up(&mut self, end: u64) -> io::Result<()> {
         if end == self.log.folded {
             return Ok(());
         }
@@ -364,17 +361,20 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         }
     }
 
-    /// Somebody may have put the log away since, or another file in its place.
-    pub(super) fn reopen_if_replaced(&mut self) -> io::Result<()> {
+    /// Somebody may have put the log away since, or another file in its place. Says how long the
+    /// log is, in bytes.
+    pub(super) fn reopen_if_replaced(&mut self) -> io::Result<u64> {
         let log = &mut *self.log;
-        if log.disk.find(&log.path)?.is_some_and(|(id, _)| id == log.file_id) {
-            return Ok(());
+        if let Some((id, bytes)) = log.disk.find(&log.path)?
+            && id == log.file_id
+        {
+            return Ok(bytes);
         }
         log.file = Arc::new(log.disk.open(&log.path, Mode::Append)?);
         log.disk.sync_directory(&log.volume)?;
         log.file_id = log.file.id()?;
         self.start_anew();
-        Ok(())
+        self.log.file.bytes()
     }
 
     pub(super) fn start_anew(&mut self) {

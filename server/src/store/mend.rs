@@ -8,29 +8,29 @@ use std::io;
 use tracing::warn;
 
 use super::disk::{Disk, DiskFile, read_exactly};
-use super::intent::{self, Intent, Intents};
+use super::intent::Intent;
 use super::lines::for_each_block;
 use super::log::{Fold, Locked};
 
 impl<D: Disk, F: Fold> Locked<'_, D, F> {
-    /// Brings the log into a state of whole groups.
-    pub(super) fn mend(&mut self) -> io::Result<()> {
-        self.reopen_if_replaced()?;
-        intent::allocate(&*self.log.beside.ring)?;
-        self.intents = Intents::read(&*self.log.beside.ring, self.log.file_id)?;
-        let bytes = self.log.file.bytes()?;
-        if let Some(newest) = self.intents.newest().copied() {
-            if !self.intents.is_of(self.log.disk.boot()) {
+    /// Brings the log into a state of whole groups; says how long it is then, in bytes.
+    pub(super) fn mend(&mut self) -> io::Result<u64> {
+        let mut bytes = self.reopen_if_replaced()?;
+        let log = &mut *self.log;
+        log.intents.refresh(&*log.beside.ring, log.file_id)?;
+        if let Some(newest) = log.intents.newest().copied() {
+            if !log.intents.is_of(log.disk.boot()) {
                 self.mend_after_restart(bytes)?;
+                bytes = self.log.file.bytes()?;
             } else if newest.offset < bytes && bytes < newest.end() {
                 self.cut_behind_others(newest.offset, "a group whose writer died")?;
+                bytes = self.log.file.bytes()?;
             }
         }
-        self.log.newest_intent = self.intents.sequence();
-        if self.log.file.bytes()? < self.log.folded {
+        if bytes < self.log.folded {
             self.start_anew();
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// The machine has started anew, perhaps after a crash: groups that were not durable may be
@@ -45,7 +45,7 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     /// Where the first group starts that is not there as it was meant to be, or the last one ends.
     fn first_unfinished(&self, bytes: u64) -> io::Result<u64> {
         let mut end = 0;
-        for intent in self.intents.standing() {
+        for intent in self.log.intents.standing() {
             if !self.is_there(&intent, bytes)? {
                 return Ok(intent.offset.min(bytes));
             }
@@ -81,23 +81,21 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     /// Before a group is written, the ring must durably hold an intent that came before it. That
     /// another instance wrote one proves nothing: it may have ended when its sync failed.
     pub(super) fn arm(&mut self) -> io::Result<()> {
-        let is_armed = self.log.fence.is_some_and(|sequence| self.intents.holds(sequence));
+        let is_armed = self.log.fence.is_some_and(|sequence| self.log.intents.holds(sequence));
         if is_armed { Ok(()) } else { self.raise_fence() }
     }
 
     fn raise_fence(&mut self) -> io::Result<()> {
         self.intend(self.log.file.bytes()?, b"")?;
         self.log.beside.ring.sync()?;
-        self.log.fence = Some(self.log.newest_intent);
+        self.log.fence = Some(self.log.intents.sequence());
         Ok(())
     }
 
     /// Writes the intent to append `group` at `offset`.
     pub(super) fn intend(&mut self, offset: u64, group: &[u8]) -> io::Result<()> {
-        let identity = (self.log.file_id, self.log.disk.boot());
-        self.intents.write(&*self.log.beside.ring, identity, offset, group)?;
-        self.log.newest_intent = self.intents.sequence();
-        Ok(())
+        let log = &mut *self.log;
+        log.intents.write(&*log.beside.ring, log.disk.boot(), offset, group)
     }
 
     pub(super) fn cut(&mut self, offset: u64, what: &'static str) -> io::Result<()> {

@@ -41,6 +41,8 @@ pub(crate) struct Volume<D: Disk> {
     closes: Log<D, Closes>,
     bets: Log<D, Ledger>,
     record: KnownRecord<D>,
+    /// Is there while the day is being put away.
+    marker: Arc<Path>,
 }
 
 impl<D: Disk> Volume<D> {
@@ -65,7 +67,8 @@ impl<D: Disk> Volume<D> {
         let bets = Log::open(Arc::clone(&disk), &bets, OthersWrite::Rows, Ledger::new(amount))?;
         let mut record = KnownRecord::new(Arc::clone(&disk), settings.volume.join(DRAW));
         record.refresh()?;
-        Ok(Self { disk, settings, closes, bets, record })
+        let marker = settings.volume.join(LOCKS).join(ARCHIVING).into();
+        Ok(Self { disk, settings, closes, bets, record, marker })
     }
 
     /// A setting that is not what the held draw was held with.
@@ -99,13 +102,12 @@ impl<D: Disk> Volume<D> {
     /// Takes both locks, in their order, and reads what is new. A day that is being put away is
     /// nobody's to work on.
     pub(super) fn lock(&mut self, deadline: Instant) -> Result<LockedVolume<'_, D>, LogError> {
-        let marker = self.settings.volume.join(LOCKS).join(ARCHIVING);
-        let disk = Arc::clone(&self.disk);
+        let (disk, marker) = (Arc::clone(&self.disk), Arc::clone(&self.marker));
         let locked = self.lock_for_archive(deadline)?;
         match disk.find(&marker) {
             Ok(None) => Ok(locked),
             Ok(Some(_)) => Err(LogError::Archiving),
-            Err(error) => Err(LogError::Read(marker, error)),
+            Err(error) => Err(LogError::Read(marker.to_path_buf(), error)),
         }
     }
 
