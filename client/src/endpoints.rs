@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use protocol::AgencyId;
 use rand::seq::IndexedRandom as _;
@@ -52,6 +53,14 @@ impl Endpoints {
     pub async fn next(&mut self) -> io::Result<Choice> {
         let addresses = look_up(&self.names).await?;
         self.choose(&addresses).ok_or_else(|| io::Error::other("the names have no addresses"))
+    }
+
+    /// The error of a look-up that was given up after `limit`.
+    #[must_use]
+    pub fn not_found_in(&self, limit: Duration) -> io::Error {
+        let names = self.names.join(", ");
+        let text = format!("look up {names}: no answer in {limit:?}");
+        io::Error::new(io::ErrorKind::TimedOut, text)
     }
 
     /// Leaves `address` for the last of this round, since it failed after it had been chosen.

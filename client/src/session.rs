@@ -8,7 +8,6 @@
 
 mod agency_status;
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -32,7 +31,10 @@ pub enum Ended {
     #[error("a signal ended it; started again it goes on from here")]
     Shutdown,
     /// Nothing went on for too long.
-    #[error("no progress in {0:?} (CLI_GIVE_UP_AFTER); the last failure: {1}")]
+    #[error(
+        "no progress in {0:?} (CLI_GIVE_UP_AFTER); the last failure: {1}; started again it goes \
+         on from here"
+    )]
     GaveUp(Duration, String),
     /// What is stored is not what this agency's file says.
     #[error("conflict: {0}")]
@@ -254,12 +256,12 @@ impl Session {
             }
             let limit = self.patience.connect;
             let choice = timeout(limit, self.endpoints.next()).await;
-            match choice.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
+            match choice.unwrap_or_else(|_| Err(self.endpoints.not_found_in(limit))) {
                 Ok(choice) => self.connect_to(choice).await?,
                 Err(error) => {
                     self.last_address = None;
                     self.old_servers.forget();
-                    self.warn("look_up", &Fault::Connect(error), "the same names again");
+                    self.warn("look_up", &Fault::Io(error), "the same names again");
                     self.pause().await?;
                 }
             }

@@ -92,6 +92,7 @@ async fn wrong_server_settings_are_named_with_what_is_allowed() {
         ("LOTTERY_WINNER_NUMBER", "10000", "0 to 9999"),
         ("LOGGING_LEVEL", "LOUD", "NOTSET, DEBUG, INFO, WARNING, ERROR, CRITICAL"),
         ("LOG_FORMAT", "xml", "text or json"),
+        ("SHARED_VOLUME", "/dev/null/volume", "must be a directory"),
     ] {
         let launch = Launch::new(&binary(), &["server"]).with(key, value);
         refuses(launch, &[&format!("{key}={value}"), allowed]).await;
@@ -136,7 +137,7 @@ async fn json_logs_are_json() {
         .with("SERVER_PORT", 0)
         .with("SHARED_VOLUME", "/dev/null/volume");
     let ended = run("json", &launch, &directory).await;
-    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
     for line in ended.log.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(line["action"].is_string() && line["result"].is_string(), "{line}");

@@ -123,7 +123,11 @@ fn archive(config: &Config, unfinished: bool) -> Exit {
             info!(action = "archive", result = "success", %directory);
             Exit::Right
         }
-        Err(error) => ended("archive", Err(error.into())),
+        Err(error) => {
+            let is_of_settings = error.is_of_settings();
+            let exit = ended("archive", Err(error.into()));
+            if is_of_settings { Exit::Usage } else { exit }
+        }
     }
 }
 
@@ -136,7 +140,7 @@ fn run_serve(config: &Config) -> Exit {
             info!(action = "shutdown", result = "success");
             Exit::Right
         }
-        Err(error) if error.is::<store::OpenError>() && is_contradiction(&error) => {
+        Err(error) if is_of_settings(&error) => {
             tell_each_line(&format!("{error:#}"));
             Exit::Usage
         }
@@ -144,8 +148,8 @@ fn run_serve(config: &Config) -> Exit {
     }
 }
 
-fn is_contradiction(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(store::OpenError::Contradiction { .. }))
+fn is_of_settings(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(store::OpenError::is_of_settings)
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use chrono::{SecondsFormat, Utc};
 
 use super::disk::Disk;
-use super::opening::StoreSettings;
+use super::opening::{StoreSettings, advice, is_of_settings};
 use super::volume::{LockedVolume, Volume};
 use super::{ARCHIVE, ARCHIVING, DRAW, LOCKS, whole_file};
 
@@ -17,7 +17,7 @@ use super::{ARCHIVE, ARCHIVING, DRAW, LOCKS, whole_file};
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The volume cannot be opened.
-    #[error("open the volume {}", .0.display())]
+    #[error("open the volume SHARED_VOLUME={}{}", .0.display(), advice(.1))]
     Unusable(PathBuf, #[source] io::Error),
     /// There is no draw yet, and nobody said to put it away all the same.
     #[error(
@@ -36,6 +36,14 @@ pub enum ArchiveError {
     /// The locks, or the system, refused.
     #[error("put the day away; what is left can be put away by the same command again")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl ArchiveError {
+    /// Whether it is for other settings, or other rights, to help: trying again will not.
+    #[must_use]
+    pub fn is_of_settings(&self) -> bool {
+        matches!(self, Self::Unusable(_, error) if is_of_settings(error))
+    }
 }
 
 /// Puts the day away, under the locks: `agencies_closed.txt`, `bets.csv` and `draw.json` go to

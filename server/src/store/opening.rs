@@ -47,14 +47,58 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether it is for other settings, or other rights, to help: trying again will not.
+    #[must_use]
+    pub fn is_of_settings(&self) -> bool {
+        match self {
+            Self::Unusable(_, error) => is_of_settings(error),
+            Self::Contradiction { .. } => true,
+        }
+    }
+}
+
+/// Whether the volume is no place for instances, rather than one that has failed.
+pub(super) fn is_of_settings(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotADirectory
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::Unsupported
+    )
+}
+
 /// What a person can do about an error of the volume, as an aside.
-fn advice(error: &io::Error) -> &'static str {
+pub(super) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
+        io::ErrorKind::NotADirectory | io::ErrorKind::NotFound => {
+            " (must be a directory, or a path at which one can be made)"
+        }
         io::ErrorKind::PermissionDenied => {
             " (give its files to the user who runs this, or to a group of theirs with `server \
              prepare`)"
         }
         io::ErrorKind::StorageFull => " (make room on its disk)",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_place_is_a_wrong_setting_and_a_failed_disk_is_not() {
+        for (kind, is_wrong) in [
+            (io::ErrorKind::NotADirectory, true),
+            (io::ErrorKind::PermissionDenied, true),
+            (io::ErrorKind::StorageFull, false),
+            (io::ErrorKind::InvalidData, false),
+        ] {
+            let error = OpenError::Unusable("volume".into(), kind.into());
+            assert_eq!(error.is_of_settings(), is_wrong, "{error}");
+        }
     }
 }
