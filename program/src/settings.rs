@@ -1,7 +1,8 @@
 //! Settings: as typed in a file or in the environment, then read once into values that hold.
 //!
-//! The environment goes before the file, the file before the default. An empty value counts as
-//! unset, in both: Compose passes such variables on. Every wrong value is reported, not only the first.
+//! The environment goes before the file, the file before the default. A value that is empty, or
+//! blank, counts as unset, in both: Compose passes such variables on. Every wrong value is reported,
+//! not only the first.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -136,10 +137,10 @@ impl Settings {
     }
 
     fn typed(&self, key: Key) -> Option<(String, String, String)> {
-        if let Some(text) = (self.environment)(key.environment).filter(|text| !text.is_empty()) {
+        if let Some(text) = (self.environment)(key.environment).filter(|text| is_set(text)) {
             return Some((key.environment.to_owned(), text, "from the environment".to_owned()));
         }
-        let text = self.typed.get(key.file).filter(|text| !text.is_empty())?;
+        let text = self.typed.get(key.file).filter(|text| is_set(text))?;
         let file = self.file.as_deref().unwrap_or(Path::new("the configuration file"));
         Some((key.file.to_owned(), text.clone(), format!("from {}", file.display())))
     }
@@ -158,6 +159,10 @@ impl Settings {
     pub fn finish(self) -> Result<Vec<(&'static str, String)>, SettingErrors> {
         if self.errors.is_empty() { Ok(self.effective) } else { Err(SettingErrors(self.errors)) }
     }
+}
+
+fn is_set(text: &str) -> bool {
+    !text.trim().is_empty()
 }
 
 /// Logs the settings in force, and each key of the file that nobody knows, which is ignored.
@@ -209,7 +214,7 @@ mod tests {
     #[test]
     fn the_environment_goes_before_the_file_and_the_file_before_the_default() {
         let file = [("SERVER_PORT", "2"), ("batch_size", "5")];
-        let mut all = settings(&file, &[("SERVER_PORT", "3"), ("CLI_BATCH_SIZE", "")]);
+        let mut all = settings(&file, &[("SERVER_PORT", "3"), ("CLI_BATCH_SIZE", " ")]);
         assert_eq!(all.read(PORT, 1, "a port", number), 3);
         assert_eq!(all.read(SIZE, 1, "a size", number), 5);
         assert_eq!(all.read(Key::same("OTHER"), 9, "a number", number), 9);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use config::FileFormat;
+use config::{FileFormat, Source as _};
 use program::log::{Form, Level};
 use program::settings::{Key, Settings, Shown};
 use protocol::BetNumber;
@@ -149,27 +149,37 @@ fn ip_of(text: &str) -> Option<Ipv4Addr> {
     })
 }
 
-/// Keys may stand under `[DEFAULT]`, as in the reference system's file, or under nothing.
 fn read_ini(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
-    let file = config::File::from(path).format(FileFormat::Ini);
-    let read = config::Config::builder().add_source(file).build();
-    let tables = read
-        .and_then(config::Config::try_deserialize::<BTreeMap<String, config::Value>>)
-        .with_context(|| format!("read settings from {}", path.display()))?;
+    let text = std::fs::read(path).map_err(anyhow::Error::from);
+    text.and_then(|text| flatten(&String::from_utf8_lossy(&text)))
+        .with_context(|| format!("read settings from {}", path.display()))
+}
+
+/// The settings of an INI text by their keys, in upper case. Keys may stand under `[DEFAULT]`, as
+/// in the reference system's file, or under nothing.
+///
+/// # Errors
+/// The text is no INI, or has a key in two spellings or places.
+pub fn flatten(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // Not by way of `config::Config`: that takes a key for a path, and `key[999999999]` for a list
+    // to make room for.
+    let tables = config::File::from_str(text, FileFormat::Ini).collect()?;
     let mut typed = BTreeMap::new();
+    let mut put = |key: String, value: String| {
+        let before = typed.insert(key.clone(), value);
+        anyhow::ensure!(before.is_none(), "{key} stands there twice");
+        Ok(())
+    };
     for (name, value) in tables {
         match value.clone().into_table() {
             Ok(section) if name.eq_ignore_ascii_case("default") => {
                 for (key, value) in section {
-                    typed.insert(key.to_uppercase(), value.into_string()?);
+                    put(key.to_uppercase(), value.into_string()?)?;
                 }
             }
-            Ok(_) => {
-                typed.insert(format!("[{name}]"), String::new());
-            }
-            Err(_) => {
-                typed.insert(name.to_uppercase(), value.into_string()?);
-            }
+            Ok(_) => put(format!("[{name}]"), String::new())?,
+            Err(_) => put(name.to_uppercase(), value.into_string()?)?,
         }
     }
     Ok(typed)
@@ -229,6 +239,17 @@ mod tests {
         ] {
             let error = read(environment).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_a_name_and_stands_once() {
+        let typed = flatten("a[999999999] = 1\nb.c = 2\n[d.e]\nf = 3\n").unwrap();
+        assert_eq!(typed.into_keys().collect::<Vec<_>>(), ["A[999999999]", "B.C", "[d.e]"]);
+        for text in
+            ["a = 1\nA = 2", "a = 1\n[DEFAULT]\na = 1", "[default]\na = 1\n[DEFAULT]\na = 1"]
+        {
+            assert_eq!(flatten(text).unwrap_err().to_string(), "A stands there twice", "{text}");
         }
     }
 
