@@ -87,7 +87,9 @@ impl Intent {
             rest = after;
             Some(u64::from_le_bytes(*bytes))
         };
-        let (sequence, file) = (number()?, FileId(number()?));
+        // Nothing comes behind the highest number, which no writer of ours ever gets to.
+        let sequence = number().filter(|sequence| *sequence < u64::MAX)?;
+        let file = FileId(number()?);
         let (low, high) = (number()?, number()?);
         let boot = BootId(u128::from(low) | u128::from(high) << 64);
         Some(Self {

@@ -74,6 +74,11 @@ impl TryFrom<DrawRecord> for Draw {
         }
         let number = BetNumber::new(record.winning_number)
             .ok_or_else(|| invalid("the winning number of the draw's record is over 9999"))?;
+        // They are told in one line, which another writer's record must not break.
+        let mut documents = record.agencies.iter().flat_map(|agency| &agency.winners);
+        if documents.any(|document| document.contains([';', '\n'])) {
+            return Err(invalid("a document of the draw's record holds ';' or a line end"));
+        }
         let winners = record.agencies.iter().map(|agency| agency.winners.join(";").into());
         Ok(Self {
             number,
@@ -180,7 +185,9 @@ mod tests {
         gap.agencies.pop();
         let mut number = record();
         number.winning_number = 10_000;
-        for wrong in [gap, number] {
+        let mut document = record();
+        document.agencies[0].winners[1] += "\nWinnersResponse:1";
+        for wrong in [gap, number, document] {
             assert!(Draw::try_from(wrong).is_err());
         }
     }
