@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use program::socket::{self, KeepAlive};
 use protocol::{Frame, Framer, Response};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -62,8 +62,8 @@ impl Fault {
 
 /// A connection.
 #[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    stream: S,
     unread: Vec<u8>,
 }
 
@@ -78,7 +78,15 @@ impl Connection {
             .map_err(|_| Fault::ConnectTimeout(limit))?
             .map_err(Fault::Connect)?;
         socket::prepare(&stream, KEEP_ALIVE)?;
-        Ok(Self { stream, unread: Vec::new() })
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// A connection that is made already, over whatever carries bytes.
+    #[must_use]
+    pub fn over(stream: S) -> Self {
+        Self { stream, unread: Vec::new() }
     }
 
     /// Sends `packet`, a whole line, within `limit`.
