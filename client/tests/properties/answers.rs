@@ -1,0 +1,86 @@
+//! Answers: whatever arrives in their place, a connection gives the answers that are there, keeps
+//! little of the rest, and says what is wrong.
+
+use std::time::Duration;
+
+use client::connection::{Connection, Fault};
+use protocol::Response;
+use tokio::io::AsyncWriteExt as _;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A connection by which `bytes` arrive in reads of `piece`, and then its end, gives the answers
+/// that its lines are, up to the first that is none or longer than `bytes_max`.
+pub fn a_connection_gives_answers_or_says_why(bytes: &[u8], piece: usize, bytes_max: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime starts").block_on(async {
+        let (mut server, client) = tokio::io::duplex(piece.max(1));
+        let sends = async {
+            // The client may hang up before it has read everything.
+            let _ = server.write_all(bytes).await;
+            drop(server);
+        };
+        tokio::join!(sends, receives(Connection::over(client), bytes, bytes_max));
+    });
+}
+
+async fn receives(mut connection: Connection<tokio::io::DuplexStream>, bytes: &[u8], max: usize) {
+    for line in bytes.split_inclusive(|b| *b == b'\n') {
+        let answer = connection.receive(LIMIT, LIMIT, max).await;
+        let content = line.strip_suffix(b"\n");
+        match (content, answer) {
+            (Some(content), Ok(answer)) => {
+                assert!(line.len() <= max.max(protocol::limits::HEAD_BYTES));
+                assert_eq!(Response::parse(content), Ok(answer));
+            }
+            (_, Err(Fault::TooLong(limit))) => {
+                assert!(limit == max && line.len() >= max);
+                return;
+            }
+            (Some(content), Err(Fault::Nonsense(shown))) => {
+                assert!(Response::parse(content).is_err());
+                assert!(!shown.chars().any(char::is_control), "{shown}");
+                return;
+            }
+            (None, Err(Fault::Cut)) => return,
+            (_, other) => panic!("{other:?} for {:?}", String::from_utf8_lossy(line)),
+        }
+    }
+    let end = connection.receive(LIMIT, LIMIT, max).await;
+    assert!(matches!(end, Err(Fault::Closed)), "{end:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LINE: &str = "(StoreResponse:[0-2]|Error:[a-z\r;]{0,40}|WinnersResponse:(1;){0,20}|\
+                        AgencyStatusResponse:1;0000000000000000;open|\u{0}|)\n?";
+
+    #[test]
+    fn holds_for_every_end() {
+        for bytes in [&b""[..], b"\n", b"StoreResponse:0\nStore", b"\xff\n", b"Error:\x1b[2J"] {
+            for piece in [1, 100] {
+                a_connection_gives_answers_or_says_why(bytes, piece, 30);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn holds_for_near_answers(
+            lines in proptest::collection::vec(LINE, 0..6), piece in 1..80_usize, max in 1..80_usize,
+        ) {
+            a_connection_gives_answers_or_says_why(lines.concat().as_bytes(), piece, max);
+        }
+
+        #[test]
+        fn holds_for_any_bytes(
+            bytes in proptest::collection::vec(any::<u8>(), 0..100),
+            piece in 1..80_usize, max in 1..80_usize,
+        ) {
+            a_connection_gives_answers_or_says_why(&bytes, piece, max);
+        }
+    }
+}

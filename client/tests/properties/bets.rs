@@ -1,0 +1,150 @@
+//! The file of bets: whatever it holds, it is bets that can be sent, or its bad lines are named.
+
+use std::io::BufReader;
+
+use client::bets::{BatchLimits, Bets, ReadError};
+use client::limits::{BAD_LINES_TOLD_MAX, PACKET_BYTES_MIN};
+use protocol::{AgencyId, Bet, Digest, Request, write_rows_packet};
+
+/// A file is read the same in reads of `piece` bytes as at once. If it holds bets, batches of
+/// `batch` are packets of all of them, in order; if not, its bad lines are named, from the first.
+pub fn a_file_is_bets_or_its_bad_lines_are_named(bytes: &[u8], piece: usize, batch: usize) {
+    let read = Bets::read(bytes);
+    let in_pieces = Bets::read(BufReader::with_capacity(piece.max(1), bytes));
+    match (read, in_pieces) {
+        (Ok(bets), Ok(in_pieces)) => {
+            assert_eq!(bets, in_pieces);
+            batches_are_packets_of_all(&bets, batch.max(1));
+        }
+        (Err(ReadError::Bad(bad)), Err(ReadError::Bad(in_pieces))) => {
+            assert_eq!(bad, in_pieces);
+            let lines = bytes.split(|b| *b == b'\n').count() as u64;
+            assert!((1..=lines).contains(&bad.count));
+            assert_eq!(bad.lines.len() as u64, bad.count.min(BAD_LINES_TOLD_MAX as u64));
+            assert!(bad.lines.is_sorted_by(|one, next| one.0 < next.0), "in their order, once");
+            assert!(bad.lines.iter().all(|(line, why)| *line <= lines && is_plain(why)));
+        }
+        (read, in_pieces) => panic!("{read:?} at once, {in_pieces:?} in pieces"),
+    }
+}
+
+fn is_plain(reason: &str) -> bool {
+    !reason.is_empty() && !reason.chars().any(char::is_control)
+}
+
+fn batches_are_packets_of_all(bets: &Bets, batch: usize) {
+    let agency = AgencyId::new(1).expect("it is an agency");
+    let limits = BatchLimits { bets: batch, bytes: PACKET_BYTES_MIN + batch };
+    let (mut row, mut digest) = (1, Digest::default());
+    while let Some(batch) = bets.batch(row, limits) {
+        let mut packet = Vec::new();
+        write_rows_packet(agency, Some(row), batch.wire, &mut packet);
+        assert!(packet.len() <= limits.bytes, "a packet is no longer than it may be");
+        assert_eq!(packet.pop(), Some(b'\n'));
+        let request = Request::parse(&packet).expect("a batch is a packet");
+        let Request::StoreRows { first_row, bets: sent, .. } = request else {
+            panic!("{request:?}")
+        };
+        assert_eq!((first_row, sent.len() as u64), (row, batch.rows));
+        for bet in sent.iter() {
+            digest = digest.fold(&wire(&bet));
+        }
+        row = batch.last_row() + 1;
+    }
+    assert_eq!((row - 1, Some(digest)), (bets.rows(), bets.digest(bets.rows())));
+}
+
+fn wire(bet: &Bet<'_>) -> Vec<u8> {
+    let mut wire = Vec::new();
+    bet.write_wire(&mut wire);
+    wire
+}
+
+/// Whatever records the `csv` crate finds in `bytes`: written by it, they are read as the bets
+/// that they are, if all of them are bets, and else as many lines are named as are none. Records
+/// with line ends in their fields, and blank ones, are left out: here a physical line is a row.
+pub fn records_are_bets(bytes: &[u8]) {
+    // With the mark that a file may start with, so that none is taken out of a first name.
+    let (mut file, mut wanted, mut none) = ("\u{feff}".as_bytes().to_vec(), Vec::new(), 0);
+    for record in records(bytes) {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(&record).expect("a Vec takes every byte");
+        file.extend(writer.into_inner().expect("a Vec takes every byte"));
+        match <[&str; 5]>::try_from(record.iter().collect::<Vec<_>>()).map(Bet::new) {
+            Ok(Ok(bet)) => wanted.extend([wire(&bet), b":".to_vec()].concat()),
+            _ => none += 1,
+        }
+    }
+    match Bets::read(file.as_slice()) {
+        Ok(bets) => {
+            let limits = BatchLimits { bets: usize::MAX, bytes: usize::MAX };
+            let all = bets.batch(1, limits).map(|batch| format!("{}:", batch.wire));
+            assert_eq!(all.unwrap_or_default().as_bytes(), wanted);
+            assert_eq!(none, 0);
+        }
+        Err(ReadError::Bad(bad)) => assert_eq!(bad.count, none, "{bad}"),
+        Err(ReadError::Io(error)) => panic!("{error}"),
+    }
+}
+
+fn records(bytes: &[u8]) -> impl Iterator<Item = csv::StringRecord> {
+    let mut builder = csv::ReaderBuilder::new();
+    let reader = builder.has_headers(false).flexible(true).from_reader(bytes);
+    let has_line_end = |field: &str| field.contains(['\n', '\r']);
+    let records = reader.into_records().filter_map(Result::ok).collect::<Vec<_>>();
+    records.into_iter().filter(move |record| !record.iter().any(has_line_end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LINE: &str = "(\u{feff}|)\"?(Ana|\"A, B\"|\"\"|A;|),(Paz|ñ),\"?(1|A9)\"?,2000-0[1-3]-(01|30),\
+                        (7|0007|12345)\"?\r?\n{0,2}";
+    const BET: &str = "(Ana|\"A, B\"|\"A\"\"\"),\"?[a-zñ]{1,80}\"?,A9,2000-01-01,7\r?\n";
+
+    fn all(bytes: &[u8], piece: usize, batch: usize) {
+        a_file_is_bets_or_its_bad_lines_are_named(bytes, piece, batch);
+        records_are_bets(bytes);
+    }
+
+    #[test]
+    fn hold_for_every_form() {
+        for file in [
+            "",
+            "\n",
+            "\r\n\r\n",
+            "\u{feff}",
+            "\u{feff}\"Ana, B\",Paz,1,2000-01-01,7\r\nLeo,Sol,2,2000-01-02,0008",
+            "Ana,Paz,1,2000-01-01,7\n\n",
+            "\"Ana,Paz,1,2000-01-01,7\nLeo,\"\"\"\",2,2000-01-02,8\n",
+            "\"\"\n",
+        ] {
+            all(file.as_bytes(), 3, 1);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hold_for_bets(
+            lines in proptest::collection::vec(BET, 0..12), piece in 0..9_usize, batch in 0..5_usize,
+        ) {
+            all(lines.concat().as_bytes(), piece, batch);
+        }
+
+        #[test]
+        fn hold_for_near_bets(
+            lines in proptest::collection::vec(LINE, 0..6), piece in 0..9_usize, batch in 0..5_usize,
+        ) {
+            all(lines.concat().as_bytes(), piece, batch);
+        }
+
+        #[test]
+        fn hold_for_any_bytes(
+            bytes in proptest::collection::vec(any::<u8>(), 0..100), piece in 0..9_usize,
+        ) {
+            all(&bytes, piece, 1);
+        }
+    }
+}

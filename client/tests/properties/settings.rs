@@ -1,0 +1,110 @@
+//! The client's settings: whatever the file and the environment say, they hold or are refused by
+//! name.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use client::limits::{ANSWER_SECONDS_MIN, PACKET_BYTES_MIN};
+use client::settings::{BET_VARIABLES, KEYS, Read, read};
+use client::settings_file::flatten;
+use program::settings::SettingErrors;
+use protocol::limits::{BETS_MAX, LINE_BYTES_MAX};
+
+type Variables = BTreeMap<String, String>;
+
+thread_local! {
+    /// The environment is a function, as the process's is.
+    static ENVIRONMENT: RefCell<Variables> = const { RefCell::new(Variables::new()) };
+}
+
+fn environment(name: &str) -> Option<String> {
+    let value = ENVIRONMENT.with_borrow(|all| all.get(name).cloned());
+    value.filter(|value| !value.is_empty())
+}
+
+/// The settings of a `config.yaml` with the text `yaml` under an environment of `NAME=value` lines
+/// hold, and say the same when they are typed again as they are told; or every value that is not
+/// allowed is refused by its key.
+pub fn settings_hold_or_are_refused_by_name(yaml: &str, environment: &str) {
+    let Ok(typed) = flatten(yaml) else { return };
+    let pair = |line: &str| line.split_once('=').map(|(key, value)| (key.into(), value.into()));
+    match read_under(&typed, environment.lines().filter_map(pair).collect()) {
+        Ok(read) => {
+            holds(&read, &typed);
+            reads_itself_again(&read);
+        }
+        Err(SettingErrors(errors)) => {
+            assert!(!errors.is_empty());
+            for error in errors {
+                let is_key = |name| error.key == name;
+                let mut names = KEYS.iter().flat_map(|key| [key.file, key.environment]);
+                let is_named = names.any(is_key) || BET_VARIABLES.into_iter().any(is_key);
+                assert!(is_named && !error.allowed.is_empty(), "{error}");
+                assert!(!error.source_name.is_empty(), "{error}");
+            }
+        }
+    }
+}
+
+fn read_under(typed: &Variables, variables: Variables) -> Result<Read, SettingErrors> {
+    ENVIRONMENT.set(variables);
+    read(Some(Path::new("config.yaml")), typed.clone(), environment, false)
+}
+
+fn holds(read: &Read, typed: &Variables) {
+    let config = &read.config;
+    assert!((1..=BETS_MAX).contains(&config.limits.bets));
+    assert!((PACKET_BYTES_MIN..=LINE_BYTES_MAX).contains(&config.limits.bytes));
+    assert!(!config.servers.0.is_empty() && config.servers.0.iter().all(|a| a.contains(':')));
+    assert!(config.patience.answer.as_secs() >= ANSWER_SECONDS_MIN);
+    assert!(!config.bets_dir.as_os_str().is_empty() && !config.claims_dir.as_os_str().is_empty());
+    assert!(config.bet.as_ref().is_none_or(|bets| bets.rows() == 1));
+    for key in typed.keys() {
+        let is_known = KEYS.iter().any(|known| known.file == key);
+        assert!(is_known || read.unknown.contains(key), "{key} is told");
+    }
+}
+
+fn reads_itself_again(told: &Read) {
+    let typed = told.effective.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let again = read_under(&Variables::new(), typed.collect());
+    assert_eq!(again.expect("what is in force is allowed").effective, told.effective);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SHIPPED: &str = include_str!("../../config.yaml");
+    const LINE: &str = " {0,2}(id|server|address|server.address|batch_size|max_packet_bytes|log|\
+        level|log.level|answer_timeout|fallback|winners_file|agencies_amount|[a-z&*!{\\[\"?-]{1,3}): ?\
+        (-?[0-9]{1,5}|auto|a:1, b:2|\\[a:1, '[::1]:2'\\]|yes|no|~|debug|[a-z:'\"&*!{}\\[\\]| ]{0,6})";
+    const VARIABLE: &str = "(CLI_ID|CLI_SERVER_ADDRESS|CLI_BATCH_SIZE|CLI_LOG_LEVEL|CLI_BETS_DIR|\
+        CLI_WINNERS_FILE|NOMBRE|APELLIDO|DOCUMENTO|NACIMIENTO|NUMERO|HOSTNAME)=\
+        (7|auto|a:1|:1,|2000-01-01|debug| |\u{0}|)";
+
+    #[test]
+    fn hold_for_every_form() {
+        for (yaml, environment) in [
+            (SHIPPED, "CLI_ID=100000"),
+            ("server: {address: [' a:1 ', '[::1]:65535']}\nid: 007\n", "CLI_BETS_DIR= \n"),
+            ("id: 1", "NOMBRE=A\nAPELLIDO=B\nDOCUMENTO=1\nNACIMIENTO=2000-01-01\nNUMERO=007"),
+            ("", "NOMBRE=A"),
+            ("winners_file: ' a'", "CLI_CLAIMS_DIR=\tb "),
+        ] {
+            settings_hold_or_are_refused_by_name(yaml, environment);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hold_for_near_settings(
+            yaml in proptest::collection::vec(LINE, 0..6),
+            environment in proptest::collection::vec(VARIABLE, 0..6),
+        ) {
+            settings_hold_or_are_refused_by_name(&yaml.join("\n"), &environment.join("\n"));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Framing: however the bytes are cut, the same lines come out, and little is kept.
+
+use protocol::limits::HEAD_BYTES;
+use protocol::{Frame, Framed, Framer};
+
+/// What came out of a framer.
+#[derive(Debug, PartialEq, Eq)]
+enum Event {
+    Line(Vec<u8>),
+    TooLong([u8; HEAD_BYTES]),
+}
+
+/// Bytes that arrive in pieces of these lengths, in turn, give the lines that splitting all of
+/// them at once gives, and never more than `bytes_max` of them wait to be a line.
+pub fn any_cutting_gives_the_same_lines(bytes: &[u8], bytes_max: usize, pieces: &[u8]) {
+    assert_eq!(framed(bytes, bytes_max, pieces), split(bytes, bytes_max));
+}
+
+fn framed(bytes: &[u8], bytes_max: usize, pieces: &[u8]) -> Vec<Event> {
+    let mut framer = Framer::new(bytes_max);
+    let (mut unread, mut rest, mut events) = (Vec::new(), bytes, Vec::new());
+    let mut lengths = pieces.iter().map(|length| usize::from(*length).max(1)).cycle();
+    while !rest.is_empty() {
+        let length = lengths.next().unwrap_or(rest.len()).min(rest.len());
+        let (piece, behind) = rest.split_at(length);
+        unread.extend_from_slice(piece);
+        rest = behind;
+        take_all(&mut framer, &mut unread, &mut events);
+        assert!(unread.len() < bytes_max.max(HEAD_BYTES), "{} bytes are kept", unread.len());
+        let whole = bytes.len() - rest.len();
+        let is_mid_line = whole > 0 && !bytes[..whole].ends_with(b"\n");
+        assert_eq!(framer.is_mid_line(&unread), is_mid_line);
+    }
+    events
+}
+
+fn take_all(framer: &mut Framer, unread: &mut Vec<u8>, events: &mut Vec<Event>) {
+    loop {
+        let Framed { consumed, frame } = framer.next(unread);
+        let event = match frame {
+            Frame::Line(line) => Some(Event::Line(line.to_vec())),
+            Frame::TooLong(head) => Some(Event::TooLong(head)),
+            Frame::Incomplete => None,
+        };
+        unread.drain(..consumed);
+        match event {
+            Some(event) => events.push(event),
+            None => return,
+        }
+    }
+}
+
+/// The lines of all bytes at once. What no `\n` follows is none.
+fn split(bytes: &[u8], bytes_max: usize) -> Vec<Event> {
+    let event = |line: &[u8]| match line.strip_suffix(b"\n") {
+        Some(content) if line.len() <= bytes_max.max(HEAD_BYTES) => {
+            Some(Event::Line(content.to_vec()))
+        }
+        Some(_) => line.first_chunk().map(|head| Event::TooLong(*head)),
+        None => None,
+    };
+    bytes.split_inclusive(|b| *b == b'\n').filter_map(event).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn holds_for_the_edges_of_the_limit() {
+        for length in HEAD_BYTES - 2..HEAD_BYTES + 2 {
+            let bytes = [&vec![b'a'; length][..], b"\n\nb\nrest"].concat();
+            for piece in [1, 2, 23, 24, 25] {
+                any_cutting_gives_the_same_lines(&bytes, HEAD_BYTES, &[piece]);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn holds_for_any_bytes(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..400),
+            bytes_max in 0..3 * HEAD_BYTES,
+            pieces in proptest::collection::vec(0..60_u8, 0..6),
+        ) {
+            any_cutting_gives_the_same_lines(&bytes, bytes_max, &pieces);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What must hold of whatever comes over the wire and of whatever stands in `bets.csv`.
+//!
+//! A property is a function of one input. Here random inputs and those that once failed are put
+//! to it; `fuzz/` puts the same functions to inputs that a fuzzer looks for.
+
+#![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod framing;
+mod records;
+mod requests;
+mod responses;
+mod rows;

@@ -1,0 +1,54 @@
+//! Packets to an agency: a client takes them from whoever answers at the address that it was given.
+
+use protocol::Response;
+
+/// A line is read as an answer that prints as the same answer, or is none.
+pub fn a_line_is_an_answer_or_none(line: &[u8]) {
+    let Ok(response) = Response::parse(line) else { return };
+    let mut printed = Vec::new();
+    response.write(&mut printed);
+    assert_eq!(printed.pop(), Some(b'\n'));
+    // A refusal's first word is followed by a blank, also where nothing follows it.
+    assert!(printed.len() <= line.len() + 1, "what is printed is no longer than what was read");
+    assert_eq!(Response::parse(&printed), Ok(response));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Lines that are answers, or nearly.
+    const NEAR_ANSWER: &str = "(StoreResponse|StoreRowsResponse|AgencyCloseResponse|\
+        AgencyStatusResponse|WinnersResponse|Error|)[:;]?([0-3]|)[;:]?\
+        (0|18446744073709551615|18446744073709551616|)[;:]?\
+        ([0-9a-f]{16}|[0-9A-F]{16}|)[;:]?(open|closed|drawn|gap|short x|agency; y|\r|)";
+
+    #[test]
+    fn holds_for_every_form() {
+        for line in [
+            "StoreResponse:0",
+            "StoreRowsResponse:0;1;FFFFFFFFFFFFFFFF;what follows a 0 means nothing",
+            "StoreRowsResponse:2;1;0000000000000000;gap",
+            "AgencyCloseResponse:2;short ",
+            "AgencyCloseResponse:1",
+            "AgencyStatusResponse:00000000000000000001;0000000000000000;drawn",
+            "WinnersResponse:;;:",
+            "Error:",
+        ] {
+            a_line_is_an_answer_or_none(line.as_bytes());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn holds_for_near_answers(line in NEAR_ANSWER) {
+            a_line_is_an_answer_or_none(line.as_bytes());
+        }
+
+        #[test]
+        fn holds_for_any_bytes(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+            a_line_is_an_answer_or_none(&line);
+        }
+    }
+}

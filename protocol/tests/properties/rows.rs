@@ -1,0 +1,102 @@
+//! Rows of `bets.csv`: whatever a line is, it is a row, the same one for every reader, or damaged.
+
+use protocol::{AgencyId, Bet, RowReader, write_row};
+
+use super::records::Record;
+
+/// What a line is read as: agency, wire form, document and number, or nothing.
+type Row = Option<(u32, Vec<u8>, String, Option<u16>)>;
+
+fn read(reader: &mut RowReader, line: &[u8]) -> Row {
+    let row = reader.read(line).ok()?;
+    let number = row.number().map(protocol::BetNumber::get);
+    Some((row.agency, row.wire.to_vec(), row.document().to_owned(), number))
+}
+
+/// A line is read as the same row whatever was read before it and however it ends, and a row that
+/// is a bet of ours is the same after it was written.
+pub fn a_line_is_one_row_or_damaged(line: &[u8]) {
+    let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
+    let row = read(&mut RowReader::default(), line);
+    let mut used = RowReader::default();
+    let _ = used.read(b"7,\"A, B\",C,1,2000-01-01,0007");
+    assert_eq!(read(&mut used, line), row);
+    if !line.ends_with(b"\r") {
+        assert_eq!(read(&mut used, &[line, b"\r"].concat()), row);
+    }
+    if let Some((agency, wire, document, number)) = row {
+        is_written_as_it_was_read(agency, &wire, &document, number);
+    }
+}
+
+fn is_written_as_it_was_read(agency: u32, wire: &[u8], document: &str, number: Option<u16>) {
+    let Some(agency) = AgencyId::new(agency) else { return };
+    let Ok(text) = str::from_utf8(wire) else { return };
+    let Some(fields) = five(text.split(';')) else { return };
+    let Ok(bet) = Bet::new(fields) else { return };
+    assert_eq!((bet.document(), Some(bet.number().get())), (document, number));
+    let mut written = Vec::new();
+    write_row(agency, &bet, &mut written);
+    assert_eq!(written.pop(), Some(b'\n'));
+    let again = read(&mut RowReader::default(), &written);
+    assert_eq!(again, Some((agency.get(), wire.to_vec(), document.to_owned(), number)));
+}
+
+fn five<'t>(mut fields: impl Iterator<Item = &'t str>) -> Option<[&'t str; 5]> {
+    let five = [fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?];
+    fields.next().is_none().then_some(five)
+}
+
+/// Whatever records the `csv` crate finds in `bytes`: written by it, with either end, each is
+/// read as the row that it is, or as none.
+pub fn records_are_rows(bytes: &[u8]) {
+    let mut reader = RowReader::default();
+    for record in Record::all(bytes) {
+        for is_crlf in [false, true] {
+            let line = record.line(is_crlf);
+            let content = line.strip_suffix(b"\n").expect("a line has its end");
+            let row = read(&mut reader, content).map(|(agency, wire, ..)| (agency, wire));
+            assert_eq!(row, record.row(), "{:?}", String::from_utf8_lossy(&line));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NEAR_ROW: &str = "\"?(1|2|0|007|100001|4294967296|x|)\"?,(Ana|\"A, B\"|\"\"\"\"|;|\"|),\
+        (Paz|\u{0}|ñ|),(1|),(2000-01-01|1|),\"?(7574|0007|00000|12345|000000000000000000001|)\"?\r?";
+
+    fn both(bytes: &[u8]) {
+        a_line_is_one_row_or_damaged(bytes);
+        records_are_rows(bytes);
+    }
+
+    #[test]
+    fn hold_for_every_form() {
+        for line in [
+            &b"1,Ana,Paz,1,2000-01-01,07574\r\n"[..],
+            b"\"1\",\"A, \"\"B\"\"\",Paz,1,2000-01-01,\"0\"",
+            b"1,\xff,\0,1,2000-01-01,7",
+            b"1,a;b,Paz,1,2000-01-01,7",
+            b"\"\"",
+            b"1,,,,,",
+        ] {
+            both(line);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hold_for_near_rows(line in NEAR_ROW) {
+            both(line.as_bytes());
+        }
+
+        #[test]
+        fn hold_for_any_bytes(line in proptest::collection::vec(any::<u8>(), 0..100)) {
+            both(&line);
+        }
+    }
+}

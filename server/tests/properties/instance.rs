@@ -1,0 +1,50 @@
+//! An instance's store on a volume in memory, for as long as one question takes.
+
+use std::time::Duration;
+
+use protocol::{AgencyId, BetNumber};
+use server::store::{AgencyStatus, FileStore, OpenError, Store as _, StoreSettings};
+
+use super::memory_disk::{MemoryDisk, VOLUME};
+
+/// How many agencies the lottery has.
+pub const AGENCIES: u32 = 3;
+
+/// The number that wins.
+pub const WINNING_NUMBER: u16 = 7;
+
+/// Opens the store, uses it, and waits for its end.
+pub fn with_store<T>(
+    disk: &MemoryDisk,
+    work: impl AsyncFnOnce(&FileStore) -> T,
+) -> Result<T, OpenError> {
+    let settings = StoreSettings {
+        volume: VOLUME.into(),
+        agencies_amount: AGENCIES,
+        winning_number: BetNumber::new(WINNING_NUMBER).expect("it is a bet's number"),
+        instance: "here".to_owned(),
+        lock_timeout: Duration::from_secs(60),
+    };
+    let (store, mut end) = FileStore::open_on(disk.clone(), settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    Ok(runtime.expect("a runtime starts").block_on(async {
+        let done = work(&store).await;
+        drop(store);
+        end.wait().await.expect("nothing breaks in memory");
+        done
+    }))
+}
+
+/// Where each agency stands.
+pub async fn status_of_all(store: &FileStore) -> Vec<AgencyStatus> {
+    let mut all = Vec::new();
+    for agency in AgencyId::all(AGENCIES) {
+        all.push(store.status(agency).await.expect("memory can always be read"));
+    }
+    all
+}
+
+/// Where each agency stands for an instance that starts on this disk.
+pub fn status_on(disk: &MemoryDisk) -> Vec<AgencyStatus> {
+    with_store(disk, status_of_all).expect("there is no draw that contradicts")
+}
