@@ -7,8 +7,11 @@
 #   --minutes M   start no more runs after M minutes (default: 10 runs, however long they take)
 #   --runs N      hold at most N runs
 #
-# Exit code 0: every promise was kept in every run. 1: one was not; it is named with its seed, and
-# the files of its run are kept. 2: the command line is wrong.
+# A full disk and names that change need mounts, which systems grant that have unshare(1) and allow
+# its use; elsewhere the output says that these were skipped.
+#
+# Exit code 0: every promise was kept in every run. 1: one was not; it is named with its seed and
+# the command that holds it again, and the files of its run are kept. 2: the command line is wrong.
 set -eu
 
 case "${1:-}" in

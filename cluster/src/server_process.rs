@@ -70,7 +70,7 @@ impl ServerProcess {
         Ok(StartingServer { launch, directory: directory.to_owned(), process })
     }
 
-    /// Where it listens, now and after every restart.
+    /// Where it listens; after a restart, too, unless its settings were changed.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -178,7 +178,8 @@ impl ServerProcess {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let name = self.process.name().to_owned();
         let process = ChildProcess::spawn(&name, &self.launch, &self.directory)?;
-        let (_, process) = listening(process).await?;
+        let (address, process) = listening(process).await?;
+        self.address = address;
         self.earlier_alarms.extend(self.process.log().alarms());
         self.process = process;
         self.ended = false;

@@ -1,16 +1,21 @@
 //! The command line of `cluster chaos`.
 
+use std::path::Path;
+
 use clap::Parser;
 
 const MORE: &str = "\
 Each run is a small lottery of 2 to 4 servers and 2 to 6 agencies, made from its seed. While the \
-agencies send, servers and clients are killed, stopped, paused and started again, and proxies \
-between them cut, delay, drop, repeat and swallow what passes. Then the faults end, the lottery \
-has to come to its end by itself, and every promise is checked: from every answer that passed, \
-from the files, and from what the clients announced.
+agencies send, servers and clients are killed, stopped, paused, moved and started again; proxies \
+between them cut, delay, drop, repeat and swallow what passes; datagrams are lost and forged; \
+names and addresses change; the disk is full for a while; and somebody sends what must be \
+refused. Then the faults end, the lottery has to come to its end by itself, and every promise is \
+checked: from every answer that passed, from the files, and from what the clients announced.
 
-Run k of --seed N has the seed N+k. A run that failed is held again by
-  cluster chaos --seed ITS-SEED --runs 1
+Run k of --seed N, counted from 0, has the seed N+k. A run that failed keeps its files, and is \
+told with the command that holds it again. A full disk and names that change need mounts of \
+their own, for which no root is needed but a system that grants them (unshare); where it does \
+not, the output says that they were skipped.
 
 Examples:
   cluster chaos
@@ -24,7 +29,7 @@ Exit codes:
 
 /// Attacks lotteries, and checks that nothing was lost or doubled
 #[derive(Debug, Clone, Parser)]
-#[command(name = "cluster chaos", version, after_help = MORE, max_term_width = 100)]
+#[command(name = "cluster chaos", bin_name = "cluster chaos", version, after_help = MORE, max_term_width = 100)]
 pub struct Options {
     /// The seed of the first run
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -61,6 +66,15 @@ impl Options {
     #[must_use]
     pub fn side_by_side(&self) -> usize {
         if self.containers.is_some() { 1 } else { self.side_by_side.into() }
+    }
+
+    /// What holds the run of `seed` again, if `program` holds these.
+    #[must_use]
+    pub fn to_hold_again(&self, seed: u64, program: &Path) -> String {
+        match self.containers {
+            Some(_) => format!("scripts/chaos-containers.sh --seed {seed} --runs 1"),
+            None => format!("{} chaos --seed {seed} --runs 1", program.display()),
+        }
     }
 
     /// How many runs to hold at the most.

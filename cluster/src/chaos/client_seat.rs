@@ -1,13 +1,15 @@
-//! One client of an agency, as the faults have it: ended, and started again with another batch
-//! size, until it ends by itself with its winners.
+//! One client of an agency, as the faults have it: paused, or ended and started again with another
+//! batch size, until it ends by itself with its winners.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::server_seat::until;
 use super::tally::{Findings, Tally};
 use crate::client_process::{ClientEnd, ClientProcess};
 use crate::log::LogLine;
@@ -19,13 +21,11 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// What to do to a client.
 #[derive(Debug, Clone, Copy)]
-pub struct EndClient {
-    /// Whether by SIGKILL, or by SIGTERM.
-    pub kill: bool,
-    /// How long it is away.
-    pub down: Duration,
-    /// Its next batch size.
-    pub batch: u64,
+pub enum ClientCommand {
+    /// SIGKILL, or SIGTERM, and a start with another batch size after `down`.
+    End { kill: bool, down: Duration, batch: u64 },
+    /// SIGSTOP, and SIGCONT after `Duration`.
+    Pause(Duration),
 }
 
 /// A client and whoever does things to it.
@@ -42,7 +42,7 @@ pub struct ClientSeat {
     /// What the servers share.
     pub volume: Volume,
     /// What to do.
-    pub commands: UnboundedReceiver<EndClient>,
+    pub commands: UnboundedReceiver<ClientCommand>,
     /// From when on it is to run.
     pub calm: CancellationToken,
     /// What was done.
@@ -55,31 +55,57 @@ impl ClientSeat {
     /// Runs it to its end.
     ///
     /// # Errors
-    /// It could not be started or killed.
+    /// It could not be started, paused or killed.
     pub async fn run(mut self) -> anyhow::Result<(u32, ClientEnd)> {
         for start in 1.. {
             let name = format!("{}-{start}", self.name);
             let launch = self.launch.clone();
             let mut client = ClientProcess::spawn(&name, self.agency, launch, &self.directory)?;
-            let command = tokio::select! {
-                end = client.wait(CLIENT_TIMEOUT) => {
-                    let end = end?;
-                    self.check_acknowledged(&client);
-                    if end.code() != Some(0) {
-                        let error = client.process().failure(format!("ended with {}", end.status));
-                        self.findings.add(format!("{error:#}"));
-                    }
-                    return Ok((self.agency, end));
-                }
-                Some(command) = self.commands.recv() => command,
-            };
-            self.end(&mut client, command).await?;
+            if let Some(end) = self.follow(&mut client).await? {
+                return Ok((self.agency, end));
+            }
         }
         anyhow::bail!("too many starts")
     }
 
-    async fn end(&mut self, client: &mut ClientProcess, how: EndClient) -> anyhow::Result<()> {
-        if how.kill {
+    /// Follows one start of it; gives how it ended by itself, nothing if it was ended.
+    async fn follow(&mut self, client: &mut ClientProcess) -> anyhow::Result<Option<ClientEnd>> {
+        let mut resume_at: Option<Instant> = None;
+        loop {
+            let command = tokio::select! {
+                end = client.wait(CLIENT_TIMEOUT) => return self.ended(client, end?).map(Some),
+                Some(command) = self.commands.recv() => Some(command),
+                () = until(resume_at, &self.calm) => None,
+            };
+            resume_at = None;
+            client.process().signal(Signal::CONT)?;
+            match command {
+                Some(ClientCommand::End { kill, down, batch }) => {
+                    self.end(client, kill).await?;
+                    self.stay_away(down, batch).await;
+                    return Ok(None);
+                }
+                Some(ClientCommand::Pause(pause)) => {
+                    self.tally.add("client paused");
+                    client.process().signal(Signal::STOP)?;
+                    resume_at = Some(Instant::now() + pause);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn ended(&self, client: &ClientProcess, end: ClientEnd) -> anyhow::Result<ClientEnd> {
+        self.check_acknowledged(client);
+        if end.code() != Some(0) {
+            let error = client.process().failure(format!("ended with {}", end.status));
+            self.findings.add(format!("{error:#}"));
+        }
+        Ok(end)
+    }
+
+    async fn end(&self, client: &mut ClientProcess, kill: bool) -> anyhow::Result<()> {
+        if kill {
             self.tally.add("client killed");
             client.kill().await?;
         } else {
@@ -89,13 +115,16 @@ impl ClientSeat {
         // Its log is whole when its process has been waited for.
         let _ = client.wait(CLIENT_TIMEOUT).await;
         self.check_acknowledged(client);
+        Ok(())
+    }
+
+    async fn stay_away(&mut self, down: Duration, batch: u64) {
         tokio::select! {
-            () = sleep(how.down) => {}
+            () = sleep(down) => {}
             () = self.calm.cancelled() => {}
         }
         let launch = std::mem::replace(&mut self.launch, Launch::new(&PathBuf::new(), &[]));
-        self.launch = launch.with("CLI_BATCH_SIZE", how.batch);
-        Ok(())
+        self.launch = launch.with("CLI_BATCH_SIZE", batch);
     }
 
     /// What its log says was stored is in the file, now.

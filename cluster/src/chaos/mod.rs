@@ -9,19 +9,30 @@
 //! **Invariant**: the same seed takes the same decisions. What the processes make of them is
 //! theirs: a failure may take several runs of its seed to come again.
 
+mod cause;
 mod cli;
 mod client_seat;
+mod datagrams;
 pub(crate) mod dice;
+mod draw_watch;
+pub(crate) mod expected;
+mod fault;
+mod front;
+mod meddler;
+mod names;
+mod own_mounts;
 mod plan;
 mod proxy;
+mod roster;
 pub(crate) mod run;
 mod server_seat;
+mod small_disk;
 pub(crate) mod stage;
 pub(crate) mod summary;
 pub(crate) mod tally;
 mod verdict;
 mod weather;
-pub(crate) mod witness;
+mod witness;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -37,6 +48,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::cli::Options;
+use self::names::Names;
 use self::summary::{RunSummary, Summary};
 use crate::containers;
 use crate::report::grouped;
@@ -47,7 +59,7 @@ const LONG_RUN: Duration = Duration::from_secs(10);
 
 /// The program `cluster chaos [OPTIONS]`; `arguments` start with the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
-    let options = match Options::try_parse_from(arguments) {
+    let options = match Options::try_parse_from(&arguments) {
         Ok(options) => options,
         Err(error) => {
             // Help goes to standard output and is right; all else is not.
@@ -55,6 +67,9 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
             return if error.use_stderr() { Exit::Usage } else { Exit::Right };
         }
     };
+    if options.containers.is_none() {
+        own_mounts::enter(&arguments);
+    }
     crate::run::raise_descriptor_limit();
     // Children die with the thread that started them: all of it runs on this one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -76,8 +91,9 @@ async fn hold_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
     let signal = shutdown::on_signal().context("listen for signals")?;
     let started = Instant::now();
     let until = options.minutes.map(|minutes| started + Duration::from_secs(minutes * 60));
-    let (mut summary, mut runs) = (Summary::default(), JoinSet::new());
+    let (mut summary, mut runs) = (Summary::from(options.seed), JoinSet::new());
     let progress = Progress::new(options);
+    let names = Names::take().context("make names")?;
     let mut begun = 0;
     loop {
         let is_time = until.is_none_or(|until| Instant::now() < until);
@@ -87,7 +103,7 @@ async fn hold_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
                 Some(project) => {
                     runs.spawn(async move { containers::hold(seed, &binary, &project).await })
                 }
-                None => runs.spawn(async move { run::hold(seed, &binary).await }),
+                None => runs.spawn(run::hold(seed, binary, names.clone())),
             };
             begun += 1;
         }
@@ -98,7 +114,8 @@ async fn hold_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
         let Some(joined) = joined else { break };
         let run = joined.context("follow a run")?;
         progress.tell(&run);
-        summary.add(run);
+        let again = options.to_hold_again(run.seed, binary);
+        summary.add(run, again);
         progress.advance(&summary);
     }
     progress.clear();

@@ -16,9 +16,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::dice::Dice;
+use super::roster::Roster;
 use super::tally::Tally;
 use super::weather::{Fate, Trouble, Weather};
-use super::witness::{Asked, Witness};
+use super::witness::Witness;
 
 /// How long the answer to a repeated packet is waited for.
 const REPEAT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,40 +33,74 @@ pub struct Air {
     pub calm: CancellationToken,
     /// What was done to connections.
     pub tally: Tally,
+    /// Which answers that led to.
+    pub effects: Tally,
     /// Who sees all packets.
     pub witness: Witness,
     /// All servers.
-    pub servers: Vec<SocketAddr>,
+    pub roster: Roster,
 }
 
 /// A running proxy; it ends, with all its connections, when this is dropped.
 #[derive(Debug)]
 pub struct Proxy {
-    address: SocketAddr,
+    /// Which server it stands before, from 0.
+    place: usize,
+    /// Where it is, and where it is not: nobody listens there.
+    homes: [SocketAddr; 2],
     accepting: JoinHandle<()>,
+    air: Air,
+    dice: Dice,
+    moves: u64,
 }
 
 impl Proxy {
-    /// A proxy at `ip` before the server `upstream`.
+    /// A proxy before the server at `place`, at the first of its homes, on a free port if `port`
+    /// is 0.
     ///
     /// # Errors
-    /// There is no free port.
+    /// It cannot listen.
     pub async fn start(
-        ip: Ipv4Addr,
-        upstream: SocketAddr,
+        place: usize,
+        homes: [Ipv4Addr; 2],
+        port: u16,
         air: Air,
         dice: Dice,
     ) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((ip, 0)).await.context("listen as a proxy")?;
+        let [home, other] = homes;
+        let listener = TcpListener::bind((home, port)).await.context("listen as a proxy")?;
         let address = listener.local_addr().context("tell a proxy's address")?;
-        let accepting = tokio::spawn(accept(listener, upstream, air, dice));
-        Ok(Self { address, accepting })
+        let accepting = tokio::spawn(accept(listener, place, air.clone(), dice.fork(0)));
+        let homes = [address, SocketAddr::from((other, address.port()))];
+        Ok(Self { place, homes, accepting, air, dice, moves: 0 })
     }
 
     /// Where clients connect to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.homes[0]
+    }
+
+    /// Where it can be, now or later.
+    #[must_use]
+    pub fn homes(&self) -> [SocketAddr; 2] {
+        self.homes
+    }
+
+    /// Ends all connections, and is at its other home from now on; nobody listens at this one.
+    ///
+    /// # Errors
+    /// Somebody else listens there.
+    pub async fn move_away(&mut self) -> anyhow::Result<()> {
+        self.accepting.abort();
+        // The listener is gone when the task has ended.
+        let _ = (&mut self.accepting).await;
+        self.homes.reverse();
+        self.moves += 1;
+        let listener = TcpListener::bind(self.address()).await.context("listen as a proxy")?;
+        let (air, dice) = (self.air.clone(), self.dice.fork(self.moves));
+        self.accepting = tokio::spawn(accept(listener, self.place, air, dice));
+        Ok(())
     }
 }
 
@@ -75,7 +110,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: SocketAddr, air: Air, dice: Dice) {
+async fn accept(listener: TcpListener, place: usize, air: Air, dice: Dice) {
     let mut connections = JoinSet::new();
     let mut count = 0;
     loop {
@@ -83,7 +118,7 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, air: Air, dice: Dic
         count += 1;
         let calm = air.calm.is_cancelled();
         let fate = if calm { Fate::calm() } else { air.weather.fate(dice.fork(count)) };
-        connections.spawn(serve(client, upstream, air.clone(), fate));
+        connections.spawn(serve(client, place, air.clone(), fate));
         while connections.try_join_next().is_some() {}
     }
 }
@@ -96,14 +131,14 @@ enum End {
     Reset,
 }
 
-async fn serve(client: TcpStream, upstream: SocketAddr, air: Air, fate: Fate) {
+async fn serve(client: TcpStream, place: usize, air: Air, fate: Fate) {
     let reset = fate.reset;
     if fate.trouble == Trouble::EndAtOnce && !air.calm.is_cancelled() {
         air.count(fate.trouble);
         end(&client, reset);
         return;
     }
-    let Ok(server) = TcpStream::connect(upstream).await else {
+    let Ok(server) = connect(place, &air).await else {
         // Where nobody listens, a connection is refused: that is nearest to a reset.
         let accepts = air.weather.accepts_for_dead;
         if accepts {
@@ -123,6 +158,7 @@ async fn serve(client: TcpStream, upstream: SocketAddr, air: Air, fate: Fate) {
     let ((client_read, client_write), (server_read, server_write)) =
         (client.into_split(), server.into_split());
     let passing = Passing {
+        place,
         air,
         fate,
         client_read: BufReader::new(client_read),
@@ -133,6 +169,12 @@ async fn serve(client: TcpStream, upstream: SocketAddr, air: Air, fate: Fate) {
     if let (End::Reset, Ok(socket)) = (passing.run().await, ending) {
         let _ = socket.set_linger(Some(Duration::ZERO));
     }
+}
+
+/// Connects to the server at `place`, wherever it is now.
+async fn connect(place: usize, air: &Air) -> io::Result<TcpStream> {
+    let address = air.roster.address(place).ok_or(io::ErrorKind::NotFound)?;
+    TcpStream::connect(address).await
 }
 
 fn end(stream: &TcpStream, reset: bool) {
@@ -151,6 +193,7 @@ impl Air {
 
 /// One connection on its way.
 struct Passing {
+    place: usize,
     air: Air,
     fate: Fate,
     client_read: BufReader<OwnedReadHalf>,
@@ -196,11 +239,12 @@ impl Passing {
             }
             _ => {}
         }
-        let asked = self.air.witness.asked(packet);
         self.repeat(packet);
         sleep(self.fate.delay).await;
-        send(&mut self.server_write, packet, &mut self.fate).await?;
-        let Some(answer) = self.answer(&asked).await? else { return Ok(false) };
+        if trouble == Trouble::Double && self.exchange(packet).await?.is_none() {
+            return Ok(false);
+        }
+        let Some(answer) = self.exchange(packet).await? else { return Ok(false) };
         match trouble {
             Trouble::SwallowAnswer => Ok(false),
             Trouble::SwallowAnswerAndHang => {
@@ -220,8 +264,11 @@ impl Passing {
         }
     }
 
-    /// The server's answer; none if either side leaves before it is whole.
-    async fn answer(&mut self, asked: &Asked) -> io::Result<Option<Vec<u8>>> {
+    /// Delivers one packet; gives the server's answer, none if either side leaves before it is
+    /// whole.
+    async fn exchange(&mut self, packet: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let asked = self.air.witness.asked(self.place, packet);
+        send(&mut self.server_write, packet, &mut self.fate).await?;
         let mut answer = Vec::new();
         tokio::select! {
             read = self.server_read.read_until(b'\n', &mut answer) => { read?; }
@@ -232,7 +279,8 @@ impl Passing {
         if !answer.ends_with(b"\n") {
             return Ok(None);
         }
-        self.air.witness.answered(asked, &answer);
+        self.air.witness.answered(&asked, &answer);
+        self.air.effects.count_answer(&answer);
         Ok(Some(answer))
     }
 
@@ -251,20 +299,20 @@ impl Passing {
         if packet.starts_with(b"WinnersRequest") {
             return;
         }
-        let index = dice.between(0, self.air.servers.len().saturating_sub(1) as u64);
+        let places = self.air.roster.addresses().len();
+        let place = dice.between(0, places.saturating_sub(1) as u64) as usize;
         let later = if dice.chance(80) { dice.millis(0, 60) } else { dice.millis(60, 3_000) };
-        let Some(server) = self.air.servers.get(index as usize).copied() else { return };
         let (air, packet) = (self.air.clone(), packet.to_owned());
         tokio::spawn(async move {
             sleep(later).await;
-            let _ = timeout(REPEAT_TIMEOUT, repeat(air, server, packet)).await;
+            let _ = timeout(REPEAT_TIMEOUT, repeat(air, place, packet)).await;
         });
     }
 }
 
-async fn repeat(air: Air, server: SocketAddr, packet: Vec<u8>) -> io::Result<()> {
-    let mut stream = TcpStream::connect(server).await?;
-    let asked = air.witness.asked(&packet);
+async fn repeat(air: Air, place: usize, packet: Vec<u8>) -> io::Result<()> {
+    let mut stream = connect(place, &air).await?;
+    let asked = air.witness.asked(place, &packet);
     air.tally.add("packet repeated later");
     stream.write_all(&packet).await?;
     let mut answer = Vec::new();

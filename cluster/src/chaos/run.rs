@@ -1,22 +1,21 @@
 //! One run: the faults at their moments, calm, the agencies' ends, and the verdict.
 
 use std::fmt::Debug;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::client_seat::EndClient;
-use super::plan::{Fault, RunPlan};
-use super::server_seat::Command;
-use super::stage::Stage;
+use super::names::Names;
+use super::plan::RunPlan;
+use super::stage::{Given, Stage};
 use super::summary::RunSummary;
-use super::tally::{Findings, Tally};
-use super::verdict;
+use super::tally::{Findings, Tallies};
+use super::{cause, verdict};
 use crate::client_process::ClientEnd;
 use crate::directory::RunDirectory;
+use crate::server_process::ServerProcess;
 
 /// How often it is looked how far the volume is.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -31,15 +30,6 @@ const CALM_TIMEOUT: Duration = Duration::from_secs(100);
 /// How long servers may take to come back once it is calm.
 const BACK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Both counts of a run.
-#[derive(Debug, Clone, Default)]
-pub struct Tallies {
-    /// What was done.
-    pub faults: Tally,
-    /// What it led to.
-    pub effects: Tally,
-}
-
 /// Where a run leaves what it has: its files, what is not right, and its counts.
 #[derive(Debug)]
 pub struct Scene<'r> {
@@ -52,9 +42,10 @@ pub struct Scene<'r> {
 }
 
 /// Holds the run of `seed`.
-pub async fn hold(seed: u64, binary: &Path) -> RunSummary {
+pub async fn hold(seed: u64, binary: PathBuf, names: Option<Names>) -> RunSummary {
     let plan = RunPlan::of(seed);
-    hold_as(seed, &plan, async |scene: &Scene<'_>| play(&plan, binary, scene).await).await
+    let given = Given { binary, names };
+    hold_as(seed, &plan, async |scene: &Scene<'_>| play(&plan, &given, scene).await).await
 }
 
 /// Holds the run of `seed`, which is `plan`, as `play` plays it; that gives how many bets are
@@ -83,9 +74,16 @@ pub async fn hold_as(
             }
         }
     }
-    let (faults, effects) = (tallies.faults.counts(), tallies.effects.counts());
-    let findings = findings.all();
-    RunSummary { seed, bets, faults, effects, findings, kept, took: started.elapsed() }
+    RunSummary {
+        seed,
+        bets,
+        faults: tallies.faults.counts(),
+        effects: tallies.effects.counts(),
+        skipped: tallies.skipped.counts(),
+        findings: findings.all(),
+        kept,
+        took: started.elapsed(),
+    }
 }
 
 /// Leaves word beside the files of what was planned and what was found.
@@ -96,14 +94,19 @@ fn keep(directory: &RunDirectory, plan: &impl Debug, findings: &[String]) -> Pat
     directory.path().to_owned()
 }
 
-async fn play(plan: &RunPlan, binary: &Path, scene: &Scene<'_>) -> anyhow::Result<u64> {
-    let Scene { directory, findings, tallies: tally } = scene;
-    let mut stage = Stage::set(plan, binary, directory, findings.clone(), tally.faults.clone())
-        .await
-        .context("start")?;
+async fn play(plan: &RunPlan, given: &Given, scene: &Scene<'_>) -> anyhow::Result<u64> {
+    let mut stage = Stage::set(plan, given, scene).await.context("start")?;
+    let ended = play_on(plan, &mut stage).await;
+    if ended.is_err() || !scene.findings.all().is_empty() {
+        stage.keep_disk().context("keep the files of a small disk")?;
+    }
+    ended
+}
+
+async fn play_on(plan: &RunPlan, stage: &mut Stage) -> anyhow::Result<u64> {
     let mut ends = Vec::new();
-    let mut director = Director::new(&stage).context("look at the bets")?;
-    let played = director.play(plan, &mut stage, &mut ends).await;
+    let mut director = Director::new(stage).context("look at the bets")?;
+    let played = director.play(plan, stage, &mut ends).await;
     stage.calm.cancel();
     played?;
     let ended = timeout(CALM_TIMEOUT, async {
@@ -116,17 +119,18 @@ async fn play(plan: &RunPlan, binary: &Path, scene: &Scene<'_>) -> anyhow::Resul
         Ok(ended) => ended?,
         Err(_) => {
             let (left, seconds) = (stage.ends.len(), CALM_TIMEOUT.as_secs());
-            findings.add(format!("{left} clients still run {seconds} s after all faults"));
+            let finding = format!("{left} clients still run {seconds} s after all faults");
+            stage.findings.add(finding);
             stage.ends.shutdown().await;
         }
     }
-    let mut servers = take_back(&mut stage).await?;
-    verdict::count_effects(&stage, &servers, &tally.effects);
-    verdict::reach(&stage, &mut servers, &ends, director.draw.as_deref()).await
+    let mut servers = take_back(stage).await?;
+    verdict::count_effects(stage, &servers);
+    verdict::reach(stage, &mut servers, &ends).await
 }
 
 /// The servers, all of which run again.
-async fn take_back(stage: &mut Stage) -> anyhow::Result<Vec<crate::server_process::ServerProcess>> {
+async fn take_back(stage: &mut Stage) -> anyhow::Result<Vec<ServerProcess>> {
     stage.commands.clear();
     let back = timeout(BACK_TIMEOUT, async {
         let mut servers = Vec::new();
@@ -144,11 +148,8 @@ async fn take_back(stage: &mut Stage) -> anyhow::Result<Vec<crate::server_proces
 struct Director {
     /// How long `bets.csv` will be, about.
     bytes: u64,
-    twins: u64,
     /// When what was caused last is over: calm would cut it short.
     until: Instant,
-    /// The draw's record as it was first seen.
-    draw: Option<Vec<u8>>,
 }
 
 impl Director {
@@ -158,12 +159,8 @@ impl Director {
             bytes += stage.bets.file(agency).metadata()?.len();
         }
         // Each stored row has its agency's number and a comma before it.
-        Ok(Self {
-            bytes: bytes + stage.bets.lines()? * 2,
-            twins: 0,
-            until: Instant::now(),
-            draw: None,
-        })
+        let bytes = bytes + stage.bets.lines()? * 2;
+        Ok(Self { bytes, until: Instant::now() })
     }
 
     async fn play(
@@ -174,7 +171,7 @@ impl Director {
     ) -> anyhow::Result<()> {
         for event in &plan.events {
             self.wait_for(event.permille, stage, ends).await?;
-            self.cause(&event.fault, stage).await?;
+            cause::cause(&event.fault, stage).await?;
             self.until = self.until.max(Instant::now() + event.fault.lasts());
         }
         sleep_until(self.until).await;
@@ -193,9 +190,6 @@ impl Director {
             while let Some(joined) = stage.ends.try_join_next() {
                 ends.push(joined.context("follow a client")??);
             }
-            if self.draw.is_none() {
-                self.draw = std::fs::read(stage.volume.draw()).ok();
-            }
             let now = std::fs::metadata(stage.volume.bets()).map_or(0, |file| file.len());
             if now * 1_000 >= self.bytes * permille || stage.ends.is_empty() {
                 return Ok(());
@@ -208,52 +202,4 @@ impl Director {
             sleep(LOOK_EVERY).await;
         }
     }
-
-    async fn cause(&mut self, fault: &Fault, stage: &mut Stage) -> anyhow::Result<()> {
-        let command = match fault.clone() {
-            Fault::KillAllServers { down } => return kill_all(stage, down).await,
-            Fault::EndClient { agency, kill, down, batch } => {
-                let client = stage.clients.get(agency as usize - 1);
-                // One that has ended with its winners needs no more commands.
-                client.map(|client| client.send(EndClient { kill, down, batch }));
-                return Ok(());
-            }
-            Fault::Twin { agency, batch } => {
-                self.twins += 1;
-                return stage.start_twin(agency, batch, self.twins);
-            }
-            Fault::KillServer { place, down, false_starts } => {
-                (place, Command::Kill { down, false_starts })
-            }
-            Fault::StopServer { place, down } => (place, Command::Stop { down }),
-            Fault::PauseServer { place, pause, holding } => {
-                (place, Command::Pause { pause, holding })
-            }
-        };
-        let (place, command) = command;
-        // A seat that is gone has failed, which is told when it is taken back.
-        stage.commands.get(place).map(|server| server.send(command));
-        Ok(())
-    }
-}
-
-/// Kills all servers, looks at what they left, and starts them again.
-async fn kill_all(stage: &Stage, down: Duration) -> anyhow::Result<()> {
-    let (mut dead, mut starts) = (Vec::new(), Vec::new());
-    for server in &stage.commands {
-        let (is_dead, hears_dead) = oneshot::channel();
-        let (start, hears_start) = oneshot::channel();
-        let command = Command::KillUntil { dead: is_dead, start: hears_start };
-        if server.send(command).is_ok() {
-            dead.push(hears_dead);
-            starts.push(start);
-        }
-    }
-    for dead in dead {
-        let _ = dead.await;
-    }
-    verdict::look_at_remains(stage).context("look at what killed servers left")?;
-    sleep(down).await;
-    drop(starts);
-    Ok(())
 }

@@ -1,5 +1,7 @@
-//! One server, as the faults have it: killed, stopped, paused and started again, where it was.
+//! One server, as the faults have it: killed, stopped, paused and started again, where it was or
+//! elsewhere.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -8,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::roster::Roster;
 use super::tally::{Findings, Tally};
 use crate::server_process::ServerProcess;
 
@@ -27,6 +30,8 @@ pub enum Command {
     KillUntil { dead: oneshot::Sender<()>, start: oneshot::Receiver<()> },
     /// SIGTERM, and a start after `down`.
     Stop { down: Duration },
+    /// SIGKILL, and a start at another address after `down`.
+    Move { down: Duration, ip: Ipv4Addr },
     /// SIGSTOP, and SIGCONT after `pause`; while it holds a lock, if it can be caught at that.
     Pause { pause: Duration, holding: bool },
 }
@@ -34,8 +39,12 @@ pub enum Command {
 /// A server and whoever does things to it.
 #[derive(Debug)]
 pub struct ServerSeat {
+    /// Its place among the servers, from 0.
+    pub place: usize,
     /// The server.
     pub server: ServerProcess,
+    /// Who is told where it is, and when it sleeps and wakes.
+    pub roster: Roster,
     /// What to do; at its end the server is left running.
     pub commands: UnboundedReceiver<Command>,
     /// From when on it is to run.
@@ -84,8 +93,9 @@ impl ServerSeat {
         let is_long = pause > Duration::from_secs(5);
         let mut holds = false;
         for _ in 0..if holding { CATCHES_MAX } else { 1 } {
-            self.server.resume()?;
+            self.resume()?;
             sleep(CATCH_EVERY).await;
+            self.roster.sleeps(self.place);
             self.server.pause()?;
             holds = self.holds_lock();
             if holds {
@@ -113,10 +123,13 @@ impl ServerSeat {
     }
 
     fn resume(&self) -> anyhow::Result<()> {
-        self.server.resume()
+        self.server.resume()?;
+        self.roster.wakes(self.place, self.server.address());
+        Ok(())
     }
 
     async fn execute(&mut self, command: Command) -> anyhow::Result<()> {
+        self.roster.sleeps(self.place);
         match command {
             Command::Kill { down, false_starts } => {
                 self.tally.add("server killed");
@@ -144,6 +157,13 @@ impl ServerSeat {
                 self.stay_down(down).await;
                 self.start().await
             }
+            Command::Move { down, ip } => {
+                self.tally.add("server moved to another address");
+                self.server.kill().await?;
+                self.stay_down(down).await;
+                self.server.set("SERVER_IP", ip);
+                self.start().await
+            }
             Command::Pause { .. } => Ok(()),
         }
     }
@@ -159,7 +179,10 @@ impl ServerSeat {
         let mut last = anyhow!("not started");
         for _ in 0..STARTS_MAX {
             match self.server.restart().await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.roster.wakes(self.place, self.server.address());
+                    return Ok(());
+                }
                 Err(error) => last = error,
             }
             self.findings.add(format!("a server did not start again: {last:#}"));
@@ -170,13 +193,14 @@ impl ServerSeat {
     async fn ended_by_itself(&mut self) -> anyhow::Result<()> {
         let error = self.server.process().failure("ended, and nobody asked it to");
         self.findings.add(format!("{error:#}"));
+        self.roster.sleeps(self.place);
         self.server.kill().await?;
         self.start().await
     }
 }
 
 /// Until `at`, but not longer than until it is calm; for ever without `at`.
-async fn until(at: Option<Instant>, calm: &CancellationToken) {
+pub async fn until(at: Option<Instant>, calm: &CancellationToken) {
     let Some(at) = at else { return std::future::pending().await };
     tokio::select! {
         () = sleep_until(at) => {}

@@ -23,6 +23,8 @@ pub struct RunSummary {
     pub faults: BTreeMap<&'static str, u64>,
     /// What the faults led to, by kind, where it can be told from the servers' logs.
     pub effects: BTreeMap<&'static str, u64>,
+    /// What was to happen, and cannot here.
+    pub skipped: BTreeMap<&'static str, u64>,
     /// What is not right.
     pub findings: Vec<String>,
     /// Where the files are, if something is not right.
@@ -35,11 +37,13 @@ pub struct RunSummary {
 #[derive(Debug, Default, Serialize)]
 pub struct Summary {
     ok: bool,
+    seed: u64,
     runs: u64,
     bets: u64,
     faults_total: u64,
     faults: BTreeMap<&'static str, u64>,
     effects: BTreeMap<&'static str, u64>,
+    skipped: BTreeMap<&'static str, u64>,
     violations: Vec<Violation>,
     seconds: u64,
 }
@@ -49,12 +53,19 @@ pub struct Summary {
 struct Violation {
     seed: u64,
     directory: Option<PathBuf>,
+    command: String,
     findings: Vec<String>,
 }
 
 impl Summary {
-    /// Counts a run.
-    pub fn add(&mut self, run: RunSummary) {
+    /// Of runs from this seed on.
+    #[must_use]
+    pub fn from(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// Counts a run; `command` holds it again.
+    pub fn add(&mut self, run: RunSummary, command: String) {
         self.runs += 1;
         self.bets += run.bets;
         for (kind, count) in run.faults {
@@ -64,9 +75,12 @@ impl Summary {
         for (kind, count) in run.effects {
             *self.effects.entry(kind).or_default() += count;
         }
+        for (kind, count) in run.skipped {
+            *self.skipped.entry(kind).or_default() += count;
+        }
         if !run.findings.is_empty() {
             let (seed, directory, findings) = (run.seed, run.kept, run.findings);
-            self.violations.push(Violation { seed, directory, findings });
+            self.violations.push(Violation { seed, directory, command, findings });
         }
     }
 
@@ -114,24 +128,42 @@ impl Summary {
         }
         table.add_row(["all faults".to_owned(), grouped(self.faults_total)]);
         for (kind, count) in &self.effects {
-            table.add_row([format!("led to: {kind}"), grouped(*count)]);
+            table.add_row([format!("led to {kind}"), grouped(*count)]);
         }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
         let mut text = format!("{}\n\n", table.trim_fmt());
-        for Violation { seed, directory, findings } in &self.violations {
+        for (kind, runs) in &self.skipped {
+            text += &format!("skipped in {runs} runs, since nothing can be mounted here: {kind}\n");
+        }
+        for Violation { seed, directory, command, findings } in &self.violations {
             let directory = directory.as_ref().map(|path| path.display().to_string());
             let kept = directory.unwrap_or_else(|| "nowhere".to_owned());
-            text += &format!("seed {seed}, files kept in {kept}:\n");
+            text += &format!("seed {seed}, files kept in {kept}, again with\n  {command}\n");
             for finding in findings {
-                text += &format!("  {}\n", finding.lines().next().unwrap_or_default());
+                text += &format!("  violation: {}\n", finding.lines().next().unwrap_or_default());
             }
         }
-        let (runs, bets) = (grouped(self.runs), grouped(self.bets));
-        let wrong = grouped(self.violations.len() as u64);
-        text + &format!("{runs} runs, {bets} bets, {wrong} runs with violations\n")
+        text + &self.last_line()
     }
+
+    fn last_line(&self) -> String {
+        let last = self.seed.wrapping_add(self.runs.saturating_sub(1));
+        let seeds = match self.runs {
+            0 | 1 => format!("seed {}", self.seed),
+            _ => format!("seeds {} to {last}", self.seed),
+        };
+        let [runs, bets] = [("run", self.runs), ("bet", self.bets)].map(counted);
+        let wrong = counted(("run", self.violations.len() as u64));
+        format!("{seeds}: {runs}, {bets}, {wrong} with violations, {} s\n", self.seconds)
+    }
+}
+
+/// `1 run`, `2 runs`.
+fn counted((word, count): (&str, u64)) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {word}{plural}", grouped(count))
 }
 
 #[cfg(test)]
@@ -140,25 +172,34 @@ mod tests {
 
     #[test]
     fn a_violation_is_told_with_its_seed_and_its_files() {
-        let mut summary = Summary::default();
+        let mut summary = Summary::from(7);
         for (seed, findings) in [(7, vec![]), (8, vec!["lost\nand more".to_owned()])] {
-            summary.add(RunSummary {
+            let run = RunSummary {
                 seed,
                 bets: 2_000,
                 faults: BTreeMap::from([("server killed", 2)]),
                 effects: BTreeMap::new(),
+                skipped: BTreeMap::from([("full disk", 1)]),
                 findings,
                 kept: (seed == 8).then(|| "/tmp/x".into()),
                 took: Duration::ZERO,
-            });
+            };
+            summary.add(run, format!("cluster chaos --seed {seed} --runs 1"));
         }
         let summary = summary.finish(Duration::from_secs(3));
         let table = summary.table();
-        for wanted in ["seed 8", "/tmp/x", "  lost\n", "2 runs, 4,000 bets, 1 runs"] {
+        for wanted in [
+            "skipped in 2 runs, since nothing can be mounted here: full disk\n",
+            "seed 8, files kept in /tmp/x, again with\n",
+            "\n  cluster chaos --seed 8 --runs 1\n",
+            "  violation: lost\n",
+            "seeds 7 to 8: 2 runs, 4,000 bets, 1 run with violations, 3 s\n",
+        ] {
             assert!(table.contains(wanted), "{wanted:?} in\n{table}");
         }
-        let start = "{\"ok\":false,\"runs\":2,\"bets\":4000,\"faults_total\":4,\
-                     \"faults\":{\"server killed\":4},\"effects\":{},\"violations\":[{\"seed\":8,";
+        let start = "{\"ok\":false,\"seed\":7,\"runs\":2,\"bets\":4000,\"faults_total\":4,\
+                     \"faults\":{\"server killed\":4},\"effects\":{},\"skipped\":{\"full disk\":2},\
+                     \"violations\":[{\"seed\":8,";
         let json = summary.json().unwrap();
         assert!(json.starts_with(start), "{json}");
         assert!(!Summary::default().finish(Duration::ZERO).is_right());

@@ -1,4 +1,4 @@
-//! How many faults there were of each kind.
+//! How many faults there were of each kind, what they led to, and what is not right.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,11 +13,45 @@ impl Tally {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
     }
 
+    /// One more answer that does less than was asked for; all others are not counted.
+    pub fn count_answer(&self, answer: &[u8]) {
+        let answer = String::from_utf8_lossy(answer);
+        let (kind, rest) = answer.split_once(':').unwrap_or_default();
+        let could_not = rest.starts_with("1;") || rest.starts_with("busy");
+        let refused = rest.starts_with("2;");
+        for (is_so, word, effect) in [
+            (could_not, "No space left", "answer 1: disk full"),
+            (could_not, "holds the lock", "answer 1: lock held over 5 s"),
+            (could_not, "ending", "answer 1: server ends"),
+            (could_not, "", "answer 1: other"),
+            (refused, ";gap ", "batch refused: rows before it missing"),
+            (refused, ";overlap ", "batch refused: stored in part"),
+            (refused, ";closed ", "batch refused: closed"),
+            (refused, ";drawn ", "batch refused: drawn"),
+            (refused, "", "answer 2: other"),
+        ] {
+            if kind != "WinnersResponse" && is_so && rest.contains(word) {
+                return self.add(effect);
+            }
+        }
+    }
+
     /// All counts.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// All counts of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Tallies {
+    /// What was done.
+    pub faults: Tally,
+    /// What it led to.
+    pub effects: Tally,
+    /// What was to be done, and cannot be here.
+    pub skipped: Tally,
 }
 
 /// What is not right, as it is found. Cheap to clone: all clones are one list.

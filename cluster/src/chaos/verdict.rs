@@ -1,4 +1,7 @@
 //! Whether every promise was kept: from the files, the clients' output and the servers' answers.
+//!
+//! Most of it is seen while it happens: answers by the `witness`, the draw by `draw_watch`, what
+//! clients were told by their seats, and the end after SIGTERM by the servers' seats.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::front::list;
 use super::stage::{Stage, WINNER};
-use super::tally::Tally;
-use crate::audit::{Announced, Audit, Expected, Problem};
+use crate::audit::{AgencyAudit, Announced, Audit, Expected, Problem};
 use crate::client_process::{ClientEnd, ClientProcess};
 use crate::directory;
 use crate::raw_connection::RawConnection;
@@ -27,8 +30,10 @@ pub async fn reach(
     stage: &Stage,
     servers: &mut [ServerProcess],
     ends: &[(u32, ClientEnd)],
-    first_draw: Option<&[u8]>,
 ) -> anyhow::Result<u64> {
+    for server in &*servers {
+        check_memory(stage, server).context("tell a server's memory")?;
+    }
     // Whoever starts anew must come to the same.
     if let Some(server) = servers.first_mut() {
         server.kill().await?;
@@ -51,27 +56,37 @@ pub async fn reach(
             stage.findings.add(format!("{name}: {line}"));
         }
     }
-    check_files(stage, &ends, first_draw).await
+    stage.draw.look();
+    check_files(stage, &ends).await
 }
 
-/// What the servers' logs tell of what the faults led to (only the first hundred alarms of each
-/// start are counted), and whether a repeated close was written once.
-pub fn count_effects(stage: &Stage, servers: &[ServerProcess], effects: &Tally) {
+/// As much as a server may ever need, in KiB: that of one at which ten thousand agencies wait.
+const MEMORY_KIB_MAX: u64 = 64 * 1024;
+
+/// How much memory the server has used at the most since its last start.
+fn check_memory(stage: &Stage, server: &ServerProcess) -> anyhow::Result<()> {
+    let id = server.process().id().context("find a server's process")?;
+    let status = fs::read_to_string(format!("/proc/{id}/status")).context("read its status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let used = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let used = used.context("find its memory")?;
+    if used > MEMORY_KIB_MAX {
+        let name = server.process().name();
+        stage.findings.add(format!("{name} used {used} KiB of memory"));
+    }
+    Ok(())
+}
+
+/// How often rows of a dead server were cut off, by the servers' logs (only the first hundred
+/// alarms of each start are counted), and whether a repeated close was written once.
+pub fn count_effects(stage: &Stage, servers: &[ServerProcess]) {
     let closes = fs::read_to_string(stage.volume.agencies_closed()).unwrap_or_default();
     if closes.lines().count() > stage.bets.agencies() as usize {
         stage.findings.add("a close stands twice in agencies_closed.txt");
     }
-    for line in servers.iter().flat_map(ServerProcess::alarms) {
-        for (text, effect) in [
-            ("holds the lock", "answer 1 or wait, since a lock was held over 5 s"),
-            ("action: mend_log", "unfinished rows of a dead server cut off"),
-            (" overlap ", "batch refused, since others had stored the first of its rows"),
-            (" gap ", "batch refused, since rows before it are missing"),
-        ] {
-            if line.contains(text) {
-                effects.add(effect);
-            }
-        }
+    let alarms = servers.iter().flat_map(ServerProcess::alarms);
+    for _ in alarms.filter(|line| line.contains("action: mend_log")) {
+        stage.tallies.effects.add("rows of a dead server cut off");
     }
 }
 
@@ -100,9 +115,9 @@ async fn ask(stage: &Stage, server: &ServerProcess) -> anyhow::Result<()> {
 /// Runs a client once more: nothing is stored, and the winners are the same.
 async fn run_again(stage: &Stage) -> anyhow::Result<Option<(u32, ClientEnd)>> {
     let agency = stage.bets.agencies();
-    let launch = stage.launch(agency, &stage.addresses).with("CLI_BATCH_SIZE", 17);
-    let directory = stage.volume.path().parent().context("find the run's directory")?;
-    let mut client = ClientProcess::spawn("again", agency, launch, directory)?;
+    let servers = list(&stage.roster.addresses());
+    let launch = stage.launch(agency, servers).with("CLI_BATCH_SIZE", 17);
+    let mut client = ClientProcess::spawn("again", agency, launch, stage.directory())?;
     match client.wait(AGAIN_TIMEOUT).await {
         Ok(end) if end.code() == Some(0) => Ok(Some((agency, end))),
         Ok(end) => {
@@ -118,11 +133,7 @@ async fn run_again(stage: &Stage) -> anyhow::Result<Option<(u32, ClientEnd)>> {
     }
 }
 
-async fn check_files(
-    stage: &Stage,
-    ends: &[(u32, ClientEnd)],
-    first_draw: Option<&[u8]>,
-) -> anyhow::Result<u64> {
+async fn check_files(stage: &Stage, ends: &[(u32, ClientEnd)]) -> anyhow::Result<u64> {
     let (bets, volume) = (stage.bets.clone(), stage.volume.clone());
     let counting = tokio::task::spawn_blocking(move || {
         Audit::of_draw(&Expected { bets: &bets, volume: &volume, winner_number: WINNER })
@@ -143,33 +154,33 @@ async fn check_files(
     for agency in (1..=agencies).filter(|agency| !right.contains(agency)) {
         stage.findings.add(format!("agency {agency}: no client of it ended with its winners"));
     }
-    check_once(stage, first_draw)?;
     Ok(audit.agencies.iter().map(|agency| agency.stored).sum())
 }
 
-/// There was one draw.
-fn check_once(stage: &Stage, first_draw: Option<&[u8]>) -> anyhow::Result<()> {
-    let draw = fs::read(stage.volume.draw()).context("read draw.json")?;
-    if first_draw.is_some_and(|first| first != draw) {
-        stage.findings.add("draw.json is not what it was when it was first there");
-    }
-    Ok(())
-}
-
-/// What killed servers leave is whole rows in their order, but for a torn end.
+/// What killed servers leave is whole rows in their order, but for a torn end, and every row that
+/// was acknowledged.
 ///
 /// # Errors
 /// A file could not be read or copied.
 pub fn look_at_remains(stage: &Stage) -> anyhow::Result<()> {
     let Ok(bytes) = fs::read(stage.volume.bets()) else { return Ok(()) };
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let directory = stage.volume.path().with_file_name("remains");
-    let copy = Volume::new(&directory::make(&directory)?);
+    let copy = Volume::new(&directory::make(&stage.directory().join("remains"))?);
     fs::write(copy.bets(), bytes.get(..end).unwrap_or_default()).context("copy bets.csv")?;
     let expected = Expected { bets: &stage.bets, volume: &copy, winner_number: WINNER };
-    for problem in Audit::of_rows(&expected)?.problems {
+    let audit = Audit::of_rows(&expected)?;
+    for problem in audit.problems {
         if !matches!(problem, Problem::Missing { .. }) {
             stage.findings.add(format!("after all servers were killed: {problem}"));
+        }
+    }
+    for AgencyAudit { agency, stored, .. } in audit.agencies {
+        let acknowledged = stage.witness.floor(agency as usize);
+        if stored < acknowledged {
+            stage.findings.add(format!(
+                "after all servers were killed: agency {agency} has {stored} rows, and \
+                 {acknowledged} were acknowledged"
+            ));
         }
     }
     Ok(())

@@ -19,7 +19,7 @@ pub struct Weather {
     pub accepts_for_dead: bool,
 }
 
-/// What happens to one packet of a connection, after which there is no connection.
+/// What happens to one packet of a connection, after which there is mostly no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
     /// Nothing.
@@ -36,6 +36,8 @@ pub enum Trouble {
     SwallowAnswerAndHang,
     /// The connection ends in the middle of an answer.
     CutAnswer,
+    /// The packet is delivered twice on its connection, which goes on; the first answer vanishes.
+    Double,
 }
 
 /// How one connection fares.
@@ -64,7 +66,8 @@ impl Weather {
     #[must_use]
     pub fn of(dice: &mut Dice) -> Self {
         use Trouble::{
-            CutAnswer, CutPacket, DropRest, EndAtOnce, None, SwallowAnswer, SwallowAnswerAndHang,
+            CutAnswer, CutPacket, Double, DropRest, EndAtOnce, None, SwallowAnswer,
+            SwallowAnswerAndHang,
         };
         let mut fates = vec![
             (45, None),
@@ -74,6 +77,7 @@ impl Weather {
             (20, SwallowAnswer),
             (2, SwallowAnswerAndHang),
             (15, CutAnswer),
+            (15, Double),
         ];
         match dice.between(0, 6) {
             0 => fates.truncate(1),
@@ -151,6 +155,7 @@ impl Trouble {
             Self::SwallowAnswer => "answer swallowed",
             Self::SwallowAnswerAndHang => "answer swallowed, hung",
             Self::CutAnswer => "answer cut",
+            Self::Double => "packet sent twice",
         })
     }
 }

@@ -5,73 +5,26 @@
 //! **Invariant**: of each agency, answers never go back: whoever asks after an answer came gets
 //! at least what that answer said. The rows in an answer are a prefix of the agency's file, digest
 //! and all, and end where a batch ends that was delivered whole and not answered with a refusal:
-//! so a batch stored in part is seen, and one that was stored though it was answered 1.
+//! so a batch stored in part is seen, and one that was stored though it was answered 1. No draw is
+//! told of before every agency has asked for its close, and no answer takes longer than a lock is
+//! waited for, of a server that is awake.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
+use super::expected::AgencyExpected;
+use super::roster::Roster;
 use super::tally::Findings;
-use crate::bets_dir::BetsDirectory;
 
-/// What the answers for one agency must say, by its file.
-#[derive(Debug)]
-pub struct AgencyExpected {
-    /// The digest of the first k rows, for k from 0.
-    pub digests: Vec<String>,
-    /// The winners' documents as an answer has them.
-    pub winners: String,
-}
-
-impl AgencyExpected {
-    /// How many rows its file has.
-    #[must_use]
-    pub fn rows(&self) -> u64 {
-        self.digests.len().saturating_sub(1) as u64
-    }
-
-    /// The digest of all rows.
-    #[must_use]
-    pub fn digest(&self) -> &str {
-        self.digests.last().map_or("", String::as_str)
-    }
-}
-
-/// Reads what all agencies' answers must say.
-///
-/// # Errors
-/// A file cannot be read, or is malformed.
-pub fn expect(bets: &BetsDirectory, winner_number: u16) -> anyhow::Result<Vec<AgencyExpected>> {
-    (1..=bets.agencies()).map(|agency| expect_agency(bets, agency, winner_number)).collect()
-}
-
-fn expect_agency(
-    bets: &BetsDirectory,
-    agency: u32,
-    winner_number: u16,
-) -> anyhow::Result<AgencyExpected> {
-    let path = bets.file(agency);
-    let reader = csv::ReaderBuilder::new().has_headers(false).from_path(&path);
-    let (mut digest, mut digests, mut winners) = (0, vec![format!("{:016x}", 0)], Vec::new());
-    for record in reader.with_context(|| format!("open {}", path.display()))?.records() {
-        let record = record.context("read a row")?;
-        let fields: Vec<&str> = record.iter().collect();
-        let &[_, _, document, _, number] = fields.as_slice() else { bail!("not five fields") };
-        digest = xxh3_64_with_seed(fields.join(";").as_bytes(), digest);
-        digests.push(format!("{digest:016x}"));
-        if number == winner_number.to_string() {
-            winners.push(document.to_owned());
-        }
-    }
-    Ok(AgencyExpected { digests, winners: winners.join(";") })
-}
+/// How long an answer may take: the 5 s that a lock is waited for, and what a busy machine needs.
+const ANSWER_TIME_MAX: Duration = Duration::from_millis(8_500);
 
 /// Watches the packets and answers of one run. Cheap to clone: all clones are one.
 #[derive(Debug, Clone)]
 pub struct Witness {
     expected: Arc<Vec<AgencyExpected>>,
+    roster: Roster,
     seen: Arc<Mutex<Seen>>,
     findings: Findings,
 }
@@ -89,6 +42,8 @@ struct Seen {
 struct SeenAgency {
     /// Rows that an answer said are stored.
     floor: u64,
+    /// Whether its close, with all of its rows, was on its way to a server.
+    is_close_asked: bool,
     /// Whether an answer said that it has closed.
     is_closed: bool,
     /// Where delivered batches end that may be stored.
@@ -97,11 +52,28 @@ struct SeenAgency {
     ends: BTreeSet<u64>,
 }
 
+/// Any packet on its way to a server.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    place: usize,
+    at: Instant,
+    /// Its start.
+    line: String,
+}
+
+impl Sent {
+    /// The packet `line` is sent now to the server at `place`.
+    #[must_use]
+    pub fn now(place: usize, line: &str) -> Self {
+        Self { place, at: Instant::now(), line: line.chars().take(60).collect() }
+    }
+}
+
 /// A packet that is delivered.
 #[derive(Debug, Clone)]
 pub struct Asked {
     id: u64,
-    line: String,
+    sent: Sent,
     agency: usize,
     /// The last row of the batch that it carries.
     last_row: Option<u64>,
@@ -113,8 +85,8 @@ pub struct Asked {
 impl Witness {
     /// A witness of a run with these files.
     #[must_use]
-    pub fn new(expected: Vec<AgencyExpected>, findings: Findings) -> Self {
-        Self { expected: Arc::new(expected), seen: Arc::default(), findings }
+    pub fn new(expected: Vec<AgencyExpected>, roster: Roster, findings: Findings) -> Self {
+        Self { expected: Arc::new(expected), roster, seen: Arc::default(), findings }
     }
 
     /// What the answers must say, agency by agency.
@@ -127,9 +99,22 @@ impl Witness {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a packet that is about to be delivered whole.
+    /// How many rows of `agency` an answer said are stored.
     #[must_use]
-    pub fn asked(&self, line: &[u8]) -> Asked {
+    pub fn floor(&self, agency: usize) -> u64 {
+        self.seen().agencies.get(&agency).map_or(0, |known| known.floor)
+    }
+
+    /// Whether an answer said that `agency` has closed.
+    #[must_use]
+    pub fn is_closed(&self, agency: usize) -> bool {
+        let seen = self.seen();
+        seen.is_drawn || seen.agencies.get(&agency).is_some_and(|known| known.is_closed)
+    }
+
+    /// Takes note of a packet that is about to be delivered whole to the server at `place`.
+    #[must_use]
+    pub fn asked(&self, place: usize, line: &[u8]) -> Asked {
         let line = String::from_utf8_lossy(line).trim_end().to_owned();
         let (kind, rest) = line.split_once(':').unwrap_or((&line, ""));
         let (head, rows) = rest.split_once(':').unwrap_or((rest, ""));
@@ -139,6 +124,7 @@ impl Witness {
         let last_row = first_row.filter(|_| kind == "StoreRows").map(|first| first + rows - 1);
         let is_old = kind.starts_with("StoreB") || (kind == "AgencyClose" && first_row.is_none());
         let agency = agency as usize;
+        let is_close = kind == "AgencyClose" && first_row == self.rows_of(agency);
         let mut seen = self.seen();
         if is_old && seen.old.insert(agency) {
             let packet: String = line.chars().take(40).collect();
@@ -148,9 +134,10 @@ impl Witness {
         let (id, was_drawn) = (seen.asked, seen.is_drawn);
         let known = seen.agencies.entry(agency).or_default();
         known.possible.extend(last_row.map(|last_row| (id, last_row)));
+        known.is_close_asked |= is_close;
         let (floor, was_closed) = (known.floor, known.is_closed);
-        let line = line.chars().take(60).collect();
-        Asked { id, line, agency, last_row, floor, was_closed, was_drawn }
+        let sent = Sent::now(place, &line);
+        Asked { id, sent, agency, last_row, floor, was_closed, was_drawn }
     }
 
     /// Compares the answer to a delivered packet with all that was seen.
@@ -158,12 +145,13 @@ impl Witness {
         let answer = String::from_utf8_lossy(answer).trim_end().to_owned();
         if let Err(wrong) = self.check(asked, &answer) {
             let answer: String = answer.chars().take(120).collect();
-            let Asked { line, agency, .. } = asked;
+            let Asked { sent: Sent { line, .. }, agency, .. } = asked;
             self.findings.add(format!("agency {agency}: {line:?} got {answer:?}: {wrong}"));
         }
     }
 
     fn check(&self, asked: &Asked, answer: &str) -> Result<(), String> {
+        self.check_time(&asked.sent)?;
         if self.seen().old.contains(&asked.agency) {
             // That is told, and nothing holds any more; the files are checked all the same.
             return Ok(());
@@ -192,6 +180,25 @@ impl Witness {
             ("WinnersResponse", _) => self.check_winners(asked, rest),
             _ => Err("no answer that it should get".to_owned()),
         }
+    }
+
+    /// Whether the answer that came now came in time. Whoever was paused has time from when it
+    /// wakes; winners have all the time there is.
+    ///
+    /// # Errors
+    /// It did not; tells how long it took.
+    pub fn check_time(&self, sent: &Sent) -> Result<(), String> {
+        let Some(awake) = self.roster.awake_since(sent.place) else { return Ok(()) };
+        let took = sent.at.max(awake).elapsed();
+        if took <= ANSWER_TIME_MAX || sent.line.starts_with("WinnersRequest") {
+            return Ok(());
+        }
+        let (seconds, place) = (took.as_secs_f32(), sent.place + 1);
+        Err(format!("server-{place} was awake and took {seconds:.1} s"))
+    }
+
+    fn rows_of(&self, agency: usize) -> Option<u64> {
+        self.expected_of(agency).ok().map(AgencyExpected::rows)
     }
 
     fn expected_of(&self, agency: usize) -> Result<&AgencyExpected, String> {
@@ -252,10 +259,7 @@ impl Witness {
                 self.seen().agencies.entry(asked.agency).or_default().is_closed = true;
                 Ok(())
             }
-            "drawn" => {
-                self.seen().is_drawn = true;
-                Ok(())
-            }
+            "drawn" => self.check_drawn(),
             _ => Err("no state".to_owned()),
         }
     }
@@ -268,8 +272,20 @@ impl Witness {
         if known.floor < all { Err(format!("closed without all of {all} rows")) } else { Ok(()) }
     }
 
+    /// Whoever tells of a draw: every agency has closed before.
+    fn check_drawn(&self) -> Result<(), String> {
+        let mut seen = self.seen();
+        seen.is_drawn = true;
+        let is_asked =
+            |agency: &usize| seen.agencies.get(agency).is_some_and(|known| known.is_close_asked);
+        match (1..=self.expected.len()).find(|agency| !is_asked(agency)) {
+            Some(agency) => Err(format!("agency {agency} had not asked for its close")),
+            None => Ok(()),
+        }
+    }
+
     fn check_winners(&self, asked: &Asked, winners: &str) -> Result<(), String> {
-        self.seen().is_drawn = true;
+        self.check_drawn()?;
         let wanted = &self.expected_of(asked.agency)?.winners;
         if winners == wanted { Ok(()) } else { Err(format!("the winners are {wanted}")) }
     }
@@ -283,49 +299,72 @@ mod tests {
         let digests = ["d0", "d1", "d2", "d3", "d4"].map(str::to_owned).to_vec();
         let findings = Findings::default();
         let expected = AgencyExpected { digests, winners: "7;8".to_owned() };
-        (Witness::new(vec![expected], findings.clone()), findings)
+        (Witness::new(vec![expected], Roster::default(), findings.clone()), findings)
     }
 
-    fn findings_of(conversation: &[(&str, &str)]) -> usize {
+    fn findings_of(conversation: &[(&str, &str)]) -> Vec<String> {
         let (witness, findings) = witness();
         for (packet, answer) in conversation {
-            witness.answered(&witness.asked(packet.as_bytes()), answer.as_bytes());
+            witness.answered(&witness.asked(0, packet.as_bytes()), answer.as_bytes());
         }
-        findings.all().len()
+        findings.all()
     }
+
+    const STATUS: &str = "AgencyStatus:1\n";
+    const ROWS: &str = "StoreRows:1;1:a:b:c\n";
+    const ALL: (&str, &str) = ("StoreRows:1;1:a:b:c:d\n", "StoreRowsResponse:0;4;d4\n");
+    const CLOSE: (&str, &str) = ("AgencyClose:1;4\n", "AgencyCloseResponse:0\n");
 
     #[test]
     fn a_right_day_is_right() {
         let day = [
-            ("AgencyStatus:1\n", "AgencyStatusResponse:0;d0;open\n"),
+            (STATUS, "AgencyStatusResponse:0;d0;open\n"),
             ("StoreRows:1;1:a:b\n", "StoreRowsResponse:1;0;d0;full\n"),
             ("StoreRows:1;1:a:b\n", "StoreRowsResponse:0;2;d2\n"),
             ("StoreRows:1;3:c:d\n", "StoreRowsResponse:0;4;d4\n"),
             ("StoreRows:1;1:a:b\n", "StoreRowsResponse:0;4;d4\n"),
-            ("AgencyClose:1;4\n", "AgencyCloseResponse:0\n"),
-            ("AgencyStatus:1\n", "AgencyStatusResponse:4;d4;closed\n"),
+            CLOSE,
+            (STATUS, "AgencyStatusResponse:4;d4;closed\n"),
             ("WinnersRequest:1\n", "WinnersResponse:7;8\n"),
         ];
-        assert_eq!(findings_of(&day), 0);
+        assert_eq!(findings_of(&day), [""; 0]);
     }
 
     #[test]
     fn every_lie_is_found() {
-        let (status, rows) = ("AgencyStatus:1\n", "StoreRows:1;1:a:b:c\n");
-        for day in [
-            &[(status, "AgencyStatusResponse:0;d1;open\n")][..],
-            &[(status, "AgencyStatusResponse:1;d1;open\n")],
-            &[(rows, "StoreRowsResponse:0;2;d2\n")],
-            &[(rows, "StoreRowsResponse:1;0;d0;r"), (status, "AgencyStatusResponse:3;d3;open\n")],
-            &[(rows, "StoreRowsResponse:0;3;d3\n"), (status, "AgencyStatusResponse:0;d0;open\n")],
-            &[("AgencyClose:1;3\n", "AgencyCloseResponse:0\n")],
-            &[(status, "AgencyStatusResponse:0;d0;drawn\n")],
-            &[("WinnersRequest:1\n", "WinnersResponse:7\n")],
-            &[("WinnersRequest:2\n", "WinnersResponse:7;8\n")],
-            &[("WinnersRequest:1\n", "Error:unknown\n")],
-            &[("AgencyClose:1\n", "Error:busy\n")],
+        for (day, wanted) in [
+            (&[(STATUS, "AgencyStatusResponse:0;d1;open\n")][..], "the digest is not d0"),
+            (&[(STATUS, "AgencyStatusResponse:1;d1;open\n")], "no batch that can be stored"),
+            (&[(ROWS, "StoreRowsResponse:0;2;d2\n")], "row 3 is not there"),
+            (
+                &[
+                    (ROWS, "StoreRowsResponse:1;0;d0;r"),
+                    (STATUS, "AgencyStatusResponse:3;d3;open\n"),
+                ],
+                "no batch that can be stored",
+            ),
+            (
+                &[
+                    (ROWS, "StoreRowsResponse:0;3;d3\n"),
+                    (STATUS, "AgencyStatusResponse:0;d0;open\n"),
+                ],
+                "3 rows had been acknowledged",
+            ),
+            (&[ALL, CLOSE, (STATUS, "AgencyStatusResponse:4;d4;open\n")], "it had closed"),
+            (&[("AgencyClose:1;3\n", "AgencyCloseResponse:0\n")], "closed without all"),
+            (&[(STATUS, "AgencyStatusResponse:0;d0;drawn\n")], "it has 4 rows"),
+            (&[ALL, (STATUS, "AgencyStatusResponse:4;d4;drawn\n")], "not asked for its close"),
+            (&[ALL, ("WinnersRequest:1\n", "WinnersResponse:7;8\n")], "not asked for its close"),
+            (&[ALL, CLOSE, ("WinnersRequest:1\n", "WinnersResponse:7\n")], "the winners are 7;8"),
+            (&[ALL, CLOSE, ("WinnersRequest:2\n", "WinnersResponse:7;8\n")], "does not take part"),
+            (&[("WinnersRequest:1\n", "Error:unknown\n")], "no answer that it should get"),
+            (&[("AgencyClose:1\n", "Error:busy\n")], "for old ones"),
         ] {
-            assert!(findings_of(day) > 0, "{day:?}");
+            let findings = findings_of(day);
+            assert!(
+                findings.iter().any(|finding| finding.contains(wanted)),
+                "{day:?} {findings:?}"
+            );
         }
     }
 }

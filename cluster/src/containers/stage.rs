@@ -15,9 +15,8 @@ use super::container::{Container, SERVER_NAME, Written};
 use super::docker::Docker;
 use super::plan::{RunPlan, Who};
 use crate::bets_dir::{BetsDirectory, Generate};
-use crate::chaos::run::Tallies;
 use crate::chaos::stage::WINNER;
-use crate::chaos::tally::Findings;
+use crate::chaos::tally::{Findings, Tallies};
 use crate::directory;
 use crate::volume::Volume;
 

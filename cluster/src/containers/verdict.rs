@@ -11,9 +11,9 @@ use super::container::{Container, Written};
 use super::plan::Who;
 use super::stage::{SERVER_PORT, Stage};
 use crate::audit::{Announced, Audit, Expected};
+use crate::chaos::expected::{AgencyExpected, expect};
 use crate::chaos::stage::WINNER;
 use crate::chaos::tally::Tally;
-use crate::chaos::witness::{AgencyExpected, expect};
 use crate::log::LogLine;
 use crate::raw_connection::RawConnection;
 

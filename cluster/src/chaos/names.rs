@@ -1,0 +1,129 @@
+//! Names of servers whose addresses come and go, as the clients' look-ups find them: a file in
+//! the place of `/etc/hosts`, for the processes of this program's own mount namespace.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use tempfile::NamedTempFile;
+
+use super::own_mounts;
+
+/// Names are looked up in the file, and nobody is asked about one that is not there.
+const FILES_ONLY: &[u8] = b"passwd: files\ngroup: files\nhosts: files\n";
+
+/// All names of all runs. Cheap to clone: all clones are one.
+#[derive(Debug, Clone)]
+pub struct Names(Arc<Mutex<Book>>);
+
+#[derive(Debug)]
+struct Book {
+    hosts: File,
+    names: BTreeMap<String, Vec<Ipv4Addr>>,
+    // Held: the files that are shown.
+    _files: [NamedTempFile; 2],
+}
+
+impl Names {
+    /// Names, where names of one's own are granted.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn take() -> anyhow::Result<Option<Self>> {
+        let make = || tempfile::Builder::new().prefix("loteria-").tempfile();
+        let (hosts, switch) = (make().context("make hosts")?, make().context("make hosts")?);
+        switch.as_file().write_all_at(FILES_ONLY, 0).context("write nsswitch.conf")?;
+        let is_shown = own_mounts::show_instead(hosts.path(), "/etc/hosts")
+            && own_mounts::show_instead(switch.path(), "/etc/nsswitch.conf");
+        if !is_shown {
+            return Ok(None);
+        }
+        let book = Book {
+            hosts: hosts.reopen().context("open hosts")?,
+            names: BTreeMap::new(),
+            _files: [hosts, switch],
+        };
+        Ok(Some(Self(Arc::new(Mutex::new(book)))))
+    }
+
+    /// From now on `name` has these addresses; nobody knows it if there are none.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set(&self, name: &str, addresses: &[Ipv4Addr]) -> io::Result<()> {
+        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        book.names.insert(name.to_owned(), addresses.to_owned());
+        book.write()
+    }
+}
+
+impl Book {
+    /// The file stays the same one, since it is what is shown. Who reads it meanwhile may see an
+    /// address that nobody has: that is one more that is dead.
+    fn write(&mut self) -> io::Result<()> {
+        let mut text = b"127.0.0.1 localhost\n".to_vec();
+        for (name, addresses) in &self.names {
+            for address in addresses {
+                writeln!(text, "{address} {name}")?;
+            }
+        }
+        self.hosts.write_all_at(&text, 0)?;
+        self.hosts.set_len(text.len() as u64)
+    }
+}
+
+/// The name of one run's servers. Cheap to clone: all clones are one.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    names: Option<Names>,
+    name: String,
+    members: Arc<Mutex<Vec<Ipv4Addr>>>,
+    dead: Ipv4Addr,
+}
+
+impl Listing {
+    /// The name `name` for servers at `members`, in the order of their places; at `dead` nobody
+    /// listens. Without `names` nothing happens to it, ever.
+    #[must_use]
+    pub fn new(names: Option<Names>, name: String, members: Vec<Ipv4Addr>, dead: Ipv4Addr) -> Self {
+        Self { names, name, members: Arc::new(Mutex::new(members)), dead }
+    }
+
+    /// The name; `None` if there are no names.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.names.as_ref().map(|_| self.name.as_str())
+    }
+
+    /// The server at `place` is at `address` now; the name has the old one until it is shown again.
+    pub fn moved(&self, place: usize, address: Ipv4Addr) {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(member) = members.get_mut(place) {
+            *member = address;
+        }
+    }
+
+    /// The name has the addresses of all servers.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn show(&self) -> io::Result<()> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        self.names.as_ref().map_or(Ok(()), |names| names.set(&self.name, &members))
+    }
+
+    /// The name has the addresses of the servers at these places alone, and perhaps the dead one.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn show_only(&self, places: &[usize], has_dead: bool) -> io::Result<()> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = places.iter().filter_map(|place| members.get(*place)).copied();
+        let shown: Vec<_> = shown.chain(has_dead.then_some(self.dead)).collect();
+        self.names.as_ref().map_or(Ok(()), |names| names.set(&self.name, &shown))
+    }
+}
