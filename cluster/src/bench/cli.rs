@@ -70,6 +70,11 @@ pub struct Options {
     #[arg(long)]
     pub no_peers: bool,
 
+    /// storing: measure this server of the same protocol, too, on the reference's terms; the bets
+    /// are stored there
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer: Option<String>,
+
     /// Where the results go; everything is stored there, too, while it is measured
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     pub out: PathBuf,

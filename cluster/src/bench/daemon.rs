@@ -110,18 +110,58 @@ impl Daemon {
     }
 }
 
-/// Another system's program, which ends with this one even if that is killed, where the system has
-/// a way to say so.
-#[must_use]
-pub fn foreign(program: &Path) -> Command {
-    match find("setpriv") {
-        Some(setpriv) => {
-            let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "INT", "--"]).arg(program);
-            command
+/// Somebody else than root, for servers that do not run as root.
+pub struct User {
+    name: String,
+    id: u32,
+    group: u32,
+}
+
+impl User {
+    /// `None` if this process is not root's and the servers can be its own user's.
+    ///
+    /// # Errors
+    /// There is no such user, or no way to run a program as that one; says what to do.
+    pub fn for_servers() -> Result<Option<Self>, String> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
         }
-        None => Command::new(program),
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let mut found = ["postgres", "nobody"].iter().filter_map(|name| Self::find(name, &users));
+        match (found.next(), find("setpriv")) {
+            (Some(user), Some(_)) => Ok(Some(user)),
+            _ => Err("does not run as root: be another user".to_owned()),
+        }
     }
+
+    fn find(name: &str, users: &str) -> Option<Self> {
+        let mut users = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let user = users.find(|fields| fields.first() == Some(&name))?;
+        let number = |place: usize| user.get(place)?.parse().ok();
+        Some(Self { name: name.to_owned(), id: number(2)?, group: number(3)? })
+    }
+
+    /// Makes `path` this user's.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn give(&self, path: &Path) -> anyhow::Result<()> {
+        let given = std::os::unix::fs::chown(path, Some(self.id), Some(self.group));
+        given.with_context(|| format!("give {} to {}", path.display(), self.name))
+    }
+}
+
+/// Another system's program, run as `user`, which ends with this one even if that is killed, where
+/// the system has a way to say so.
+#[must_use]
+pub fn foreign(program: &Path, user: Option<&User>) -> Command {
+    let Some(setpriv) = find("setpriv") else { return Command::new(program) };
+    let mut command = Command::new(setpriv);
+    if let Some(User { id, group, .. }) = user {
+        command.args([format!("--reuid={id}"), format!("--regid={group}")]).arg("--clear-groups");
+    }
+    command.args(["--pdeathsig", "INT", "--"]).arg(program);
+    command
 }
 
 /// The file of an installed program.

@@ -36,6 +36,39 @@ pub fn memory_high_mib(id: u32) -> anyhow::Result<f64> {
     Ok(kibibytes / 1024.0)
 }
 
+/// Processor time of process `id` and of all its children, running or ended.
+///
+/// # Errors
+/// There is no such process.
+pub fn family_time(id: u32) -> anyhow::Result<Duration> {
+    // A child that ends meanwhile is counted with its parent from then on.
+    let children = children(id)?.into_iter().filter_map(|child| processor_time(child).ok());
+    Ok(children.sum::<Duration>() + processor_time(id)?)
+}
+
+/// What process `id` and its children have resident now, in MiB; what they share counts once
+/// (Pss).
+///
+/// # Errors
+/// There is no such process.
+pub fn family_memory_mib(id: u32) -> anyhow::Result<f64> {
+    let mut sum = 0.0;
+    for id in children(id)?.into_iter().chain([id]) {
+        // It may have ended meanwhile.
+        let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap_or_default();
+        let share = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let kibibytes = share.and_then(|share| share.trim().trim_end_matches(" kB").parse().ok());
+        sum += kibibytes.unwrap_or(0.0);
+    }
+    Ok(sum / 1024.0)
+}
+
+fn children(id: u32) -> anyhow::Result<Vec<u32>> {
+    let path = format!("/proc/{id}/task/{id}/children");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    Ok(text.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect())
+}
+
 /// Processor time of the calling thread.
 ///
 /// # Errors

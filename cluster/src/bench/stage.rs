@@ -1,6 +1,8 @@
 //! Where measurements take place: the directory, the programs, the bets, the early end.
 
+use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -41,6 +43,9 @@ impl Stage {
         // Beside the results, for /tmp may be memory, where a sync costs nothing.
         let made = tempfile::Builder::new().prefix("run-").tempdir_in(&out);
         let directory = made.context("make a temporary directory")?;
+        // A server that does not run as root has to reach its own directory in this one.
+        let passable = Permissions::from_mode(0o711);
+        fs::set_permissions(directory.path(), passable).context("open a directory")?;
         let binary = std::env::current_exe().context("find this program's file")?;
         let bets = Generate { agencies: 1, rows: BETS, seed: 1, winner_number: 7574 };
         let bets = BetsDirectory::generate(&binary, directory.path(), bets).await?;

@@ -43,6 +43,14 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    /// One that does not take part.
+    #[must_use]
+    pub fn absent(name: &str, reason: &str) -> Self {
+        Self::Absent { name: name.to_owned(), reason: reason.to_owned() }
+    }
+}
+
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
@@ -162,7 +170,7 @@ mod tests {
     async fn rounds_go_around_and_the_first_counts_for_nothing() {
         let turns = Rc::new(RefCell::new(Vec::new()));
         let entry = |name| Entry::Present(Box::new(Noting(name, Rc::clone(&turns))));
-        let absent = Entry::Absent { name: "c".to_owned(), reason: "not installed".to_owned() };
+        let absent = Entry::absent("c", "not installed");
         let effort = Effort { time: Duration::ZERO, rounds: 2 };
         let stop = CancellationToken::new();
         let entries = vec![entry("a"), absent, entry("b")];

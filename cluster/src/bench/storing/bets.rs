@@ -51,3 +51,40 @@ pub fn rows(batch: &[Fields], agency: u32) -> anyhow::Result<Vec<u8>> {
     }
     writer.into_inner().context("write rows")
 }
+
+/// The table of bets of a database. Without an index: none of the others has one.
+pub const TABLE: &str = "CREATE TABLE bets (agency integer NOT NULL, first_name text NOT NULL, \
+     last_name text NOT NULL, document text NOT NULL, birthdate date NOT NULL, \
+     number smallint NOT NULL);";
+
+/// One statement that inserts all bets of `batch`.
+#[must_use]
+pub fn insert(table: &str, batch: &[Fields], agency: u32) -> String {
+    let rows = batch.iter().map(|fields| {
+        let [first, last, document, birthdate, number] =
+            fields.each_ref().map(|field| field.replace('\'', "''"));
+        format!("({agency},'{first}','{last}','{document}','{birthdate}',{number})")
+    });
+    format!("INSERT INTO {table} VALUES {};", rows.collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bets_have_everybodys_form() {
+        let bet = ["Ana", "O'Paz, h", "1", "1990-05-17", "7"].map(str::to_owned);
+        let bets = Bets { fields: vec![bet.clone(), bet.clone(), bet] };
+        let batches: Vec<_> = bets.batches(2, 9).collect();
+        assert_eq!(batches.len(), 1);
+        let one = "Ana;O'Paz, h;1;1990-05-17;7";
+        assert_eq!(wire(batches[0]), format!("{one}:{one}"));
+        let rows = String::from_utf8(rows(&batches[0][..1], 9).unwrap()).unwrap();
+        assert_eq!(rows, "9,Ana,\"O'Paz, h\",1,1990-05-17,7\n");
+        assert_eq!(
+            insert("bets", &batches[0][..1], 9),
+            "INSERT INTO bets VALUES (9,'Ana','O''Paz, h','1','1990-05-17',7);"
+        );
+    }
+}

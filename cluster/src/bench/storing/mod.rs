@@ -8,10 +8,18 @@ mod limit;
 mod load;
 mod measures;
 mod ours;
+mod postgres;
+mod postgres_wire;
+mod redis;
+mod reference;
+mod served;
+mod sqlite;
 
 use self::bets::Bets;
 use self::limit::Limit;
-use self::ours::Ours;
+use self::load::Speaker;
+use self::ours::{Ours, Rows};
+use self::postgres::Postgres;
 use super::answer::{Answer, Case};
 use super::cli::Options;
 use super::stage::Stage;
@@ -22,28 +30,6 @@ use super::turns::{Entry, take_turns};
 pub struct Setting {
     agencies: u32,
     batch: u32,
-}
-
-/// Measures all cases that the options ask for.
-///
-/// # Errors
-/// A contestant fails, or stored something else than it acknowledged.
-pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
-    let bets = Bets::read(&stage.bets.file(1))?;
-    let mut cases = Vec::new();
-    for (setting, instances) in plan(options) {
-        stage.note(&format!("storing: {}", setting.name()));
-        let entries = enter(setting, &instances, &bets, stage).await?;
-        let standings = take_turns(entries, options.effort(), &stage.stop).await?;
-        cases.push(Case { name: setting.name(), parameters: setting.parameters(), standings });
-    }
-    Ok(Answer {
-        question: "storing",
-        title: "bets stored in a second, each batch synced before its answer".to_owned(),
-        cases,
-        notes: Vec::new(),
-        plotted: &measures::BETS_PER_SECOND,
-    })
 }
 
 impl Setting {
@@ -57,19 +43,71 @@ impl Setting {
     }
 }
 
-/// The cases, each with its numbers of instances.
-fn plan(options: &Options) -> Vec<(Setting, Vec<u8>)> {
-    let or = |given: &[u32], default: &[u32]| {
-        if given.is_empty() { default.to_vec() } else { given.to_vec() }
+const NOTES: [&str; 3] = [
+    "Figures are medians of rounds that were taken in turn; a line \"to …\" is the line above it \
+     divided by that contestant's.",
+    "The limit appends the rows of all agencies at once and syncs. SQLite has one writer, so its \
+     agencies share one queue. MiB is the most that one process had resident; of PostgreSQL, \
+     whose processes share memory, what all of them have.",
+    "Rows stored were counted in the end, and are those that were acknowledged.",
+];
+
+/// Measures all cases that the options ask for.
+///
+/// # Errors
+/// A contestant fails, or stored something else than it acknowledged.
+pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
+    let bets = Bets::read(&stage.bets.file(1))?;
+    let postgres = match options.no_peers {
+        false => Some(Postgres::start(stage).await?),
+        true => None,
     };
-    let instances =
-        if options.instances.is_empty() { vec![1, 3] } else { options.instances.clone() };
-    let batches = or(&options.batches, &[1, 20, 100, 500]);
-    let agencies = or(&options.agencies, &[1, 5, 16, 64]);
-    let settings = batches
-        .iter()
-        .flat_map(|&batch| agencies.iter().map(move |&agencies| Setting { agencies, batch }));
-    settings.map(|setting| (setting, instances.clone())).collect()
+    let cases = measure(options, &bets, postgres.as_ref(), stage).await;
+    // Also after a failure: it leaves nothing behind only if it is asked to end.
+    if let Some(postgres) = postgres {
+        postgres.stop().await?;
+    }
+    Ok(Answer {
+        question: "storing",
+        title: "bets stored in a second, each batch synced before its answer".to_owned(),
+        cases: cases?,
+        notes: NOTES.map(str::to_owned).to_vec(),
+        plotted: &measures::BETS_PER_SECOND,
+    })
+}
+
+async fn measure(
+    options: &Options,
+    bets: &Bets,
+    postgres: Option<&Postgres>,
+    stage: &Stage,
+) -> anyhow::Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    let instances = if options.instances.is_empty() { &[1, 3] } else { &*options.instances };
+    for setting in settings(options) {
+        stage.note(&format!("storing: {}", setting.name()));
+        let entries = enter(setting, instances, bets, postgres, stage).await?;
+        let standings = take_turns(entries, options.effort(), &stage.stop).await?;
+        cases.push(Case { name: setting.name(), parameters: setting.parameters(), standings });
+    }
+    if let Some(peer) = &options.peer {
+        stage.note(&format!("storing: beside {peer}"));
+        cases.push(reference::case(peer, options, bets, stage).await?);
+    }
+    Ok(cases)
+}
+
+/// The cases: all pairs of what is given, or of everything; quickly, what tells most.
+fn settings(options: &Options) -> Vec<Setting> {
+    let Options { agencies, batches, quick, .. } = options;
+    if *quick && agencies.is_empty() && batches.is_empty() {
+        let all = [(1, 100), (5, 100), (16, 100), (64, 100), (5, 1), (5, 20), (5, 500)];
+        return all.map(|(agencies, batch)| Setting { agencies, batch }).to_vec();
+    }
+    let batches = if batches.is_empty() { &[1, 20, 100, 500] } else { &**batches };
+    let agencies = if agencies.is_empty() { &[1, 5, 16, 64] } else { &**agencies };
+    let pairs = batches.iter().flat_map(|batch| agencies.iter().map(move |it| (*it, *batch)));
+    pairs.map(|(agencies, batch)| Setting { agencies, batch }).collect()
 }
 
 /// Sets up everybody.
@@ -77,13 +115,20 @@ async fn enter(
     setting: Setting,
     instances: &[u8],
     bets: &Bets,
+    postgres: Option<&Postgres>,
     stage: &Stage,
 ) -> anyhow::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for &instances in instances {
-        let ours = Ours::start(setting, instances, bets, stage).await?;
+        let speaker = |agency, at| Speaker::connect(at, Rows::new(agency, setting, bets));
+        let ours = Ours::start(setting, instances, stage, speaker).await?;
         entries.push(Entry::Present(Box::new(ours)));
     }
     entries.push(Entry::Present(Box::new(Limit::prepare(setting, bets, stage)?)));
+    if let Some(postgres) = postgres {
+        entries.push(redis::enter(setting, bets, stage).await?);
+        entries.push(postgres.enter(setting, bets)?);
+        entries.push(sqlite::enter(setting, bets, stage).await?);
+    }
     Ok(entries)
 }

@@ -1,0 +1,212 @@
+//! PostgreSQL as a contestant: `synchronous_commit=on`, one multi-row INSERT a batch.
+//!
+//! One database cluster of its own serves all cases, a table each. What is spoken is the simple
+//! query of its protocol: a text, and messages until it is ready again. Written here rather than
+//! left to `pgbench`, so that the load is the same for everybody.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::Setting;
+use super::bets::{self, Bets};
+use super::load::{self, Speaker, Talk};
+use super::measures::sample;
+use super::postgres_wire as wire;
+use crate::bench::answer::{Role, Sample};
+use crate::bench::daemon::{self, Daemon, User};
+use crate::bench::processes;
+use crate::bench::stage::Stage;
+use crate::bench::turns::{Contestant, Entry, Pending};
+
+const NAME: &str = "PostgreSQL";
+
+/// Besides the defaults: no checkpoint in the middle, no socket file.
+const SETTINGS: [&str; 5] = [
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "synchronous_commit=on",
+    "max_connections=1100",
+    "max_wal_size=8GB",
+];
+
+/// How many different batches an agency has.
+const PACKETS_EACH: usize = 16;
+
+/// A running database cluster, or why there is none.
+pub enum Postgres {
+    /// It runs.
+    Running(Rc<Server>),
+    /// It does not; what to do about it.
+    Absent(String),
+}
+
+/// A database cluster of its own.
+pub struct Server {
+    daemon: Daemon,
+    address: SocketAddr,
+    place: TempDir,
+}
+
+impl Postgres {
+    /// Makes and starts a database cluster, if PostgreSQL is installed.
+    ///
+    /// # Errors
+    /// It is installed and does not start.
+    pub async fn start(stage: &Stage) -> anyhow::Result<Self> {
+        let Some(programs) = programs() else {
+            return Ok(Self::Absent("not installed: apt-get install postgresql".to_owned()));
+        };
+        let user = match User::for_servers() {
+            Ok(user) => user,
+            Err(reason) => return Ok(Self::Absent(reason)),
+        };
+        let place = stage.place("postgres")?;
+        if let Some(user) = &user {
+            user.give(place.path())?;
+        }
+        let data = place.path().join("data");
+        if let Err(error) = make(&programs, user.as_ref(), &data).await {
+            let reason = "no database cluster could be made there; try another --out";
+            return Ok(Self::Absent(format!("{reason}: {error:#}")));
+        }
+        let address = daemon::free_address(Ipv4Addr::LOCALHOST)?;
+        let mut command = daemon::foreign(&programs.join("postgres"), user.as_ref());
+        command.arg("-D").arg(&data).arg("-p").arg(address.port().to_string());
+        command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        let mut daemon = Daemon::spawn("postgres", command, place.path())?;
+        daemon.listens(address).await?;
+        Ok(Self::Running(Rc::new(Server { daemon, address, place })))
+    }
+
+    /// A table and its agencies.
+    ///
+    /// # Errors
+    /// The table cannot be made.
+    pub fn enter(&self, setting: Setting, bets: &Bets) -> anyhow::Result<Entry> {
+        let server = match self {
+            Self::Running(server) => server,
+            Self::Absent(reason) => return Ok(Entry::absent(NAME, reason)),
+        };
+        let mut control = wire::connect(server.address)?;
+        wire::ask(&mut control, bets::TABLE)?;
+        let agencies = (1..=setting.agencies).map(|agency| {
+            let batches = bets.batches(setting.batch, agency).take(PACKETS_EACH);
+            let packets = batches.map(|batch| wire::query(&bets::insert("bets", batch, agency)));
+            let talk = Inserts { packets: packets.collect(), next: 0, size: setting.batch.into() };
+            Speaker::over(wire::connect(server.address)?, talk)
+        });
+        let speakers = agencies.collect::<anyhow::Result<_>>()?;
+        let server = Rc::clone(server);
+        Ok(Entry::Present(Box::new(Table { server, control, speakers, acknowledged: 0 })))
+    }
+
+    /// Ends it, when all tables are gone.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let Self::Running(server) = self else { return Ok(()) };
+        let Some(server) = Rc::into_inner(server) else { return Ok(()) };
+        server.daemon.stop(Signal::INT).await?;
+        server.place.close().context("remove what was stored")
+    }
+}
+
+/// Where its programs are: on the path, or the newest of Debian's.
+fn programs() -> Option<PathBuf> {
+    let is_whole = |directory: &Path| {
+        ["postgres", "initdb"].iter().all(|program| directory.join(program).is_file())
+    };
+    let on_path = daemon::find("postgres").and_then(|file| Some(file.parent()?.to_owned()));
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut versions: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
+    versions.sort();
+    on_path.into_iter().chain(versions.into_iter().rev()).find(|directory| is_whole(directory))
+}
+
+async fn make(programs: &Path, user: Option<&User>, data: &Path) -> anyhow::Result<()> {
+    let mut command: Command = daemon::foreign(&programs.join("initdb"), user);
+    command.args(["--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8"]);
+    command.arg("--no-locale").arg("--pgdata").arg(data).current_dir("/").kill_on_drop(true);
+    let output = command.output().await.context("start initdb")?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}", error.trim().lines().last().unwrap_or_default());
+    Ok(())
+}
+
+/// One agency's statements.
+struct Inserts {
+    packets: Vec<Vec<u8>>,
+    next: usize,
+    size: u64,
+}
+
+impl Talk for Inserts {
+    fn next(&mut self, packet: &mut Vec<u8>) {
+        packet.extend(self.packets.get(self.next).into_iter().flatten());
+        self.next = (self.next + 1) % self.packets.len();
+    }
+
+    fn answer_bytes(&self, unread: &[u8]) -> Option<usize> {
+        wire::answer_bytes(unread)
+    }
+
+    fn check(&mut self, answer: &[u8]) -> anyhow::Result<u64> {
+        let wanted = format!("INSERT 0 {}", self.size);
+        ensure!(wire::tag(answer)? == wanted, "answered {}", wire::tag(answer)?);
+        Ok(self.size)
+    }
+}
+
+/// One case's table.
+struct Table {
+    server: Rc<Server>,
+    control: TcpStream,
+    speakers: Vec<Speaker<Inserts>>,
+    acknowledged: u64,
+}
+
+impl Table {
+    async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
+        let id = self.server.daemon.id()?;
+        let before = processes::family_time(id)?;
+        let (speakers, spoken) = load::run(std::mem::take(&mut self.speakers), time).await?;
+        let processor = processes::family_time(id)?.saturating_sub(before);
+        self.speakers = speakers;
+        self.acknowledged += spoken.bets;
+        Ok(sample(spoken, Some(processor), Some(processes::family_memory_mib(id)?)))
+    }
+
+    async fn check(mut self) -> anyhow::Result<()> {
+        drop(self.speakers);
+        let stored = wire::ask(&mut self.control, "SELECT FROM bets;")?;
+        let wanted = format!("SELECT {}", self.acknowledged);
+        ensure!(stored == wanted, "{stored} rows are stored, {wanted} acknowledged");
+        wire::ask(&mut self.control, "DROP TABLE bets;").map(drop)
+    }
+}
+
+impl Contestant for Table {
+    fn name(&self) -> String {
+        NAME.to_owned()
+    }
+
+    fn role(&self) -> Role {
+        Role::Peer
+    }
+
+    fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
+        Box::pin(self.measure(time))
+    }
+
+    fn finish(self: Box<Self>) -> Pending<'static, ()> {
+        Box::pin(self.check())
+    }
+}

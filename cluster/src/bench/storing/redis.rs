@@ -1,0 +1,130 @@
+//! Redis with `appendfsync always` as a contestant.
+//!
+//! A batch is one RPUSH to its agency's list, a bet a value: what most users would take, and
+//! cheaper than a stream's XADD. The protocol is written here: it is a few lines.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::Setting;
+use super::bets::{Bets, Fields};
+use super::load::{Speaker, Talk};
+use super::served::Served;
+use crate::bench::answer::{Role, Sample};
+use crate::bench::daemon::{self, Daemon};
+use crate::bench::stage::Stage;
+use crate::bench::turns::{Contestant, Entry, Pending};
+
+const NAME: &str = "Redis";
+
+/// Synced before each answer; without snapshots and rewrites, which would only disturb.
+const SETTINGS: [&str; 14] = [
+    "--bind",
+    "127.0.0.1",
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "always",
+    "--save",
+    "",
+    "--auto-aof-rewrite-percentage",
+    "0",
+    "--loglevel",
+    "notice",
+    "--daemonize",
+    "no",
+];
+
+/// One agency that pushes its batches.
+struct Pushes {
+    packets: Vec<Vec<u8>>,
+    next: usize,
+    size: u64,
+    length: u64,
+}
+
+impl Talk for Pushes {
+    fn next(&mut self, packet: &mut Vec<u8>) {
+        packet.extend(self.packets.get(self.next).into_iter().flatten());
+        self.next = (self.next + 1) % self.packets.len();
+    }
+
+    /// The answer is the length of the list after it.
+    fn check(&mut self, answer: &[u8]) -> anyhow::Result<u64> {
+        self.length += self.size;
+        let wanted = format!(":{}\r\n", self.length);
+        ensure!(answer == wanted.as_bytes(), "answered {}", String::from_utf8_lossy(answer));
+        Ok(self.size)
+    }
+}
+
+/// `RPUSH bets:<agency> bet bet …` as Redis reads it.
+fn push(batch: &[Fields], agency: u32) -> Vec<u8> {
+    let values = batch.iter().map(|fields| fields.join(";"));
+    let words = ["RPUSH".to_owned(), format!("bets:{agency}")].into_iter().chain(values);
+    let mut packet = format!("*{}\r\n", batch.len() + 2);
+    for word in words {
+        packet.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    packet.into_bytes()
+}
+
+/// A Redis of its own.
+struct Redis(Served<Pushes>);
+
+/// Starts a Redis, if it is installed.
+///
+/// # Errors
+/// It is installed and does not start.
+pub async fn enter(setting: Setting, bets: &Bets, stage: &Stage) -> anyhow::Result<Entry> {
+    let Some(program) = daemon::find("redis-server") else {
+        return Ok(Entry::absent(NAME, "not installed: apt-get install redis-server"));
+    };
+    let place = stage.place("redis")?;
+    let address = daemon::free_address(Ipv4Addr::LOCALHOST)?;
+    let mut command = daemon::foreign(&program, None);
+    command.args(SETTINGS).arg("--port").arg(address.port().to_string());
+    let mut daemon = Daemon::spawn("redis", command, place.path())?;
+    daemon.listens(address).await?;
+    let agencies = (1..=setting.agencies).map(|agency| {
+        let batches = bets.batches(setting.batch, agency);
+        let packets = batches.map(|batch| push(batch, agency)).collect();
+        let talk = Pushes { packets, next: 0, size: setting.batch.into(), length: 0 };
+        Speaker::connect(address, talk)
+    });
+    let speakers = agencies.collect::<anyhow::Result<_>>()?;
+    Ok(Entry::Present(Box::new(Redis(Served::new(vec![daemon], speakers, place)))))
+}
+
+impl Contestant for Redis {
+    fn name(&self) -> String {
+        NAME.to_owned()
+    }
+
+    fn role(&self) -> Role {
+        Role::Peer
+    }
+
+    fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
+        Box::pin(self.0.round(time))
+    }
+
+    fn finish(self: Box<Self>) -> Pending<'static, ()> {
+        Box::pin(async { self.0.stop().await?.close().context("remove what was stored") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_one_command() {
+        let bet = ["Ana", "Paz", "1", "1990-05-17", "7"].map(str::to_owned);
+        let packet = String::from_utf8(push(&[bet.clone(), bet], 3)).unwrap();
+        let value = "$22\r\nAna;Paz;1;1990-05-17;7\r\n";
+        assert_eq!(packet, format!("*4\r\n$5\r\nRPUSH\r\n$6\r\nbets:3\r\n{value}{value}"));
+    }
+}

@@ -1,0 +1,101 @@
+//! Any server of the protocol, spoken to as the reference's client does: a connection a packet,
+//! `StoreBatch` in its second form.
+
+use std::net::ToSocketAddrs as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::Setting;
+use super::bets::{self, Bets};
+use super::load::{self, Speaker, Talk};
+use super::measures::sample;
+use super::ours::Ours;
+use crate::bench::answer::{Case, Role, Sample};
+use crate::bench::cli::Options;
+use crate::bench::stage::Stage;
+use crate::bench::turns::{Contestant, Entry, Pending, take_turns};
+
+/// What the reference's clients are set to.
+const SETTING: Setting = Setting { agencies: 5, batch: 20 };
+
+/// The server `peer`, `host:port`, and one instance of ours on the same terms.
+///
+/// # Errors
+/// One of them does not answer, or refuses a batch.
+pub async fn case(
+    peer: &str,
+    options: &Options,
+    bets: &Bets,
+    stage: &Stage,
+) -> anyhow::Result<Case> {
+    let address = peer.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    let address = address.with_context(|| format!("--peer {peer}: not an address host:port"))?;
+    let speaker = |agency, at| Ok(Speaker::anew(at, Batches::new(agency, bets)));
+    let ours = Ours::start(SETTING, 1, stage, speaker).await?;
+    let agencies = (1..=SETTING.agencies).map(|agency| speaker(agency, address));
+    let speakers = agencies.collect::<anyhow::Result<_>>()?;
+    let peer = Peer { name: format!("peer {peer}"), speakers };
+    let entries = vec![Entry::Present(Box::new(ours)), Entry::Present(Box::new(peer))];
+    Ok(Case {
+        name: format!("{}, a connection a packet (the reference's terms)", SETTING.name()),
+        parameters: SETTING.parameters(),
+        standings: take_turns(entries, options.effort(), &stage.stop).await?,
+    })
+}
+
+/// One agency that sends `StoreBatch`.
+struct Batches {
+    packets: Vec<String>,
+    next: usize,
+}
+
+impl Batches {
+    fn new(agency: u32, bets: &Bets) -> Self {
+        let batches = bets.batches(SETTING.batch, agency);
+        let packets =
+            batches.map(|batch| format!("StoreBatch:{agency}:{}\n", bets::wire(batch))).collect();
+        Self { packets, next: 0 }
+    }
+}
+
+impl Talk for Batches {
+    fn next(&mut self, packet: &mut Vec<u8>) {
+        packet.extend(self.packets.get(self.next).into_iter().flat_map(|line| line.bytes()));
+        self.next = (self.next + 1) % self.packets.len();
+    }
+
+    fn check(&mut self, answer: &[u8]) -> anyhow::Result<u64> {
+        let is_stored = answer == b"StoreResponse:0\n";
+        ensure!(is_stored, "answered {}", String::from_utf8_lossy(answer));
+        Ok(SETTING.batch.into())
+    }
+}
+
+/// A server of somebody else, of which nothing but its answers is known.
+struct Peer {
+    name: String,
+    speakers: Vec<Speaker<Batches>>,
+}
+
+impl Contestant for Peer {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn role(&self) -> Role {
+        Role::Peer
+    }
+
+    fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
+        Box::pin(async move {
+            let (speakers, spoken) = load::run(std::mem::take(&mut self.speakers), time).await?;
+            self.speakers = speakers;
+            Ok(sample(spoken, None, None))
+        })
+    }
+
+    fn finish(self: Box<Self>) -> Pending<'static, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}

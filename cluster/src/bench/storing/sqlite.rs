@@ -1,0 +1,153 @@
+//! SQLite as a contestant: write-ahead log, `synchronous=FULL`, a transaction a batch.
+//!
+//! It has one writer at a time. So there is one, its own shell, and agencies stand in its queue:
+//! several writers would only wait for each other's locks, with pauses between the attempts.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use tokio::process::{Child, Command};
+
+use super::Setting;
+use super::bets::{self, Bets};
+use super::load::{self, Speaker, Talk};
+use super::measures::sample;
+use crate::bench::answer::{Role, Sample};
+use crate::bench::daemon;
+use crate::bench::processes;
+use crate::bench::stage::Stage;
+use crate::bench::turns::{Contestant, Entry, Pending};
+
+const NAME: &str = "SQLite";
+
+/// Transactions, each asked for the number of rows that it changed.
+struct Inserts {
+    packets: Vec<Vec<u8>>,
+    next: usize,
+    size: u64,
+}
+
+impl Talk for Inserts {
+    fn next(&mut self, packet: &mut Vec<u8>) {
+        packet.extend(self.packets.get(self.next).into_iter().flatten());
+        self.next = (self.next + 1) % self.packets.len();
+    }
+
+    fn check(&mut self, answer: &[u8]) -> anyhow::Result<u64> {
+        let wanted = format!("{}\n", self.size);
+        ensure!(answer == wanted.as_bytes(), "answered {}", String::from_utf8_lossy(answer));
+        Ok(self.size)
+    }
+}
+
+/// A database with its one writer.
+struct Sqlite {
+    child: Child,
+    speakers: Vec<Speaker<Inserts>>,
+    acknowledged: u64,
+    program: std::path::PathBuf,
+    place: tempfile::TempDir,
+}
+
+/// Makes a database, if SQLite's shell is installed.
+///
+/// # Errors
+/// It is installed and does not work.
+pub async fn enter(setting: Setting, bets: &Bets, stage: &Stage) -> anyhow::Result<Entry> {
+    let Some(program) = daemon::find("sqlite3") else {
+        return Ok(Entry::absent(NAME, "not installed: apt-get install sqlite3"));
+    };
+    let place = stage.place("sqlite")?;
+    let database = place.path().join("bets.db");
+    let table = format!("PRAGMA journal_mode=WAL; {}", bets::TABLE);
+    ask(&program, &database, &table).await?;
+    let (ours, its) = connection().context("connect to SQLite's shell")?;
+    let input = its.try_clone().context("share a connection")?;
+    let child = shell(&program, &database)
+        .args(["-cmd", "PRAGMA synchronous=FULL;"])
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(input)))
+        .stdout(Stdio::from(std::os::fd::OwnedFd::from(its)))
+        .spawn()
+        .context("start SQLite's shell")?;
+    let packets = (1..=setting.agencies).flat_map(|agency| {
+        let batches = bets.batches(setting.batch, agency).take(PACKETS_EACH);
+        batches.map(move |batch| {
+            let insert = bets::insert("bets", batch, agency);
+            format!("{insert}\nSELECT changes();\n").into_bytes()
+        })
+    });
+    let talk = Inserts { packets: packets.collect(), next: 0, size: setting.batch.into() };
+    let speakers = vec![Speaker::over(ours, talk)?.shared_by(setting.agencies)];
+    Ok(Entry::Present(Box::new(Sqlite { child, speakers, acknowledged: 0, program, place })))
+}
+
+/// How many different batches an agency has.
+const PACKETS_EACH: usize = 16;
+
+/// Both ends of a connection of this machine with itself.
+fn connection() -> std::io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let ours = TcpStream::connect(listener.local_addr()?)?;
+    let (its, _) = listener.accept()?;
+    its.set_nodelay(true)?;
+    Ok((ours, its))
+}
+
+/// The shell on `database`, without anybody's settings of it.
+fn shell(program: &Path, database: &Path) -> Command {
+    let mut command = daemon::foreign(program, None);
+    command.arg("-batch").arg("-bail").arg(database).env_clear().kill_on_drop(true);
+    command
+}
+
+/// Runs `sql`, and gives what it prints.
+async fn ask(program: &Path, database: &Path, sql: &str) -> anyhow::Result<String> {
+    let output = shell(program, database).arg(sql).output().await.context("start SQLite")?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "SQLite: {error}");
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+impl Sqlite {
+    async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
+        let id = self.child.id().context("SQLite's shell has ended")?;
+        let before = processes::processor_time(id)?;
+        let (speakers, spoken) = load::run(std::mem::take(&mut self.speakers), time).await?;
+        let processor = processes::processor_time(id)?.saturating_sub(before);
+        self.speakers = speakers;
+        self.acknowledged += spoken.bets;
+        Ok(sample(spoken, Some(processor), Some(processes::memory_high_mib(id)?)))
+    }
+
+    async fn check(mut self) -> anyhow::Result<()> {
+        drop(self.speakers);
+        let status = self.child.wait().await.context("wait for SQLite's shell")?;
+        ensure!(status.success(), "SQLite's shell ended with {status}");
+        let database = self.place.path().join("bets.db");
+        let stored = ask(&self.program, &database, "SELECT count(*) FROM bets;").await?;
+        let acknowledged = self.acknowledged.to_string();
+        ensure!(stored == acknowledged, "{stored} rows are stored, {acknowledged} acknowledged");
+        self.place.close().context("remove what was stored")
+    }
+}
+
+impl Contestant for Sqlite {
+    fn name(&self) -> String {
+        NAME.to_owned()
+    }
+
+    fn role(&self) -> Role {
+        Role::Peer
+    }
+
+    fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
+        Box::pin(self.measure(time))
+    }
+
+    fn finish(self: Box<Self>) -> Pending<'static, ()> {
+        Box::pin(self.check())
+    }
+}
