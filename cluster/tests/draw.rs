@@ -260,6 +260,16 @@ async fn an_archive_that_was_cut_short_is_finished_before_bets_are_taken_again()
     lottery.end().await;
 }
 
+/// One more instance, on a port of its own.
+fn server(lottery: &Lottery) -> Launch {
+    Launch::new(&binary(), &["server"])
+        .with("SERVER_PORT", 0)
+        .with("SERVER_IP", "127.0.0.1")
+        .with("AGENCIES_AMOUNT", 1)
+        .with("LOTTERY_WINNER_NUMBER", WINNER)
+        .with("SHARED_VOLUME", lottery.volume.path().display())
+}
+
 #[tokio::test]
 async fn settings_that_contradict_the_draw_are_refused_with_the_way_out() {
     let mut lottery = Lottery::start(1, 1).await;
@@ -268,20 +278,92 @@ async fn settings_that_contradict_the_draw_are_refused_with_the_way_out() {
     }
     lottery.ask(0, "AgencyClose:1;0").await;
     assert_winners(&lottery, &[""]).await;
-    let server = || {
-        Launch::new(&binary(), &["server"])
-            .with("SERVER_PORT", 0)
-            .with("SERVER_IP", "127.0.0.1")
-            .with("AGENCIES_AMOUNT", 1)
-            .with("LOTTERY_WINNER_NUMBER", WINNER)
-            .with("SHARED_VOLUME", lottery.volume.path().display())
-    };
     for (key, value, drawn) in [("AGENCIES_AMOUNT", 12, 1), ("LOTTERY_WINNER_NUMBER", 1, 7574)] {
-        let ended = run("contradiction", &server().with(key, value), &lottery.directory).await;
+        let ended =
+            run("contradiction", &server(&lottery).with(key, value), &lottery.directory).await;
         assert_eq!(ended.code, Some(2), "{}", ended.log);
-        for text in [&format!("{key}={value} contradicts"), &format!("{key}={drawn}"), "archive"] {
+        let contradicts = format!("{key}={value} contradicts");
+        for text in [&contradicts, &format!("set {key}={drawn}"), "docker compose run --rm"] {
             assert!(ended.log.contains(text), "{text} is not in\n{}", ended.log);
         }
+    }
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_told_with_the_way_out_and_nothing_goes_on_until_then() {
+    let mut lottery = Lottery::start(2, 1).await;
+    let told = "draw.json is damaged, it is no record of a draw";
+    lottery.expect_alarm("server", "read_draw", &format!("{told} (EOF while parsing"));
+    for (who, action) in [("damaged", "serve"), ("archive", "archive")] {
+        lottery.expect_alarm(who, action, told);
+    }
+    lottery.allow_alarm("server", "look", told);
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
+    lottery.ask(0, "AgencyClose:1;1").await;
+    assert_winners(&lottery, &["1"]).await;
+    let path = lottery.volume.draw();
+    let draw = fs::read_to_string(&path).unwrap();
+    fs::write(&path, &draw[..draw.len() / 2]).unwrap();
+    for place in 0..2 {
+        let answer = lottery.ask(place, "WinnersRequest:1").await;
+        assert!(answer.starts_with("Error:busy ") && answer.contains("move it away"), "{answer}");
+    }
+    let damaged = server(&lottery);
+    let ended = run("damaged", &damaged, &lottery.directory).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    assert!(ended.log.contains("move it away"), "{}", ended.log);
+    assert_eq!(archive(&lottery, &[]).await.code, Some(1));
+    fs::remove_file(&path).unwrap();
+    assert_winners(&lottery, &["1"]).await;
+    let winners = |text: &str| text.split_once("\"agencies\"").unwrap().1.to_owned();
+    assert_eq!(winners(&fs::read_to_string(&path).unwrap()), winners(&draw));
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn an_instance_with_other_settings_than_the_draws_says_so() {
+    let mut lottery = Lottery::start(2, 2).await;
+    let server = &mut lottery.cluster.servers_mut()[1];
+    server.stop().await.unwrap();
+    server.set("AGENCIES_AMOUNT", 3);
+    server.set("LOTTERY_WINNER_NUMBER", 8);
+    server.restart().await.unwrap();
+    for key in ["AGENCIES_AMOUNT=2", "LOTTERY_WINNER_NUMBER=7574"] {
+        let error = format!("the draw was held with {key}, by another instance");
+        lottery.expect_alarm("server-2", "config", &error);
+    }
+    for agency in 1..=2 {
+        let answer = lottery.ask(0, &format!("AgencyClose:{agency};0")).await;
+        assert_eq!(answer, "AgencyCloseResponse:0");
+    }
+    assert_winners(&lottery, &["", ""]).await;
+    let server = &lottery.cluster.servers()[1];
+    server.wait_for("the difference", LIMIT, |line| line.is("config", "fail")).await.unwrap();
+    let took_no_part = "Error:agency agency 3 took no part in the draw";
+    assert_eq!(lottery.ask(1, "WinnersRequest:3").await, took_no_part);
+    lottery.end().await;
+}
+
+/// Somebody brought an archived day back to look at it, by copying its files.
+#[tokio::test]
+async fn a_day_that_was_brought_back_is_put_away_again_beside_itself() {
+    let lottery = Lottery::start(1, 1).await;
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
+    lottery.ask(0, "AgencyClose:1;1").await;
+    assert_winners(&lottery, &["1"]).await;
+    for days in 1..=3 {
+        let done = archive(&lottery, &[]).await;
+        assert_eq!(done.code, Some(0), "{}", done.log);
+        assert_eq!(lottery.stored(), "");
+        assert!(!lottery.volume.draw().exists());
+        let mut all: Vec<_> = fs::read_dir(lottery.volume.archive()).unwrap().flatten().collect();
+        assert_eq!(all.len(), days, "{}", done.log);
+        let day = all.remove(0).path();
+        for name in ["agencies_closed.txt", "bets.csv", "draw.json"] {
+            fs::copy(day.join(name), lottery.volume.path().join(name)).unwrap();
+        }
+        assert_winners(&lottery, &["1"]).await;
     }
     lottery.end().await;
 }

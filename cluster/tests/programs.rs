@@ -4,6 +4,9 @@
 
 mod common;
 
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+
 use cluster::directory::RunDirectory;
 use cluster::process::Launch;
 use common::{LIMIT, Lottery, binary, run};
@@ -106,6 +109,21 @@ async fn wrong_server_settings_are_named_with_what_is_allowed() {
 }
 
 #[tokio::test]
+async fn a_wrong_volume_is_named_with_what_it_must_be() {
+    let directory = RunDirectory::temporary().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    for volume in [file.clone(), file.join("within"), "/proc/none/volume".into()] {
+        let volume = volume.display().to_string();
+        let launch = Launch::new(&binary(), &["server"])
+            .with("SERVER_IP", "127.0.0.1")
+            .with("SERVER_PORT", 0)
+            .with("SHARED_VOLUME", &volume);
+        refuses(launch, &[&format!("SHARED_VOLUME={volume} (must be a directory")]).await;
+    }
+}
+
+#[tokio::test]
 async fn wrong_client_settings_are_named_with_what_is_allowed() {
     let client = || {
         Launch::new(&binary(), &["client"])
@@ -158,5 +176,33 @@ async fn health_tells_whether_an_instance_serves() {
     lottery.cluster.servers_mut()[0].stop().await.unwrap();
     let dead = run("health", &health, &lottery.directory).await;
     assert_eq!(dead.code, Some(1), "{}", dead.log);
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn health_tells_in_plain_words_why_an_instance_does_not_serve() {
+    let mut lottery = Lottery::start(1, 1).await;
+    let held = "another instance holds the lock";
+    lottery.expect_alarm("server", "agencia_consultada", held);
+    lottery.allow_alarm("server", "look", held);
+    // The system takes its connections, and nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let _lock = lottery.locked("bets.csv.lock");
+    let ask = async |name: &str, address: SocketAddr| {
+        let health = Launch::new(&binary(), &["server", "health"])
+            .with("SERVER_IP", address.ip())
+            .with("SERVER_PORT", address.port());
+        let ended = run(name, &health, &lottery.directory).await;
+        assert_eq!(ended.code, Some(1), "{}", ended.log);
+        ended.log
+    };
+    let (busy, mute) = tokio::join!(
+        ask("busy", lottery.cluster.servers()[0].address()),
+        ask("mute", silent.local_addr().unwrap()),
+    );
+    assert!(busy.contains("runs and cannot serve: busy another instance"), "{busy}");
+    assert!(mute.contains("has not answered in 6 s: it is paused, or stuck"), "{mute}");
+    lottery.expect_alarm("busy", "health", "runs and cannot serve");
+    lottery.expect_alarm("mute", "health", "has not answered");
     lottery.end().await;
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use program::exit::Exit;
 use program::{descriptors, log, settings, shutdown};
@@ -17,7 +17,14 @@ use crate::lottery::Lottery;
 use crate::settings::Config;
 use crate::store::disk::RealDisk;
 use crate::store::{FileStore, Store, StoreSettings};
+use crate::watch::Common;
 use crate::{health, prepare, serve, store, watch};
+
+const LISTEN_ADVICE: &str =
+    " (they must be an address of this machine, and a port that no other program has)";
+const HEAR_ADVICE: &str = " (a port that no other program has for itself, and that may be used)";
+const DISK_FAILED: &str = "this instance ends, as nobody knows what its disk has kept: what was \
+                           acknowledged is safe; look at the disk, then start it again";
 
 /// An instance of the lottery's server.
 ///
@@ -66,7 +73,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         }
     };
     let loaded = settings::load_dotenv()
-        .context("read ./.env")
+        .map_err(|error| anyhow!("read .env of the working directory: {error}"))
         .and_then(|()| Config::load(arguments.config.as_deref()));
     let config = match loaded {
         Ok(config) => config,
@@ -155,21 +162,28 @@ fn is_of_settings(error: &anyhow::Error) -> bool {
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal().context("install handlers of signals")?;
     let listener = serve::listen(config.ip, config.port, config.backlog).with_context(|| {
-        format!("listen on SERVER_IP={} SERVER_PORT={}", config.ip, config.port)
+        format!("listen on SERVER_IP={} SERVER_PORT={}{LISTEN_ADVICE}", config.ip, config.port)
     })?;
     let address = listener.local_addr()?.to_string();
+    if !config.volume.exists() {
+        // Said, because a mistyped name would be an empty volume, and all bets of the day gone.
+        let made = config.volume.display();
+        info!(action = "volume", result = "success", %made);
+    }
     let (store, mut end) = FileStore::open(store_settings(config, instance_name(&listener)?))?;
     let broadcast = config.broadcast();
     let announcer = UdpAnnouncer::bind(broadcast).with_context(|| {
-        format!("hear announcements on UDP_BROADCAST_PORT={}", broadcast.port())
+        format!("hear announcements on UDP_BROADCAST_PORT={}{HEAR_ADVICE}", broadcast.port())
     })?;
     info!(action = "listen", result = "success", address, announce_to = %broadcast);
     let lottery = Lottery::new(store.clone(), config.agencies_amount);
-    let watching = watch::watch(store, announcer, lottery.closed(), shutdown.clone());
+    let common =
+        Common { agencies_amount: config.agencies_amount, winning_number: config.winning_number };
+    let watching = watch::watch(store, announcer, common, lottery.closed(), shutdown.clone());
     let serving = run_both(listener, lottery, watching, shutdown);
     tokio::select! {
         () = serving => {}
-        ended = end.wait() => return ended.context("go on: this instance ends"),
+        ended = end.wait() => return ended.context(DISK_FAILED),
     }
     match timeout(SETTLE_TIMEOUT, end.wait()).await {
         Ok(ended) => ended.context("finish the store"),

@@ -1,6 +1,6 @@
 //! Asking an instance whether it serves: for health checks of containers.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 
 use anyhow::{Context, bail};
@@ -18,7 +18,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     let ip = if config.ip.is_unspecified() { Ipv4Addr::LOCALHOST } else { config.ip };
     let address = SocketAddr::V4(SocketAddrV4::new(ip, config.port));
     let mut stream = TcpStream::connect_timeout(&address, HEALTH_STEP_TIMEOUT)
-        .with_context(|| format!("connect to {address}"))?;
+        .with_context(|| format!("connect to {address}, of SERVER_IP and SERVER_PORT"))?;
     stream.set_read_timeout(Some(HEALTH_STEP_TIMEOUT))?;
     stream.set_write_timeout(Some(HEALTH_STEP_TIMEOUT))?;
     let mut packet = Vec::new();
@@ -26,11 +26,18 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     Request::AgencyStatus { agency }.write(&mut packet);
     stream.write_all(&packet).context("ask")?;
     let mut line = String::new();
-    BufReader::new(stream.take(HEALTH_ANSWER_BYTES_MAX))
-        .read_line(&mut line)
-        .context("be answered")?;
+    let read = BufReader::new(stream.take(HEALTH_ANSWER_BYTES_MAX)).read_line(&mut line);
+    match read {
+        // Which of them a timeout is depends on the system.
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            let seconds = HEALTH_STEP_TIMEOUT.as_secs();
+            bail!("{address} has not answered in {seconds} s: it is paused, or stuck")
+        }
+        read => read.context("be answered")?,
+    };
     match Response::parse(line.trim_end().as_bytes()) {
         Ok(Response::AgencyStatus { .. }) => Ok(()),
-        _ => bail!("{address} answered {line:?} instead of a status"),
+        Ok(Response::Error(reason)) => bail!("{address} runs and cannot serve: {reason}"),
+        _ => bail!("{address} answered {line:?} instead of a status: is it another program?"),
     }
 }

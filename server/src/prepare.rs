@@ -70,7 +70,10 @@ fn give(path: &Path, owner: Option<u32>, group: u32) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     };
-    given.with_context(|| format!("give {} to group {group}", path.display()))
+    given.with_context(|| {
+        let path = path.display();
+        format!("give {path} to group {group} (needs root, or the owner who is in that group)")
+    })
 }
 
 #[cfg(test)]

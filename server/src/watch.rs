@@ -1,22 +1,34 @@
 //! Looking at the volume whenever there may be something to see: after a close here, after a hint
 //! from another instance, and by itself in between.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
+use protocol::BetNumber;
 use tokio::sync::Notify;
 use tokio::sync::watch::Receiver;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::announce::Announcer;
 use crate::limits::{LOOK_INTERVAL, LOOK_PAUSE};
 use crate::store::{Draw, Store, Unavailable};
 
+/// The settings that must be the same on every instance.
+#[derive(Debug, Clone, Copy)]
+pub struct Common {
+    /// AGENCIES_AMOUNT.
+    pub agencies_amount: u32,
+    /// LOTTERY_WINNER_NUMBER.
+    pub winning_number: BetNumber,
+}
+
 /// Watches until `shutdown`. Whoever comes to know of the draw announces it.
 pub async fn watch<S: Store, A: Announcer>(
     store: S,
     announcer: A,
+    common: Common,
     closed: Arc<Notify>,
     shutdown: CancellationToken,
 ) {
@@ -31,7 +43,7 @@ pub async fn watch<S: Store, A: Announcer>(
             () = closed.notified() => {}
             _ = by_itself.tick() => {}
             () = hear(&announcer, &mut deaf) => {}
-            Ok(()) = draw.changed() => tell_draw(&draw, &announcer).await,
+            Ok(()) = draw.changed() => tell_draw(&draw, common, &announcer).await,
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -46,13 +58,28 @@ pub async fn watch<S: Store, A: Announcer>(
 
 /// Every instance logs the draw and announces it when it comes to know of it, whoever held it: the
 /// one who did may have ended before it could.
-async fn tell_draw(draw: &Receiver<Option<Arc<Draw>>>, announcer: &impl Announcer) {
+async fn tell_draw(draw: &Receiver<Option<Arc<Draw>>>, common: Common, announcer: &impl Announcer) {
     let Some(draw) = draw.borrow().clone() else { return };
     let (numero, cantidad, time) = (draw.number.get(), draw.bets, draw.time.as_str());
     info!(action = "sorteo", result = "success", numero, cantidad, time);
+    tell_difference("AGENCIES_AMOUNT", common.agencies_amount, draw.agencies_amount);
+    tell_difference("LOTTERY_WINNER_NUMBER", common.winning_number.get(), draw.number.get());
     if let Err(error) = announcer.announce().await {
         let error = error.to_string();
-        warn!(action = "announce", result = "fail", error, next = "others look themselves");
+        let next = "other servers look by themselves; if it lasts, set UDP_BROADCAST_IP";
+        warn!(action = "announce", result = "fail", error, next);
+    }
+}
+
+/// The draw was held by an instance with other settings: somebody must say which were meant.
+fn tell_difference<T: PartialEq + Display>(key: &str, here: T, drawn: T) {
+    if here != drawn {
+        let error = format!(
+            "the draw was held with {key}={drawn}, by another instance, and this one has \
+             {key}={here}: give all instances the same settings; if {drawn} is wrong, put the day \
+             away and hold it again"
+        );
+        error!(action = "config", result = "fail", error);
     }
 }
 
@@ -60,7 +87,8 @@ async fn tell_draw(draw: &Receiver<Option<Arc<Draw>>>, announcer: &impl Announce
 async fn hear(announcer: &impl Announcer, deaf: &mut bool) {
     if !*deaf && let Err(error) = announcer.hear().await {
         *deaf = true;
-        warn!(action = "hear", result = "fail", error = error.to_string());
+        let next = "looks by itself, twice a second";
+        warn!(action = "hear", result = "fail", error = error.to_string(), next);
     }
     if *deaf {
         std::future::pending::<()>().await;
@@ -94,6 +122,10 @@ mod tests {
 
     use crate::announce::MemoryAnnouncer;
     use crate::store::{AgencyStatus, Appended, Batch, DrawRecord};
+
+    fn common() -> Common {
+        Common { agencies_amount: 0, winning_number: BetNumber::new(7).unwrap() }
+    }
 
     /// Loses every announcement.
     struct Dropping(MemoryAnnouncer);
@@ -174,7 +206,8 @@ mod tests {
     /// How long an instance takes to find a draw that another one held and announced by `theirs`.
     async fn time_to_find(theirs: impl Announcer, ours: impl Announcer) -> Duration {
         let (volume, shutdown) = (Volume::new(), CancellationToken::new());
-        let watching = tokio::spawn(watch(volume.clone(), ours, Arc::default(), shutdown.clone()));
+        let watching =
+            tokio::spawn(watch(volume.clone(), ours, common(), Arc::default(), shutdown.clone()));
         sleep(Duration::from_millis(1_230)).await;
         let (since, mut draw) = (Instant::now(), volume.draw());
         volume.drawn.store(1, Ordering::Relaxed);
@@ -209,7 +242,7 @@ mod tests {
         let (one, volume) = (MemoryAnnouncer::first(), Volume::new());
         let (flood, looks) = (one.another(), Arc::clone(&volume.looks));
         let shutdown = CancellationToken::new();
-        let watching = tokio::spawn(watch(volume, one, Arc::default(), shutdown.clone()));
+        let watching = tokio::spawn(watch(volume, one, common(), Arc::default(), shutdown.clone()));
         let since = Instant::now();
         while since.elapsed() < Duration::from_secs(1) {
             flood.announce().await.unwrap();

@@ -71,7 +71,7 @@ pub fn archive<D: Disk>(
     let name = match begun {
         Some(name) => directory_name(&name).ok_or_else(|| failed("the marker names no day"))?,
         None => {
-            let name = day_to_put_away(&locked, unfinished)?;
+            let name = free_name(&*disk, &path, day_to_put_away(&locked, unfinished)?)?;
             whole_file::write(&*disk, &locks, ARCHIVING, name.as_bytes()).map_err(failed)?;
             name
         }
@@ -99,6 +99,18 @@ fn day_to_put_away<D: Disk>(
         }
     };
     Ok(time.replace(':', "-"))
+}
+
+/// A day that was brought back from the archive, to look at it, has a directory there already.
+fn free_name(disk: &impl Disk, volume: &Path, day: String) -> Result<String, ArchiveError> {
+    let mut name = day.clone();
+    for place in 2.. {
+        if disk.find(&volume.join(ARCHIVE).join(&name)).map_err(failed)?.is_none() {
+            break;
+        }
+        name = format!("{day}-{place}");
+    }
+    Ok(name)
 }
 
 /// A marker leads to a directory of the archive and nowhere else.

@@ -10,16 +10,23 @@ use super::disk::{Disk, DiskFile, Mode};
 /// and on those two instances would write at once.
 ///
 /// # Errors
-/// `Unsupported` if a lock was had twice; else as the system reports them.
-pub(super) fn locks_work(disk: &impl Disk, volume: &Path) -> io::Result<()> {
+/// `Unsupported` if a lock was had twice or not at all; else as the system reports them.
+pub(super) fn locks_work<D: Disk>(disk: &D, volume: &Path) -> io::Result<()> {
     let path = volume.join(LOCKS).join("start.lock");
     let (one, other) = (disk.open(&path, Mode::InPlace)?, disk.open(&path, Mode::InPlace)?);
+    let take = |file: &D::File| file.try_take_lock().map_err(|error| broken(&error));
     // If it is held, another instance is starting, and the lock excludes.
-    if one.try_take_lock()? && other.try_take_lock()? {
-        let text = "flock does not exclude on this file system: choose another SHARED_VOLUME";
+    if take(&one)? && take(&other)? {
+        let text = "flock does not exclude on this file system";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
     Ok(())
+}
+
+/// Whatever the system says: without locks the volume is of no use.
+fn broken(error: &io::Error) -> io::Error {
+    let text = format!("flock does not work on this file system: {error}");
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 #[cfg(test)]

@@ -18,7 +18,10 @@ use super::disk::DiskFile;
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another holder kept it until the deadline.
-    #[error("another instance holds the lock {0}")]
+    #[error(
+        "another instance holds the lock {0}, or another program (`fuser` on that file of the \
+         volume lists who has it open)"
+    )]
     Held(String),
     /// The system refused.
     #[error("lock {0}")]

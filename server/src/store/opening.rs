@@ -30,8 +30,9 @@ pub enum OpenError {
     /// The settings are not those of the draw that the volume holds.
     #[error(
         "{key}={value} contradicts the draw of {time} in {}, which was held with {key}={drawn}: \
-         set {key}={drawn} to serve its winners, or run `server archive` to put it away and start \
-         the next day", volume.display()
+         set {key}={drawn}{} to serve its winners, or put it away with `server archive` (in Compose: \
+         `docker compose run --rm --no-deps server archive`) to start the next day",
+        volume.display(), in_compose(key, drawn)
     )]
     Contradiction {
         /// The setting.
@@ -70,6 +71,11 @@ pub(super) fn is_of_settings(error: &io::Error) -> bool {
     )
 }
 
+/// The setting as Compose's users know it, where that has another name.
+fn in_compose(key: &'static str, value: &str) -> String {
+    if key == "AGENCIES_AMOUNT" { format!(" (in Compose: CLIENTS={value})") } else { String::new() }
+}
+
 /// What a person can do about an error of the volume, as an aside.
 pub(super) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -81,6 +87,10 @@ pub(super) fn advice(error: &io::Error) -> &'static str {
              prepare`)"
         }
         io::ErrorKind::StorageFull => " (make room on its disk)",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            " (mount it for writing, or choose another SHARED_VOLUME)"
+        }
+        io::ErrorKind::Unsupported => " (choose another SHARED_VOLUME, on a local disk)",
         _ => "",
     }
 }

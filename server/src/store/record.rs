@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use protocol::{AgencyId, BetNumber};
 use serde::{Deserialize, Serialize};
+use tracing::error;
 
 use super::disk::{Disk, FileId};
 use super::whole_file;
@@ -97,7 +98,11 @@ impl TryFrom<DrawRecord> for Draw {
 fn read(disk: &impl Disk, path: &Path) -> io::Result<Option<Draw>> {
     let Some(bytes) = whole_file::read(disk, path)? else { return Ok(None) };
     decode(&bytes).map(Some).map_err(|error| {
-        let text = format!("{} is no record of a draw: {error}", path.display());
+        let text = format!(
+            "{} is damaged, it is no record of a draw ({error}): move it away, and the draw is \
+             held again over the same files, with the same winners",
+            super::DRAW
+        );
         io::Error::new(io::ErrorKind::InvalidData, text)
     })
 }
@@ -124,20 +129,33 @@ pub(super) struct KnownRecord<D> {
     /// Which file was read, and how long it was.
     read: Option<(FileId, u64)>,
     pub(super) draw: Option<Arc<Draw>>,
+    /// The file that was last told to be damaged.
+    told: Option<(FileId, u64)>,
 }
 
 impl<D: Disk> KnownRecord<D> {
-    pub(super) fn new(disk: Arc<D>, path: PathBuf) -> Self {
-        Self { disk, path, read: None, draw: None }
+    /// Reads the record that is there, if there is one.
+    pub(super) fn open(disk: Arc<D>, path: PathBuf) -> io::Result<Self> {
+        let found = disk.find(&path)?;
+        let draw = read(&*disk, &path)?.map(Arc::new);
+        Ok(Self { disk, path, read: found, draw, told: None })
     }
 
-    /// Reads the record anew if another one is there than the one that is known.
+    /// Reads the record anew if another one is there than the one that is known. A damaged one is
+    /// for a person to look at, which is told once.
     pub(super) fn refresh(&mut self) -> io::Result<()> {
         let found = self.disk.find(&self.path)?;
-        if found != self.read {
-            self.draw = read(&*self.disk, &self.path)?.map(Arc::new);
-            self.read = found;
+        if found == self.read {
+            return Ok(());
         }
+        let draw = read(&*self.disk, &self.path).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidData && self.told != found {
+                let (file, error) = (self.path.display(), error.to_string());
+                error!(action = "read_draw", result = "fail", %file, error);
+                self.told = found;
+            }
+        });
+        (self.draw, self.read) = (draw?.map(Arc::new), found);
         Ok(())
     }
 }

@@ -65,8 +65,7 @@ impl<D: Disk> Volume<D> {
         let closes =
             Log::open(Arc::clone(&disk), &closes, OthersWrite::Lines, Closes::new(amount))?;
         let bets = Log::open(Arc::clone(&disk), &bets, OthersWrite::Rows, Ledger::new(amount))?;
-        let mut record = KnownRecord::new(Arc::clone(&disk), settings.volume.join(DRAW));
-        record.refresh()?;
+        let record = KnownRecord::open(Arc::clone(&disk), settings.volume.join(DRAW))?;
         let marker = settings.volume.join(LOCKS).join(ARCHIVING).into();
         Ok(Self { disk, settings, closes, bets, record, marker })
     }
