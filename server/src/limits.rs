@@ -11,6 +11,15 @@ pub const LOCK_TIMEOUT: Duration = Duration::from_secs(LOCK_WAIT_SECONDS_MAX);
 /// How many calls may wait for the store's thread.
 pub const QUEUE_CALLS_MAX: usize = 1_024;
 
+/// What a call claims of the queue's bytes at least: so many calls fill it, too.
+pub const CALL_BYTES_MIN: usize = QUEUE_BYTES_MAX / QUEUE_CALLS_MAX;
+
+/// The longest that a group of batches waits for those that are likely to come at once.
+pub const GATHER_MAX: Duration = Duration::from_millis(5);
+
+/// The most groups that do not wait, after others have waited in vain.
+pub const GATHER_RESTS_MAX: u32 = 64;
+
 /// How many calls share one lock, one append and one sync.
 pub const GROUP_CALLS_MAX: usize = QUEUE_CALLS_MAX;
 

@@ -1,48 +1,57 @@
 //! The store on files: a queue, and one thread that works on the volume.
 //!
 //! While the thread syncs one group, the next one gathers in the queue: whatever waits when the
-//! thread comes back shares one lock, one append and one sync.
+//! thread comes back shares one lock, one append and one sync. See `gather.rs` for when it waits
+//! for more.
 //!
 //! **Invariant**: what is in the queue is carried out, whether or not somebody still waits for
-//! the answer. The queue is bounded, in calls and in bytes.
+//! the answer. The queue is bounded in bytes, of which every call claims some until it is
+//! answered.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use protocol::{AgencyId, Outcome};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
 use super::batch::EncodedBatch;
 use super::disk::{Disk, RealDisk};
+use super::gather::Gather;
 use super::log::LogError;
 use super::opening::{OpenError, StoreSettings};
 use super::volume::{Volume, reason};
 use super::{AgencyRows, AgencyStatus, Appended, Batch, Draw, Store, Unavailable};
 use crate::limits::{
-    GROUP_CALLS_MAX, QUEUE_BYTES_MAX, QUEUE_CALLS_MAX, SETTLE_TIMEOUT, STORE_STACK_BYTES,
+    CALL_BYTES_MIN, GROUP_CALLS_MAX, QUEUE_BYTES_MAX, SETTLE_TIMEOUT, STORE_STACK_BYTES,
 };
 
-/// A call to the store's thread: what to do, and where the answer goes.
+/// What the store's thread is asked to do, and where the answer goes.
 enum Call {
-    Append {
-        batch: EncodedBatch,
-        /// The batch's share of the queue's bytes; given back with the answer.
-        share: OwnedSemaphorePermit,
-        answer: oneshot::Sender<Appended>,
-    },
+    Append(EncodedBatch, oneshot::Sender<Appended>),
     Close(AgencyId, Option<u64>, oneshot::Sender<Outcome>),
     Status(AgencyId, oneshot::Sender<Result<AgencyStatus, Unavailable>>),
     Look(oneshot::Sender<Result<bool, Unavailable>>),
 }
 
+/// Where an answer goes, with the call's share of the queue's bytes, given back when it is sent.
+type AnswerTo<T> = (OwnedSemaphorePermit, oneshot::Sender<T>);
+
+/// A call in the queue.
+struct Queued {
+    since: Instant,
+    call: Call,
+    /// The call's share of the queue's bytes; given back with the answer.
+    share: OwnedSemaphorePermit,
+}
+
 /// The store on the files of a volume.
 #[derive(Clone)]
 pub struct FileStore {
-    calls: mpsc::Sender<(Instant, Call)>,
+    queue: mpsc::Sender<Queued>,
     bytes: Arc<Semaphore>,
     queue_timeout: Duration,
     draw: watch::Receiver<Option<Arc<Draw>>>,
@@ -82,42 +91,57 @@ impl FileStore {
         let path = settings.volume.clone();
         let queue_timeout = settings.lock_timeout;
         let volume = Volume::open(disk, settings)?;
-        let (calls, queue) = mpsc::channel(QUEUE_CALLS_MAX);
+        let (queue, calls) = mpsc::channel();
         let (draws, draw) = watch::channel(volume.draw().cloned());
         let (ended, end) = oneshot::channel();
-        let worker = Worker { volume, queue, draws };
+        let worker = Worker { volume, queue: calls, draws, gather: Gather::default() };
         thread::Builder::new()
             .name("store".to_owned())
             .stack_size(STORE_STACK_BYTES)
             .spawn(move || ended.send(worker.run()))
             .map_err(|error: io::Error| OpenError::Unusable(path, error))?;
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        Ok((Self { calls, bytes, queue_timeout, draw }, StoreEnd(end)))
+        Ok((Self { queue, bytes, queue_timeout, draw }, StoreEnd(end)))
     }
 
-    /// Hands a call over; the answer is an error when the store has ended.
-    async fn call<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> Option<T> {
-        self.call_since(Instant::now(), call).await
+    /// Hands a call over that needs no room to speak of.
+    async fn call<T>(
+        &self,
+        call: impl FnOnce(oneshot::Sender<T>) -> Call,
+    ) -> Result<T, &'static str> {
+        let since = Instant::now();
+        let share = self.share(0).await?;
+        self.answered(since, share, call).await
     }
 
-    async fn call_since<T>(
+    /// Hands a call over, and waits for its answer.
+    async fn answered<T>(
         &self,
         since: Instant,
+        share: OwnedSemaphorePermit,
         call: impl FnOnce(oneshot::Sender<T>) -> Call,
-    ) -> Option<T> {
+    ) -> Result<T, &'static str> {
         let (answer, answered) = oneshot::channel();
-        self.calls.send((since, call(answer))).await.ok()?;
-        answered.await.ok()
+        let queued = Queued { since, call: call(answer), share };
+        self.queue.send(queued).map_err(|_| ENDED)?;
+        answered.await.map_err(|_| ENDED)
     }
 
-    /// Waits for the batch's share of the queue's bytes, no longer than for a lock.
-    async fn share(&self, batch: &Batch<'_>) -> Result<OwnedSemaphorePermit, &'static str> {
-        let bytes = u32::try_from(batch.bets.rows_bytes_max()).map_err(|_| FULL)?;
+    /// Waits for a share of the queue's bytes, no longer than for a lock.
+    async fn share(&self, bytes: usize) -> Result<OwnedSemaphorePermit, &'static str> {
+        let bytes = u32::try_from(bytes.max(CALL_BYTES_MIN)).map_err(|_| FULL)?;
         let share = Arc::clone(&self.bytes).acquire_many_owned(bytes);
         match timeout(self.queue_timeout, share).await {
             Ok(share) => share.map_err(|_| ENDED),
             Err(_) => Err(FULL),
         }
+    }
+
+    async fn append_or_why_not(&self, batch: &Batch<'_>) -> Result<Appended, &'static str> {
+        let since = Instant::now();
+        let share = self.share(batch.bets.rows_bytes_max()).await?;
+        let batch = EncodedBatch::from(batch);
+        self.answered(since, share, |answer| Call::Append(batch, answer)).await
     }
 }
 
@@ -126,32 +150,25 @@ const FULL: &str = "too many bets wait to be stored";
 
 impl Store for FileStore {
     async fn append(&self, batch: &Batch<'_>) -> Appended {
-        let since = Instant::now();
-        let not_now = |reason: &str| Appended {
+        self.append_or_why_not(batch).await.unwrap_or_else(|reason| Appended {
             outcome: Outcome::TryAgain(reason.to_owned()),
             stored: AgencyRows::default(),
-        };
-        let share = match self.share(batch).await {
-            Ok(share) => share,
-            Err(reason) => return not_now(reason),
-        };
-        let batch = EncodedBatch::from(batch);
-        let appended = self.call_since(since, |answer| Call::Append { batch, share, answer }).await;
-        appended.unwrap_or_else(|| not_now(ENDED))
+        })
     }
 
     async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Outcome {
         let closed = self.call(|answer| Call::Close(agency, rows, answer)).await;
-        closed.unwrap_or_else(|| Outcome::TryAgain(ENDED.to_owned()))
+        closed.unwrap_or_else(|reason| Outcome::TryAgain(reason.to_owned()))
     }
 
     async fn status(&self, agency: AgencyId) -> Result<AgencyStatus, Unavailable> {
         let status = self.call(|answer| Call::Status(agency, answer)).await;
-        status.unwrap_or_else(|| Err(Unavailable(ENDED.to_owned())))
+        status.unwrap_or_else(|reason| Err(Unavailable(reason.to_owned())))
     }
 
     async fn look(&self) -> Result<bool, Unavailable> {
-        self.call(Call::Look).await.unwrap_or_else(|| Err(Unavailable(ENDED.to_owned())))
+        let looked = self.call(Call::Look).await;
+        looked.unwrap_or_else(|reason| Err(Unavailable(reason.to_owned())))
     }
 
     fn draw(&self) -> watch::Receiver<Option<Arc<Draw>>> {
@@ -162,36 +179,70 @@ impl Store for FileStore {
 /// The store's thread.
 struct Worker<D: Disk> {
     volume: Volume<D>,
-    queue: mpsc::Receiver<(Instant, Call)>,
+    queue: mpsc::Receiver<Queued>,
     draws: watch::Sender<Option<Arc<Draw>>>,
+    gather: Gather,
 }
 
 /// What waited in the queue together, by kind.
 #[derive(Default)]
 struct Group {
+    calls: usize,
     batches: Vec<EncodedBatch>,
-    batch_answers: Vec<(OwnedSemaphorePermit, oneshot::Sender<Appended>)>,
+    batch_answers: Vec<AnswerTo<Appended>>,
     closes: Vec<(AgencyId, Option<u64>)>,
-    close_answers: Vec<oneshot::Sender<Outcome>>,
+    close_answers: Vec<AnswerTo<Outcome>>,
     asked: Vec<AgencyId>,
-    status_answers: Vec<oneshot::Sender<Result<AgencyStatus, Unavailable>>>,
-    look_answers: Vec<oneshot::Sender<Result<bool, Unavailable>>>,
+    status_answers: Vec<AnswerTo<Result<AgencyStatus, Unavailable>>>,
+    look_answers: Vec<AnswerTo<Result<bool, Unavailable>>>,
 }
 
 impl<D: Disk> Worker<D> {
     /// Works until every sender is gone, or something broke.
     fn run(mut self) -> Result<(), LogError> {
-        let mut calls = Vec::with_capacity(GROUP_CALLS_MAX);
-        while self.queue.blocking_recv_many(&mut calls, GROUP_CALLS_MAX) > 0 {
+        while let Ok(oldest) = self.queue.recv() {
             // The oldest call waits for no lock longer than the limit.
-            let oldest = calls.first().map_or_else(Instant::now, |(since, _)| *since);
-            let deadline = oldest + self.volume.settings().lock_timeout;
+            let deadline = oldest.since + self.volume.settings().lock_timeout;
             let mut group = Group::default();
-            calls.drain(..).for_each(|(_, call)| group.push(call));
+            self.take(oldest, &mut group);
+            self.fill(&mut group);
+            let agencies: Vec<_> = group.batches.iter().map(|batch| batch.agency).collect();
             self.serve(group, deadline)?;
+            if !agencies.is_empty() {
+                self.gather.stored(agencies.into_iter(), self.volume.sync_took());
+            }
         }
         // Best left tidy, but right all the same: what is pending is mended by whoever comes next.
         alive(self.volume.settle(Instant::now() + SETTLE_TIMEOUT / 2)).map(|_| ())
+    }
+
+    /// Takes what waits, and while it is worth waiting what comes.
+    fn fill(&mut self, group: &mut Group) {
+        let mut until = None;
+        while group.calls < GROUP_CALLS_MAX {
+            if let Ok(queued) = self.queue.try_recv() {
+                self.take(queued, group);
+                continue;
+            }
+            let Some(patience) = self.gather.patience().filter(|_| !group.batches.is_empty())
+            else {
+                return;
+            };
+            let now = Instant::now();
+            let left = until.get_or_insert(now + patience).saturating_duration_since(now);
+            match self.queue.recv_timeout(left) {
+                Ok(queued) => self.take(queued, group),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, queued: Queued, group: &mut Group) {
+        if let Call::Append(EncodedBatch { agency, .. }, _) | Call::Close(agency, ..) = &queued.call
+        {
+            self.gather.came(*agency);
+        }
+        group.push(queued);
     }
 
     /// Carries out a group, one kind of call after the other. A draw that was come upon is told
@@ -214,14 +265,14 @@ impl<D: Disk> Worker<D> {
         if !group.closes.is_empty() {
             let outcomes = self.volume.close(&group.closes, deadline)?;
             self.tell_draw();
-            for (answer, outcome) in group.close_answers.into_iter().zip(outcomes) {
+            for ((_share, answer), outcome) in group.close_answers.into_iter().zip(outcomes) {
                 let _ = answer.send(outcome);
             }
         }
         if !group.look_answers.is_empty() {
             let looked = alive(self.volume.look(deadline))?;
             self.tell_draw();
-            for answer in group.look_answers {
+            for (_share, answer) in group.look_answers {
                 let _ = answer.send(looked.clone());
             }
         }
@@ -246,14 +297,14 @@ impl<D: Disk> Worker<D> {
 }
 
 fn answer_status(
-    answers: Vec<oneshot::Sender<Result<AgencyStatus, Unavailable>>>,
+    answers: Vec<AnswerTo<Result<AgencyStatus, Unavailable>>>,
     status: Result<Vec<AgencyStatus>, Unavailable>,
 ) {
     match status {
-        Ok(status) => answers.into_iter().zip(status).for_each(|(answer, one)| {
+        Ok(status) => answers.into_iter().zip(status).for_each(|((_share, answer), one)| {
             let _ = answer.send(Ok(one));
         }),
-        Err(unavailable) => answers.into_iter().for_each(|answer| {
+        Err(unavailable) => answers.into_iter().for_each(|(_share, answer)| {
             let _ = answer.send(Err(unavailable.clone()));
         }),
     }
@@ -269,21 +320,22 @@ fn alive<T>(result: Result<T, LogError>) -> Result<Result<T, Unavailable>, LogEr
 }
 
 impl Group {
-    fn push(&mut self, call: Call) {
+    fn push(&mut self, Queued { call, share, .. }: Queued) {
+        self.calls += 1;
         match call {
-            Call::Append { batch, share, answer } => {
+            Call::Append(batch, answer) => {
                 self.batches.push(batch);
                 self.batch_answers.push((share, answer));
             }
             Call::Close(agency, rows, answer) => {
                 self.closes.push((agency, rows));
-                self.close_answers.push(answer);
+                self.close_answers.push((share, answer));
             }
             Call::Status(agency, answer) => {
                 self.asked.push(agency);
-                self.status_answers.push(answer);
+                self.status_answers.push((share, answer));
             }
-            Call::Look(answer) => self.look_answers.push(answer),
+            Call::Look(answer) => self.look_answers.push((share, answer)),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod disk;
 #[cfg(test)]
 mod fault_tests;
 mod file_store;
+mod gather;
 mod intent;
 mod ledger;
 mod lines;

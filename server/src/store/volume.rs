@@ -11,7 +11,7 @@ use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
 use protocol::{AgencyId, Outcome, Refusal};
@@ -43,6 +43,8 @@ pub(crate) struct Volume<D: Disk> {
     record: KnownRecord<D>,
     /// Is there while the day is being put away.
     marker: Arc<Path>,
+    /// How long the last group's sync took.
+    sync_took: Duration,
 }
 
 impl<D: Disk> Volume<D> {
@@ -67,7 +69,7 @@ impl<D: Disk> Volume<D> {
         let bets = Log::open(Arc::clone(&disk), &bets, OthersWrite::Rows, Ledger::new(amount))?;
         let record = KnownRecord::open(Arc::clone(&disk), settings.volume.join(DRAW))?;
         let marker = settings.volume.join(LOCKS).join(ARCHIVING).into();
-        Ok(Self { disk, settings, closes, bets, record, marker })
+        Ok(Self { disk, settings, closes, bets, record, marker, sync_took: Duration::ZERO })
     }
 
     /// A setting that is not what the held draw was held with.
@@ -91,6 +93,11 @@ impl<D: Disk> Volume<D> {
 
     pub(crate) fn settings(&self) -> &StoreSettings {
         &self.settings
+    }
+
+    /// How long the last group's sync took.
+    pub(crate) fn sync_took(&self) -> Duration {
+        self.sync_took
     }
 
     /// The draw, as far as it is known without looking.
@@ -130,7 +137,9 @@ impl<D: Disk> Volume<D> {
     ) -> Result<Vec<Appended>, LogError> {
         match self.append_locked(batches, deadline) {
             Ok(appended) => {
+                let since = Instant::now();
                 self.bets.sync()?;
+                self.sync_took = since.elapsed();
                 Ok(appended)
             }
             Err(broken @ LogError::Broken { .. }) => Err(broken),
