@@ -4,7 +4,7 @@
 #   scripts/bench.sh [--quick] [QUESTION...] [--out DIR]
 #
 #   --quick    fewer cases and shorter rounds: all of it in under two minutes
-#   --out DIR  where tables, JSON and plots go (default target/bench)
+#   --out DIR  where JSON and plots go (default target/bench)
 #
 # `scripts/bench.sh --help` lists these; `cluster bench --help` all options. Nothing else should run
 # on the machine meanwhile. BENCHMARKS.md says what is measured, and how.

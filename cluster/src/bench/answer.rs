@@ -26,6 +26,18 @@ pub enum Unit {
     Count,
 }
 
+/// Which of two figures is the better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    /// The greater one.
+    More,
+    /// The smaller one.
+    Less,
+    /// Neither: it tells of the measurement, and is compared with nothing.
+    Neither,
+}
+
 /// What is measured; each question has constants of its own.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Measure {
@@ -35,6 +47,8 @@ pub struct Measure {
     pub heading: &'static str,
     /// In what it is counted.
     pub unit: Unit,
+    /// Which way it should go.
+    pub better: Better,
 }
 
 /// What one round of one contestant measured.
@@ -66,9 +80,10 @@ impl Figure {
 
 impl Serialize for Figure {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Figure", 4)?;
+        let mut fields = serializer.serialize_struct("Figure", 5)?;
         fields.serialize_field("name", self.measure.name)?;
         fields.serialize_field("unit", &self.measure.unit)?;
+        fields.serialize_field("better", &self.measure.better)?;
         fields.serialize_field("median", &self.median())?;
         fields.serialize_field("rounds", &self.rounds)?;
         fields.end()
@@ -108,11 +123,11 @@ impl Standing {
         self.figures.iter().find(|figure| figure.measure == measure)
     }
 
-    /// Its median of `measure` by that of `other`.
+    /// Its median of `measure` by that of `other`, if both have one and it is to be compared.
     #[must_use]
     pub fn ratio(&self, other: &Self, measure: &Measure) -> Option<f64> {
         let [mine, its] = [self.figure(measure)?.median(), other.figure(measure)?.median()];
-        (its != 0.0).then_some(mine / its)
+        (its != 0.0 && measure.better != Better::Neither).then_some(mine / its)
     }
 }
 
@@ -191,10 +206,14 @@ pub struct Answer {
 mod tests {
     use super::*;
 
-    static RATE: Measure = Measure { name: "rate", heading: "n/s", unit: Unit::PerSecond };
+    static RATE: Measure =
+        Measure { name: "rate", heading: "n/s", unit: Unit::PerSecond, better: Better::More };
+    static COST: Measure =
+        Measure { name: "cost", heading: "cost", unit: Unit::Count, better: Better::Neither };
 
     fn standing(name: &str, role: Role, rounds: &[f64]) -> Standing {
-        let figures = vec![Figure { measure: &RATE, rounds: rounds.to_vec() }];
+        let figures = [&RATE, &COST].map(|measure| Figure { measure, rounds: rounds.to_vec() });
+        let figures = figures.to_vec();
         Standing { name: name.to_owned(), role, absent: None, figures }
     }
 

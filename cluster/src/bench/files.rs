@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::answer::Answer;
 use super::machine::Machine;
+use super::plot;
 use super::stage::Stage;
 
 #[derive(Serialize)]
@@ -26,6 +27,9 @@ pub fn write(answer: &Answer, stage: &Stage) -> anyhow::Result<()> {
     let document = Document { machine: &stage.machine, answer };
     let mut json = serde_json::to_string_pretty(&document).context("write the result as JSON")?;
     json.push('\n');
-    let path = stage.out.join(format!("{}.json", answer.question));
-    fs::write(&path, json).with_context(|| format!("write {}", path.display()))
+    for (extension, text) in [("json", json), ("svg", plot::svg(answer))] {
+        let path = stage.out.join(format!("{}.{extension}", answer.question));
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Measurements: this project beside the limit of the machine and beside other systems.
 //!
 //! A question (`storing`, …) decides its cases and sets up its contestants; `turns` runs them in
-//! turn; an `answer` is what came of it; `table` and `files` show it. Never a test: figures are
+//! turn; an `answer` is what came of it; `table`, `plot` and `files` show it. Never a test: figures are
 //! for people, and only compared with those of the same run.
 //!
 //! To add a question: a variant of [`cli::Question`], and its line in [`ask`].
@@ -14,6 +14,7 @@ mod cli;
 pub mod daemon;
 mod files;
 pub mod machine;
+pub mod plot;
 pub mod processes;
 mod stage;
 mod storing;

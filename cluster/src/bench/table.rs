@@ -92,10 +92,16 @@ pub fn value(value: f64, unit: Unit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::answer::{Figure, Role};
+    use crate::bench::answer::{Better, Figure, Role};
 
-    static RATE: Measure = Measure { name: "rate", heading: "bets/s", unit: Unit::PerSecond };
-    static WAIT: Measure = Measure { name: "p50_ms", heading: "p50 ms", unit: Unit::Milliseconds };
+    static RATE: Measure =
+        Measure { name: "rate", heading: "bets/s", unit: Unit::PerSecond, better: Better::More };
+    static WAIT: Measure = Measure {
+        name: "p50_ms",
+        heading: "p50 ms",
+        unit: Unit::Milliseconds,
+        better: Better::Less,
+    };
 
     #[test]
     fn a_table_fits_and_has_figures_ratios_and_reasons() {

@@ -133,11 +133,12 @@ impl Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::answer::{Measure, Unit};
+    use crate::bench::answer::{Better, Measure, Unit};
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    static TURN: Measure = Measure { name: "turn", heading: "turn", unit: Unit::Count };
+    static TURN: Measure =
+        Measure { name: "turn", heading: "turn", unit: Unit::Count, better: Better::Neither };
 
     /// Writes its turns down, and measures which turn of all it was.
     struct Noting(&'static str, Rc<RefCell<Vec<&'static str>>>);
