@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::SplitAsciiWhitespace;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -161,6 +162,31 @@ impl ServerProcess {
     /// The system refused the signal.
     pub fn pause(&self) -> anyhow::Result<()> {
         self.process.signal(Signal::STOP).context("pause a server")
+    }
+
+    /// Whether it holds a `flock`, by what the system says. One that was just paused may still give
+    /// it back.
+    #[must_use]
+    pub fn holds_lock(&self) -> bool {
+        self.has_lock_entry(|words| words.next() == Some("FLOCK"))
+    }
+
+    /// Whether it waits for a `flock` that somebody else holds.
+    #[must_use]
+    pub fn waits_for_lock(&self) -> bool {
+        self.has_lock_entry(|words| words.next() == Some("->") && words.next() == Some("FLOCK"))
+    }
+
+    /// Whether the system's list of locks has an entry of this process that is `wanted` up to its
+    /// kind: `7: FLOCK  ADVISORY  WRITE 4711 00:2f:1234 0 EOF`.
+    fn has_lock_entry(&self, wanted: fn(&mut SplitAsciiWhitespace<'_>) -> bool) -> bool {
+        let Some(id) = self.process.id().map(|id| id.to_string()) else { return false };
+        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        locks.lines().any(|line| {
+            let mut words = line.split_ascii_whitespace();
+            words.next();
+            wanted(&mut words) && words.nth(2) == Some(&id)
+        })
     }
 
     /// SIGCONT: goes on after [`ServerProcess::pause`].

@@ -5,10 +5,13 @@
 mod common;
 
 use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use cluster::client_process::ClientProcess;
 use cluster::log::LogLine;
 use common::{LIMIT, Lottery, Setup, rows};
+use tokio::time::{Instant, timeout_at};
 
 /// Rows and batch size that make hundreds of packets: the middle is long.
 const ROWS: u32 = 6_000;
@@ -107,6 +110,52 @@ async fn clients_leave_a_killed_server_for_another() {
         lottery.assert_right();
         let _directory = lottery.end().await;
         clients.iter().any(sent_after_a_loss)
+    })
+    .await;
+}
+
+/// Waits until this client has had rows stored after it had lost its connection.
+async fn stored_after_a_loss(client: &ClientProcess) {
+    let is_lost = std::cell::Cell::new(false);
+    let stored = |line: LogLine<'_>| {
+        is_lost.set(is_lost.get() || line.is("connection", "fail"));
+        is_lost.get() && line.is("apuestas_enviadas", "success")
+    };
+    client.log().wait_for(stored).await.expect("it has rows left");
+}
+
+/// Whether this client is connected to `address`.
+fn is_connected(client: &ClientProcess, address: SocketAddr) -> bool {
+    let log = client.log().tail(usize::MAX);
+    let mut connects =
+        log.iter().map(|line| LogLine(line)).filter(|line| line.is("connect", "success"));
+    connects.next_back().is_some_and(|line| line.field("address") == Some(&address.to_string()))
+}
+
+#[tokio::test]
+async fn agencies_of_a_killed_server_store_elsewhere_within_a_second() {
+    until_in_the_middle(async || {
+        let (mut lottery, mut clients) = in_the_middle(2, 4).await;
+        let place = any(&lottery, is_batch).await;
+        allow_loss(&mut lottery, place);
+        let server = &mut lottery.cluster.servers_mut()[place];
+        let address = server.address();
+        let killed = Instant::now();
+        server.kill().await.unwrap();
+        let is_left = |client: &&ClientProcess| {
+            let rows = stored_of(&lottery, client.agency()) + 2 * BATCH as usize;
+            is_connected(client, address) && rows < ROWS as usize
+        };
+        let left: Vec<&ClientProcess> = clients.iter().filter(is_left).collect();
+        for client in &left {
+            let stored = timeout_at(killed + Duration::from_secs(1), stored_after_a_loss(client));
+            stored.await.expect("it stores elsewhere within a second");
+        }
+        let is_middle = !left.is_empty();
+        lottery.finish_clients(&mut clients).await;
+        lottery.assert_right();
+        lottery.end().await;
+        is_middle
     })
     .await;
 }

@@ -97,7 +97,7 @@ impl ServerSeat {
             sleep(CATCH_EVERY).await;
             self.roster.sleeps(self.place);
             self.server.pause()?;
-            holds = self.holds_lock();
+            holds = self.server.holds_lock();
             if holds {
                 break;
             }
@@ -109,17 +109,6 @@ impl ServerSeat {
             (true, true) => "server paused with a lock over 5 s",
         });
         Ok(())
-    }
-
-    /// Whether the system says so; a process that was just told to stop may still give it back.
-    fn holds_lock(&self) -> bool {
-        let Some(id) = self.server.process().id().map(|id| id.to_string()) else { return false };
-        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-        // `7: FLOCK  ADVISORY  WRITE 4711 00:2f:1234 0 EOF`; whoever waits has `->` in front.
-        locks.lines().any(|line| {
-            let mut words = line.split_ascii_whitespace().skip(1);
-            words.next() == Some("FLOCK") && words.nth(2) == Some(&id)
-        })
     }
 
     fn resume(&self) -> anyhow::Result<()> {
