@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use program::exit::Exit;
 use program::log::{CRITICAL, Form, Level};
 use protocol::AgencyId;
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -133,11 +134,22 @@ fn prepare(command: &Command, config: &Config) -> Result<Exit, Failure> {
         Command::Replay | Command::Generate(_) => None,
     };
     let identity = Identity::find(config, given)?;
-    let agency = identity.agency;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
+    let done = execute(command, config, identity.agency, &runtime);
+    // A look-up that nobody waits for any more may take the system many seconds.
+    runtime.shutdown_background();
+    done
+}
+
+fn execute(
+    command: &Command,
+    config: &Config,
+    agency: AgencyId,
+    runtime: &Runtime,
+) -> Result<Exit, Failure> {
     match command {
         Command::Status(_) => {
             let input = own_bets(config, agency)?;
