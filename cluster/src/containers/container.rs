@@ -207,14 +207,14 @@ impl Container {
         Ok(self.docker.run(&["logs", "--tail", &lines, &self.name]).await?.errors)
     }
 
-    /// Everything that it wrote; it is put into `directory`, too.
+    /// Everything that it wrote; it is put into `directory` as `name`, too.
     ///
     /// # Errors
     /// Docker failed, or a file cannot be written.
-    pub async fn written(&self, directory: &Path) -> anyhow::Result<Written> {
+    pub async fn written(&self, directory: &Path, name: &str) -> anyhow::Result<Written> {
         let said = self.docker.run(&["logs", &self.name]).await?;
         for (end, text) in [("log", &said.errors), ("out", &said.output)] {
-            let path = directory.join(format!("{}.{end}", self.short_name()));
+            let path = directory.join(format!("{name}.{end}"));
             fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         }
         let printed = said.output.lines().skip(self.printed_before.load(Ordering::Relaxed));

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use super::container::Container;
-use super::plan::{Fault, Who};
+use super::plan::{Fault, Meanwhile, Who};
 use super::stage::{Held, Stage};
 
 /// How long a server may take to end after SIGTERM, with what Docker takes for it.
@@ -30,6 +30,9 @@ const DRAW_TIMEOUT: Duration = Duration::from_secs(120);
 /// but the machine may be busy.
 const KNOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a container that was started without a network stays so.
+const ALONE: Duration = Duration::from_secs(1);
+
 /// How often files and logs are looked at.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
@@ -43,7 +46,7 @@ pub async fn cause(stage: &Stage, fault: Fault) -> anyhow::Result<()> {
         Fault::Stop { who, down } => stop(stage, who, down).await,
         Fault::Swap { server, other } => swap(stage, Who::Server(server), other).await,
         Fault::Pause { who, pause, holding } => stand_still(stage, who, pause, holding).await,
-        Fault::CutOff { who, away, killed } => cut_off(stage, who, away, killed).await,
+        Fault::CutOff { who, away, meanwhile } => cut_off(stage, who, away, meanwhile).await,
         Fault::MissDraw { place } => miss_draw(stage, Who::Server(place)).await,
         Fault::Add => add(stage).await,
         Fault::Remove { place } => remove(stage, Who::Server(place)).await,
@@ -56,22 +59,19 @@ async fn hold(stage: &Stage, who: Who) -> anyhow::Result<Option<Held>> {
 }
 
 /// Whether it was done: a client may end at any moment, and then it was not.
-fn is_done(held: &Held, done: anyhow::Result<()>) -> anyhow::Result<bool> {
+async fn is_done(held: &Held, done: anyhow::Result<()>) -> anyhow::Result<bool> {
+    let container = &held.seat.container;
     match done {
-        Err(error)
-            if !held.seat.container.is_server()
-                && format!("{error:#}").contains("is not running") =>
-        {
-            Ok(false)
-        }
-        done => done.map(|()| true),
+        Ok(()) => Ok(true),
+        Err(_) if !container.is_server() && !container.state().await?.is_running => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
 async fn kill(stage: &Stage, who: Who, down: Duration) -> anyhow::Result<()> {
     let Some(held) = hold(stage, who).await? else { return Ok(()) };
     let container = &held.seat.container;
-    if !is_done(&held, container.kill().await)? {
+    if !is_done(&held, container.kill().await).await? {
         return Ok(());
     }
     stage.tallies.faults.add(if container.is_server() { "server killed" } else { "client killed" });
@@ -135,7 +135,7 @@ async fn swap(stage: &Stage, first: Who, second: Who) -> anyhow::Result<()> {
     let before = [first.state().await?.address, second.state().await?.address];
     first.kill().await?;
     let [_, held] = &both;
-    if is_done(held, second.kill().await)? {
+    if is_done(held, second.kill().await).await? {
         second.start().await?;
     }
     first.start().await?;
@@ -157,7 +157,7 @@ async fn stand_still(
 ) -> anyhow::Result<()> {
     let Some(held) = hold(stage, who).await? else { return Ok(()) };
     let container = &held.seat.container;
-    if !is_done(&held, container.pause().await)? {
+    if !is_done(&held, container.pause().await).await? {
         return Ok(());
     }
     let mut holds = container.is_server() && is_locked(stage).await;
@@ -199,23 +199,36 @@ fn is_locked_now(stage: &Stage) -> bool {
     })
 }
 
-async fn cut_off(stage: &Stage, who: Who, away: Duration, killed: bool) -> anyhow::Result<()> {
+async fn cut_off(
+    stage: &Stage,
+    who: Who,
+    away: Duration,
+    meanwhile: Meanwhile,
+) -> anyhow::Result<()> {
     let Some(held) = hold(stage, who).await? else { return Ok(()) };
     let container = &held.seat.container;
     let waits = !container.is_server() && is_waiting(container).await?;
     container.disconnect().await?;
-    let kind = match (container.is_server(), waits, killed) {
-        (true, _, false) => "server cut off",
-        (true, _, true) => "server cut off, and killed meanwhile",
-        (false, _, true) => "client cut off, and killed meanwhile",
-        (false, false, false) => "client cut off",
-        (false, true, false) => "client cut off while it waited for its winners",
-    };
-    stage.tallies.faults.add(kind);
-    if killed && is_done(&held, container.kill().await)? {
-        container.start().await?;
-    }
+    stage.tallies.faults.add(match (container.is_server(), waits, meanwhile) {
+        (true, _, Meanwhile::Nothing) => "server cut off",
+        (true, _, Meanwhile::Killed) => "server cut off, and killed meanwhile",
+        (true, _, Meanwhile::Stopped) => "server cut off, and stopped by SIGTERM meanwhile",
+        (false, false, Meanwhile::Nothing) => "client cut off",
+        (false, true, Meanwhile::Nothing) => "client cut off while it waited for its winners",
+        (false, _, Meanwhile::Killed) => "client cut off, and killed meanwhile",
+        (false, _, Meanwhile::Stopped) => "client cut off, and stopped by SIGTERM meanwhile",
+    });
     sleep(away).await;
+    // Whoever gave up is run again when it has a network.
+    if meanwhile != Meanwhile::Nothing && container.state().await?.is_running {
+        if meanwhile == Meanwhile::Killed {
+            is_done(&held, container.kill().await).await?;
+        } else {
+            stop_in_order(stage, container).await?;
+        }
+        container.start().await?;
+        sleep(ALONE).await;
+    }
     container.connect().await
 }
 

@@ -43,6 +43,17 @@ pub enum Who {
     Client(usize),
 }
 
+/// What happens to a container that is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meanwhile {
+    /// Nothing.
+    Nothing,
+    /// SIGKILL, and a start without a network.
+    Killed,
+    /// SIGTERM, and a start without a network.
+    Stopped,
+}
+
 /// What happens to containers.
 #[derive(Debug, Clone)]
 pub enum Fault {
@@ -82,8 +93,8 @@ pub enum Fault {
         who: Who,
         /// How long.
         away: Duration,
-        /// Whether it is killed meanwhile, and started without a network.
-        killed: bool,
+        /// What else happens to it before it has one again.
+        meanwhile: Meanwhile,
     },
     /// A server has no network until the draw has been held, and it knows of that.
     MissDraw {
@@ -142,6 +153,11 @@ fn away(dice: &mut Dice, is_long: bool) -> Duration {
     }
 }
 
+fn meanwhile(dice: &mut Dice) -> Meanwhile {
+    let all = [(70, Meanwhile::Nothing), (15, Meanwhile::Killed), (15, Meanwhile::Stopped)];
+    dice.weighted(&all).unwrap_or(Meanwhile::Nothing)
+}
+
 fn fault(dice: &mut Dice, is_impatient: bool) -> Fault {
     let (server, client) = (dice.between(0, 9) as usize, dice.between(0, 9) as usize);
     let [server_place, other] = [server, server + 1];
@@ -157,10 +173,12 @@ fn fault(dice: &mut Dice, is_impatient: bool) -> Fault {
         }
         42..=56 => Fault::Pause { who: server, pause: pause(dice), holding: dice.chance(70) },
         57..=61 => Fault::Pause { who: client, pause: pause(dice), holding: false },
-        62..=73 => Fault::CutOff { who: server, away: away(dice, false), killed: dice.chance(25) },
+        62..=73 => {
+            Fault::CutOff { who: server, away: away(dice, false), meanwhile: meanwhile(dice) }
+        }
         74..=85 => {
-            let killed = dice.chance(15);
-            Fault::CutOff { who: client, away: away(dice, is_impatient), killed }
+            let away = away(dice, is_impatient);
+            Fault::CutOff { who: client, away, meanwhile: meanwhile(dice) }
         }
         86..=93 => Fault::Add,
         _ => Fault::Remove { place: server_place },

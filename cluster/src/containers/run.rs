@@ -7,8 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::faults;
+use super::observer::observe;
 use super::plan::RunPlan;
 use super::stage::{Seat, Stage};
 use super::verdict;
@@ -59,6 +61,8 @@ async fn play_on(plan: &RunPlan, stage: &Arc<Stage>) -> anyhow::Result<u64> {
         let (stage, is_impatient) = (Arc::clone(stage), plan.is_impatient);
         clients.spawn(async move { keep(&stage, &seat, is_impatient).await });
     }
+    let observed = Arc::clone(stage);
+    let observer = AbortOnDropHandle::new(tokio::spawn(async move { observe(&observed).await }));
     cause_all(plan, stage).await?;
     let ended = timeout(CALM_TIMEOUT, async {
         while let Some(joined) = clients.join_next().await {
@@ -73,6 +77,7 @@ async fn play_on(plan: &RunPlan, stage: &Arc<Stage>) -> anyhow::Result<u64> {
             bail!("{left} clients still run {seconds} s after all faults");
         }
     }
+    drop(observer);
     verdict::reach(stage).await
 }
 

@@ -15,6 +15,7 @@ use super::container::{Container, SERVER_NAME, Written};
 use super::docker::Docker;
 use super::plan::{RunPlan, Who};
 use crate::bets_dir::{BetsDirectory, Generate};
+use crate::chaos::expected::{AgencyExpected, expect};
 use crate::chaos::stage::WINNER;
 use crate::chaos::tally::{Findings, Tallies};
 use crate::directory;
@@ -32,13 +33,18 @@ const GIVE_UP_SECONDS_IMPATIENT: u64 = 10;
 pub struct Seat {
     /// The container.
     pub container: Container,
+    /// With what the name of its log ends.
+    mark: &'static str,
     is_gone: Arc<tokio::sync::Mutex<bool>>,
 }
 
 impl Seat {
-    fn new(docker: &Docker, name: &str, is_server: bool) -> Arc<Self> {
-        let container = Container::new(docker, name, is_server);
-        Arc::new(Self { container, is_gone: Arc::default() })
+    fn new(container: Container, mark: &'static str) -> Arc<Self> {
+        Arc::new(Self { container, mark, is_gone: Arc::default() })
+    }
+
+    fn log_name(&self) -> String {
+        format!("{}{}", self.container.short_name(), self.mark)
     }
 
     /// Waits until nobody else does anything to it.
@@ -62,6 +68,8 @@ pub struct Stage {
     pub docker: Docker,
     /// The bets that are sent.
     pub bets: BetsDirectory,
+    /// What the servers must say of each agency.
+    pub expected: Vec<AgencyExpected>,
     /// What the servers share.
     pub volume: Volume,
     /// The clients.
@@ -98,12 +106,14 @@ impl Stage {
             winner_number: WINNER,
         };
         let bets = BetsDirectory::generate(binary, directory, generate).await?;
+        let expected = expect(&bets, WINNER)?;
         let overrides = directory.join("compose.yaml");
         fs::write(&overrides, overrides_of(plan)).context("write what changes Compose's file")?;
         let docker = Docker::new(project, &overrides, settings_of(plan, &bets, &volume));
         Ok(Self {
             docker,
             bets,
+            expected,
             volume,
             clients: Vec::new(),
             findings,
@@ -121,9 +131,10 @@ impl Stage {
     /// Docker failed.
     pub async fn start(&mut self) -> anyhow::Result<()> {
         self.docker.compose(&["up", "--detach", "--no-build"]).await?;
-        self.find_servers().await?;
+        self.find_servers("").await?;
         let names = self.docker.names("client").await?;
-        self.clients = names.iter().map(|name| Seat::new(&self.docker, name, false)).collect();
+        let clients = names.iter().map(|name| Container::new(&self.docker, name, false));
+        self.clients = clients.map(|client| Seat::new(client, "")).collect();
         Ok(())
     }
 
@@ -141,12 +152,12 @@ impl Stage {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes note of servers that are new.
-    async fn find_servers(&self) -> anyhow::Result<()> {
+    /// Takes note of servers that are new; their logs' names end in `mark`.
+    async fn find_servers(&self, mark: &'static str) -> anyhow::Result<()> {
         let names = self.docker.names(SERVER_NAME).await?;
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         for name in names {
-            let seat = Seat::new(&self.docker, &name, true);
+            let seat = Seat::new(Container::new(&self.docker, &name, true), mark);
             let known = seat.container.short_name();
             if !servers.iter().any(|server| server.container.short_name() == known) {
                 servers.push(seat);
@@ -217,7 +228,7 @@ impl Stage {
         let scale = format!("server={}", there + 1);
         let up = ["up", "--detach", "--no-build", "--no-recreate", "--scale", &scale, SERVER_NAME];
         self.docker.compose(&up).await?;
-        self.find_servers().await
+        self.find_servers("-added").await
     }
 
     /// Removes a server that has ended; what it wrote is kept.
@@ -226,10 +237,12 @@ impl Stage {
     /// Docker failed, or a file cannot be written.
     pub async fn remove(&self, mut held: Held) -> anyhow::Result<()> {
         let container = &held.seat.container;
-        let written = container.written(&self.directory).await?;
+        // The next one that is added may get its name.
+        let count = self.removed.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let name = format!("{}-removed-{}", held.seat.log_name(), count + 1);
+        let written = container.written(&self.directory, &name).await?;
         container.remove().await?;
         *held.is_gone = true;
-        let name = container.short_name().to_owned();
         self.removed.lock().unwrap_or_else(PoisonError::into_inner).push((name, written));
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         servers.retain(|server| !Arc::ptr_eq(server, &held.seat));
@@ -243,8 +256,9 @@ impl Stage {
     pub async fn written_by_servers(&self) -> anyhow::Result<Vec<(String, Written)>> {
         let mut all = self.removed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for server in self.servers() {
-            let name = server.container.short_name().to_owned();
-            all.push((name, server.container.written(&self.directory).await?));
+            let name = server.log_name();
+            let written = server.container.written(&self.directory, &name).await?;
+            all.push((name, written));
         }
         Ok(all)
     }
@@ -256,8 +270,9 @@ impl Stage {
     pub async fn written_by_clients(&self) -> anyhow::Result<Vec<(String, Written)>> {
         let mut all = Vec::new();
         for client in &self.clients {
-            let name = client.container.short_name().to_owned();
-            all.push((name, client.container.written(&self.directory).await?));
+            let name = client.log_name();
+            let written = client.container.written(&self.directory, &name).await?;
+            all.push((name, written));
         }
         Ok(all)
     }

@@ -11,7 +11,6 @@ use super::container::{Container, Written};
 use super::plan::Who;
 use super::stage::{SERVER_PORT, Stage};
 use crate::audit::{Announced, Audit, Expected};
-use crate::chaos::expected::{AgencyExpected, expect};
 use crate::chaos::stage::WINNER;
 use crate::chaos::tally::Tally;
 use crate::log::LogLine;
@@ -38,9 +37,8 @@ pub async fn reach(stage: &Stage) -> anyhow::Result<u64> {
     let anew = stage.seat(Who::Server(0))?;
     anew.container.kill().await?;
     anew.container.start().await?;
-    let expected = expect(&stage.bets, WINNER)?;
     for server in stage.servers() {
-        if let Err(error) = ask(stage, &server.container, &expected).await {
+        if let Err(error) = ask(stage, &server.container).await {
             let name = server.container.short_name();
             stage.findings.add(format!("{name}, asked at the end: {error:#}"));
         }
@@ -59,7 +57,7 @@ pub async fn reach(stage: &Stage) -> anyhow::Result<u64> {
 }
 
 /// Waits until a server is healthy, and asks it about every agency.
-async fn ask(stage: &Stage, server: &Container, expected: &[AgencyExpected]) -> anyhow::Result<()> {
+async fn ask(stage: &Stage, server: &Container) -> anyhow::Result<()> {
     let begun = Instant::now();
     let state = loop {
         let state = server.state().await?;
@@ -73,7 +71,7 @@ async fn ask(stage: &Stage, server: &Container, expected: &[AgencyExpected]) -> 
     };
     let address = state.address.context("find its address")?;
     let mut connection = RawConnection::open(SocketAddr::from((address, SERVER_PORT))).await?;
-    for (agency, expected) in (1..).zip(expected) {
+    for (agency, expected) in (1..).zip(&stage.expected) {
         let (rows, digest) = (expected.rows(), expected.digest());
         for (packet, wanted) in [
             (
@@ -121,6 +119,10 @@ async fn stop_all(stage: &Stage) -> anyhow::Result<()> {
 /// Takes note of what the faults led to, and of what no fault may lead to.
 fn check_servers(stage: &Stage, servers: &[(String, Written)]) {
     for (name, written) in servers {
+        let stored = |line: &String| LogLine(line).is("apuestas_almacenadas", "success");
+        if name.contains("-added") && written.log.iter().any(stored) {
+            stage.tallies.effects.add("added server that agencies sent bets to");
+        }
         for line in written.log.iter().filter(|line| LogLine(line).is_alarm()) {
             count_effect(line, &stage.tallies.effects);
             if LogLine(line).level() != "WARNING" {
