@@ -11,6 +11,10 @@ pub const LOCK_TIMEOUT: Duration = Duration::from_secs(LOCK_WAIT_SECONDS_MAX);
 /// How many calls may wait for the store's thread.
 pub const QUEUE_CALLS_MAX: usize = 1_024;
 
+/// How long a held lock is tried again and again before a thread waits for it: longer than an
+/// instance needs it for a group.
+pub const LOCK_TRIES: Duration = Duration::from_micros(200);
+
 /// What a call claims of the queue's bytes at least: so many calls fill it, too.
 pub const CALL_BYTES_MIN: usize = QUEUE_BYTES_MAX / QUEUE_CALLS_MAX;
 

@@ -1,8 +1,9 @@
 //! A lock of the volume, waited for no longer than a deadline.
 //!
-//! `flock` has no deadline. A free lock is taken at once; a held one is waited for by a thread of
-//! its own, which hands it over or, when nobody wants it any more, gives it back. A holder that
-//! was paused thus costs one waiting thread, however often others try meanwhile.
+//! `flock` has no deadline. A free lock is taken at once; one that is held for more than a moment
+//! is waited for by a thread of its own, which hands it over or, when nobody wants it any more,
+//! gives it back. A holder that was paused thus costs one waiting thread, however often others try
+//! meanwhile.
 //!
 //! **Invariant**: while the thread waits in `flock`, nobody else touches the lock's file. Two
 //! takers of one open file do not exclude each other.
@@ -13,6 +14,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::disk::DiskFile;
+use crate::limits::LOCK_TRIES;
 
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +64,7 @@ impl<F: DiskFile> VolumeLock<F> {
         match &mut *waiting {
             Waiting::InFlock { wanted } => *wanted = true,
             Waiting::Nobody | Waiting::Arrived(_) => {
-                if self.shared.file.try_take_lock().map_err(system)? {
+                if self.try_a_while().map_err(system)? {
                     return Ok(());
                 }
                 *waiting = Waiting::InFlock { wanted: true };
@@ -78,6 +80,19 @@ impl<F: DiskFile> VolumeLock<F> {
             }
         }
         self.await_arrival(waiting, deadline)
+    }
+
+    /// Tries to take the lock for a moment; says whether it did. Most holders give it back sooner
+    /// than a thread that waits for it would start.
+    fn try_a_while(&self) -> io::Result<bool> {
+        let since = Instant::now();
+        while !self.shared.file.try_take_lock()? {
+            if since.elapsed() > LOCK_TRIES {
+                return Ok(false);
+            }
+            thread::yield_now();
+        }
+        Ok(true)
     }
 
     fn await_arrival(
