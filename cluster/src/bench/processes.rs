@@ -63,10 +63,17 @@ pub fn family_memory_mib(id: u32) -> anyhow::Result<f64> {
     Ok(sum / 1024.0)
 }
 
+/// Found by their parents' numbers: the kernel's own list of children is not reliable while any
+/// of them ends.
 fn children(id: u32) -> anyhow::Result<Vec<u32>> {
-    let path = format!("/proc/{id}/task/{id}/children");
-    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    Ok(text.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect())
+    let entries = fs::read_dir("/proc").context("list all processes")?;
+    let all = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(all.filter(|&child| parent(child) == Some(id)).collect())
+}
+
+fn parent(id: u32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    text.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Processor time of the calling thread.
@@ -82,6 +89,17 @@ pub fn this_thread() -> anyhow::Result<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_family_is_a_process_and_its_children() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let id = std::process::id();
+        assert!(children(id).unwrap().contains(&child.id()));
+        assert!(family_time(id).unwrap() >= processor_time(child.id()).unwrap());
+        assert!(family_memory_mib(id).unwrap() > 0.5);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 
     #[test]
     fn this_process_takes_time_and_memory() {

@@ -1,0 +1,88 @@
+//! `cluster bench`: a tiny run is whole, and its counts are right. What its figures are is not
+//! looked at: they are for people.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs;
+
+use cluster::directory::RunDirectory;
+use common::Lottery;
+use serde_json::Value;
+use tokio::process::Command;
+
+/// How many rounds are asked for.
+const ROUNDS: usize = 2;
+
+async fn bench(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(common::binary());
+    let output = command.arg("bench").args(arguments).kill_on_drop(true).output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn a_tiny_run_measures_everybody_and_leaves_nothing_but_results() {
+    let peer = Lottery::start(1, 5).await;
+    let results = RunDirectory::temporary().unwrap();
+    let out = results.path().join("results");
+    let address = peer.cluster.servers()[0].address().to_string();
+    let arguments = "storing --agencies 2 --batches 10 --instances 1,2 --seconds 0.05 --rounds 2";
+    let mut arguments: Vec<_> = arguments.split(' ').collect();
+    arguments.extend(["--peer", &address, "--out", out.to_str().unwrap()]);
+    let (code, output, errors) = bench(&arguments).await;
+    assert_eq!(code, Some(0), "{output}{errors}");
+
+    let mut files: Vec<_> = fs::read_dir(&out).unwrap().map(|it| it.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["storing.json", "storing.svg"]);
+    let json: Value = serde_json::from_slice(&fs::read(out.join("storing.json")).unwrap()).unwrap();
+    assert_eq!(json["question"], "storing");
+    for key in ["processor", "cores", "memory_gib", "kernel", "file_system", "sync_median_us"] {
+        assert!(!json["machine"][key].is_null(), "{key} of {}", json["machine"]);
+    }
+    assert_eq!(json["cases"][0]["parameters"]["batch"], 10);
+    let names = ["1 instance", "2 instances", "limit", "Redis", "PostgreSQL", "SQLite"];
+    assert_case(&json["cases"][0], &names, 2, &output);
+    let peer_name = format!("peer {address}");
+    assert_case(&json["cases"][1], &["1 instance", &peer_name], 1, &output);
+    // The reference's terms: batches of 20, each stored whole.
+    let stored = peer.stored().lines().count();
+    assert!(stored > 0 && stored % 20 == 0, "{stored}");
+    assert!(fs::read_to_string(out.join("storing.svg")).unwrap().ends_with("</svg>\n"));
+    peer.end().await;
+}
+
+/// The case has these contestants in order, the first `ours` of them ours; who is there has all
+/// figures with all rounds and is compared, who is not says what to do.
+fn assert_case(case: &Value, names: &[&str], ours: usize, output: &str) {
+    let contestants = case["contestants"].as_array().unwrap();
+    assert!(contestants.iter().map(|it| &it["name"]).eq(names), "{contestants:?}");
+    let mut others = 0;
+    for (place, contestant) in contestants.iter().enumerate() {
+        if let Some(reason) = contestant["absent"].as_str() {
+            assert!(output.contains(reason), "{reason} in {output}");
+            continue;
+        }
+        others += usize::from(place >= ours);
+        let figures = contestant["figures"].as_array().unwrap();
+        assert!(figures.len() >= 4, "{contestant}");
+        for figure in figures {
+            assert_eq!(figure["rounds"].as_array().unwrap().len(), ROUNDS, "{figure}");
+            assert!(figure["median"].as_f64().unwrap() >= 0.0, "{figure}");
+        }
+        assert_eq!(figures[0]["name"], "bets_per_second");
+        assert!(figures[0]["median"].as_f64().unwrap() > 0.0, "{contestant}");
+    }
+    let ratios = case["ratios"].as_array().unwrap();
+    let speeds = ratios.iter().filter(|ratio| ratio["figure"] == "bets_per_second").count();
+    assert_eq!(speeds, ours * others, "{ratios:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_starts_nothing() {
+    for arguments in [["--seconds", "0"], ["--batches", "x"], ["guessing", "--quick"]] {
+        assert_eq!(bench(&arguments).await.0, Some(2), "{arguments:?}");
+    }
+}
