@@ -15,6 +15,7 @@ check() {
 }
 
 check cargo fmt --all --check
+check cargo fmt --manifest-path fuzz/Cargo.toml --check
 check scripts/check-env.sh
 if command -v shellcheck >/dev/null; then
     check shellcheck --external-sources scripts/*.sh .ci/run

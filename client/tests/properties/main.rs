@@ -5,6 +5,6 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod answers;
-mod bets;
-mod settings;
+pub mod answers;
+pub mod bets;
+pub mod settings;

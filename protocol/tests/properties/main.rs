@@ -5,8 +5,8 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod framing;
-mod records;
-mod requests;
-mod responses;
-mod rows;
+pub mod framing;
+pub mod records;
+pub mod requests;
+pub mod responses;
+pub mod rows;

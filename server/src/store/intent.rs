@@ -30,6 +30,9 @@ use crate::limits::INTENTS_MAX;
 use super::disk::{BootId, DiskFile, FileId, read_exactly, write_all};
 
 const RECORD_BYTES: usize = 64;
+/// The highest number of an intent that is read. Nobody counts so far, and whoever goes on from it
+/// does not run out of numbers.
+const SEQUENCE_MAX: u64 = u64::MAX / 2;
 const RING_BYTES: usize = INTENTS_MAX as usize * RECORD_BYTES;
 
 /// Where a group stands in its log, or will.
@@ -87,8 +90,7 @@ impl Intent {
             rest = after;
             Some(u64::from_le_bytes(*bytes))
         };
-        // Nothing comes behind the highest number, which no writer of ours ever gets to.
-        let sequence = number().filter(|sequence| *sequence < u64::MAX)?;
+        let sequence = number().filter(|sequence| *sequence <= SEQUENCE_MAX)?;
         let file = FileId(number()?);
         let (low, high) = (number()?, number()?);
         let boot = BootId(u128::from(low) | u128::from(high) << 64);

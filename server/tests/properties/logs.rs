@@ -47,7 +47,7 @@ fn positions(bytes: &[u8], is_end: impl Fn(usize) -> bool) -> Vec<usize> {
     (0..=bytes.len()).filter(|at| is_end(*at)).collect()
 }
 
-fn in_parts(name: &str, first: &[u8], rest: &[u8]) -> (MemoryDisk, Vec<AgencyStatus>) {
+fn in_parts(name: &str, first: &[u8], rest: &[u8]) -> (MemoryDisk, [AgencyStatus; 3]) {
     let disk = MemoryDisk::default();
     disk.append(name, first);
     let status = with_store(&disk, async |store| {

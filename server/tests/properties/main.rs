@@ -5,11 +5,11 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod draws;
-mod instance;
-mod logs;
-mod memory_disk;
+pub mod draws;
+pub mod instance;
+pub mod logs;
+pub mod memory_disk;
 #[path = "../../../protocol/tests/properties/records.rs"]
-mod records;
-mod rings;
-mod settings;
+pub mod records;
+pub mod rings;
+pub mod settings;

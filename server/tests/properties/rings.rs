@@ -129,11 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn holds_for_the_highest_sequence_number() {
-        mending_keeps_what_others_wrote(
-            &intent((0xff, BEFORE, 0, 0, 0)),
-            b"1,A,B,1,2000-01-01,7\n",
-        );
+    fn holds_for_the_highest_sequence_numbers() {
+        for sequence in 0xf0..=0xff {
+            let intent = intent((sequence, BEFORE, 0, 0, 0));
+            mending_keeps_what_others_wrote(&intent, b"1,A,B,1,2000-01-01,7\n");
+        }
     }
 
     proptest! {
