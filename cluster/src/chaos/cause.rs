@@ -28,8 +28,8 @@ pub async fn cause(fault: &Fault, stage: &mut Stage) -> anyhow::Result<()> {
             return change_name(stage, &members, has_dead, lasts);
         }
         Fault::FillDisk { left, lasts } => return fill_disk(stage, left, lasts),
-        Fault::KillServer { place, down, false_starts } => {
-            tell_server(stage, place, Command::Kill { down, false_starts });
+        Fault::KillServer { place, holding, down, false_starts } => {
+            tell_server(stage, place, Command::Kill { holding, down, false_starts });
         }
         Fault::StopServer { place, down } => tell_server(stage, place, Command::Stop { down }),
         Fault::PauseServer { place, pause, holding } => {

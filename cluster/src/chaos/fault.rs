@@ -17,6 +17,8 @@ pub enum Fault {
     KillServer {
         /// Which one, from 0.
         place: usize,
+        /// Whether it is to be killed while it holds a lock, if it can be caught at that.
+        holding: bool,
         /// How long it is away.
         down: Duration,
         /// After how long it is killed again while it starts, each time.
@@ -120,7 +122,8 @@ impl Fault {
             1..=22 => {
                 let starts = if dice.chance(25) { dice.between(1, 3) } else { 0 };
                 let false_starts = (0..starts).map(|_| dice.millis(1, 40)).collect();
-                Self::KillServer { place, down: down(dice), false_starts }
+                let holding = dice.chance(40);
+                Self::KillServer { place, holding, down: down(dice), false_starts }
             }
             23..=30 => Self::KillAllServers { down: down(dice) },
             31..=38 => Self::StopServer { place, down: down(dice) },

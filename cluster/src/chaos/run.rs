@@ -27,6 +27,12 @@ const STALL: Duration = Duration::from_millis(600);
 /// seconds each, and pauses between its tries up to five.
 const CALM_TIMEOUT: Duration = Duration::from_secs(100);
 
+/// The same in a run in which something is not right already: clients may never end then.
+const CALM_TIMEOUT_AFTER_FINDINGS: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it is.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
 /// How long servers may take to come back once it is calm.
 const BACK_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -109,24 +115,36 @@ async fn play_on(plan: &RunPlan, stage: &mut Stage) -> anyhow::Result<u64> {
     let played = director.play(plan, stage, &mut ends).await;
     stage.calm.cancel();
     played?;
-    let ended = timeout(CALM_TIMEOUT, async {
-        while let Some(joined) = stage.ends.join_next().await {
-            ends.push(joined.context("follow a client")??);
-        }
-        anyhow::Ok(())
-    });
-    match ended.await {
-        Ok(ended) => ended?,
-        Err(_) => {
-            let (left, seconds) = (stage.ends.len(), CALM_TIMEOUT.as_secs());
-            let finding = format!("{left} clients still run {seconds} s after all faults");
-            stage.findings.add(finding);
-            stage.ends.shutdown().await;
-        }
-    }
+    wait_for_clients(stage, &mut ends).await?;
     let mut servers = take_back(stage).await?;
     verdict::count_effects(stage, &servers);
     verdict::reach(stage, &mut servers, &ends).await
+}
+
+/// Waits for all clients to end by themselves.
+async fn wait_for_clients(
+    stage: &mut Stage,
+    ends: &mut Vec<(u32, ClientEnd)>,
+) -> anyhow::Result<()> {
+    let since = Instant::now();
+    loop {
+        let limit = if stage.findings.all().is_empty() {
+            CALM_TIMEOUT
+        } else {
+            CALM_TIMEOUT_AFTER_FINDINGS
+        };
+        match timeout(ASK_EVERY, stage.ends.join_next()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(joined)) => ends.push(joined.context("follow a client")??),
+            Err(_) if since.elapsed() < limit => {}
+            Err(_) => {
+                let (left, seconds) = (stage.ends.len(), since.elapsed().as_secs());
+                let finding = format!("{left} clients still run {seconds} s after all faults");
+                stage.findings.add(finding);
+                stage.ends.shutdown().await;
+            }
+        }
+    }
 }
 
 /// The servers, all of which run again.

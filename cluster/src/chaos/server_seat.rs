@@ -17,15 +17,16 @@ use crate::server_process::ServerProcess;
 /// How often a start is tried.
 const STARTS_MAX: u32 = 3;
 
-/// How often it is tried to pause a server while it holds a lock, and how long it runs between.
+/// How often it is tried to catch a server while it holds a lock, and how long it runs between.
 const CATCHES_MAX: u32 = 200;
 const CATCH_EVERY: Duration = Duration::from_millis(1);
 
 /// What to do to a server.
 #[derive(Debug)]
 pub enum Command {
-    /// SIGKILL, and a start after `down`, before which it is killed while it starts.
-    Kill { down: Duration, false_starts: Vec<Duration> },
+    /// SIGKILL, and a start after `down`, before which it is killed while it starts; while it holds
+    /// a lock, if it can be caught at that.
+    Kill { holding: bool, down: Duration, false_starts: Vec<Duration> },
     /// SIGKILL; tells when it is dead, and waits to be told to start.
     KillUntil { dead: oneshot::Sender<()>, start: oneshot::Receiver<()> },
     /// SIGTERM, and a start after `down`.
@@ -91,17 +92,7 @@ impl ServerSeat {
 
     async fn pause(&mut self, pause: Duration, holding: bool) -> anyhow::Result<()> {
         let is_long = pause > Duration::from_secs(5);
-        let mut holds = false;
-        for _ in 0..if holding { CATCHES_MAX } else { 1 } {
-            self.resume()?;
-            sleep(CATCH_EVERY).await;
-            self.roster.sleeps(self.place);
-            self.server.pause()?;
-            holds = self.server.holds_lock();
-            if holds {
-                break;
-            }
-        }
+        let holds = self.catch(if holding { CATCHES_MAX } else { 1 }).await?;
         self.tally.add(match (holds, is_long) {
             (false, false) => "server paused",
             (false, true) => "server paused over 5 s",
@@ -109,6 +100,20 @@ impl ServerSeat {
             (true, true) => "server paused with a lock over 5 s",
         });
         Ok(())
+    }
+
+    /// Pauses it so often until it holds a lock then; says whether it does.
+    async fn catch(&self, tries: u32) -> anyhow::Result<bool> {
+        for _ in 0..tries {
+            self.resume()?;
+            sleep(CATCH_EVERY).await;
+            self.roster.sleeps(self.place);
+            self.server.pause()?;
+            if self.server.holds_lock() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn resume(&self) -> anyhow::Result<()> {
@@ -120,8 +125,9 @@ impl ServerSeat {
     async fn execute(&mut self, command: Command) -> anyhow::Result<()> {
         self.roster.sleeps(self.place);
         match command {
-            Command::Kill { down, false_starts } => {
-                self.tally.add("server killed");
+            Command::Kill { holding, down, false_starts } => {
+                let holds = holding && self.catch(CATCHES_MAX).await?;
+                self.tally.add(if holds { "server killed with a lock" } else { "server killed" });
                 self.server.kill().await?;
                 self.stay_down(down).await;
                 for after in false_starts {

@@ -17,8 +17,9 @@ impl Tally {
     pub fn count_answer(&self, answer: &[u8]) {
         let answer = String::from_utf8_lossy(answer);
         let (kind, rest) = answer.split_once(':').unwrap_or_default();
-        let could_not = rest.starts_with("1;") || rest.starts_with("busy");
-        let refused = rest.starts_with("2;");
+        let has_status = matches!(kind, "StoreRowsResponse" | "AgencyCloseResponse");
+        let could_not = has_status && rest.starts_with("1;") || kind == "Error";
+        let refused = has_status && rest.starts_with("2;");
         for (is_so, word, effect) in [
             (could_not, "No space left", "answer 1: disk full"),
             (could_not, "holds the lock", "answer 1: lock held over 5 s"),
@@ -30,7 +31,7 @@ impl Tally {
             (refused, ";drawn ", "batch refused: drawn"),
             (refused, "", "answer 2: other"),
         ] {
-            if kind != "WinnersResponse" && is_so && rest.contains(word) {
+            if is_so && rest.contains(word) {
                 return self.add(effect);
             }
         }
