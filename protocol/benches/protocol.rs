@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use protocol::{AgencyId, Digest, Frame, Framer, Request, RowReader};
+use protocol::{Digest, Frame, Framer, Request, RowReader};
 
 /// How many bets a packet has: alone, as the reference client sends them, as ours does, and many.
 const BETS: [u64; 4] = [1, 20, 100, 500];
