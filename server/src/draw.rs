@@ -3,15 +3,15 @@
 //! **Invariant**: the same rows in the same order and the same number give the same winners, on
 //! every instance, at any time.
 
-use memchr::{memchr, memmem, memrchr};
+use memchr::memchr_iter;
 use protocol::{AgencyId, BetNumber, RowReader};
 
 /// The winners of every agency, found in its rows in their order.
 #[derive(Debug)]
 pub struct Winners {
     number: BetNumber,
+    digits: String,
     documents: Vec<Vec<String>>,
-    finder: memmem::Finder<'static>,
     reader: RowReader,
 }
 
@@ -21,8 +21,8 @@ impl Winners {
     pub fn new(number: BetNumber, agencies_amount: u32) -> Self {
         Self {
             number,
+            digits: number.to_string(),
             documents: vec![Vec::new(); agencies_amount as usize],
-            finder: memmem::Finder::new(number.to_string().as_bytes()).into_owned(),
             reader: RowReader::default(),
         }
     }
@@ -30,29 +30,25 @@ impl Winners {
     /// Takes the next rows of `bets.csv`, whole lines. Rows of unknown agencies and damaged lines
     /// count for nothing.
     ///
-    /// Only lines that can be a winner's are read as rows: those in which the number stands at
-    /// the end of a line, or before a quote there.
+    /// Only lines that may be a winner's are read as rows.
     pub fn take(&mut self, lines: &[u8]) {
-        let mut from = 0;
-        while let Some(at) = self.find(lines, from) {
-            let start = memrchr(b'\n', lines.get(..at).unwrap_or_default()).map_or(0, |n| n + 1);
-            let rest = lines.get(at..).unwrap_or_default();
-            let end = memchr(b'\n', rest).map_or(lines.len(), |n| at + n);
-            self.take_row(lines.get(start..end).unwrap_or_default());
-            from = end;
+        let mut start = 0;
+        for end in memchr_iter(b'\n', lines).chain([lines.len()]) {
+            let line = lines.get(start..end).unwrap_or_default();
+            if may_win(line, self.digits.as_bytes()) {
+                self.take_row(line);
+            }
+            start = end + 1;
         }
     }
 
-    /// Where the winning number next ends a line, or seems to.
-    fn find(&self, lines: &[u8], mut from: usize) -> Option<usize> {
-        let digits = self.finder.needle().len();
-        loop {
-            let at = from + self.finder.find(lines.get(from..)?)?;
-            match lines.get(at + digits) {
-                None | Some(b'\n' | b'\r' | b'"') => return Some(at),
-                Some(_) => from = at + 1,
-            }
+    /// These winners, and `later` ones from rows that stand behind theirs.
+    #[must_use]
+    pub fn followed_by(mut self, later: Self) -> Self {
+        for (documents, more) in self.documents.iter_mut().zip(later.documents) {
+            documents.extend(more);
         }
+        self
     }
 
     fn take_row(&mut self, line: &[u8]) {
@@ -70,6 +66,21 @@ impl Winners {
     #[must_use]
     pub fn into_documents(self) -> Vec<Vec<String>> {
         self.documents
+    }
+}
+
+/// Whether the last field of `line` is `digits`, perhaps behind zeros, or has quotes, which may
+/// be anywhere in it. Decided by the last byte for most lines.
+fn may_win(line: &[u8], digits: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match line.last() {
+        Some(b'"') => true,
+        last if last == digits.last() => {
+            let field = line.rsplit(|b| *b == b',').next().unwrap_or_default();
+            let zeros = field.strip_suffix(digits);
+            zeros.is_some_and(|zeros| zeros.iter().all(|b| *b == b'0')) || field.contains(&b'"')
+        }
+        _ => false,
     }
 }
 
@@ -97,6 +108,9 @@ mod tests {
                     1,A,7574\n\
                     1,A,B,18,2000-01-01,7574\n";
         assert_eq!(winners(7574, rows), [vec!["11", "14", "18"], vec!["13"]]);
+        let odd =
+            "2,A,B,19,2000-01-01,\"75\"74\n2,A,B,20,2000-01-01,\"75,74\"\n2,A,B,21,2000-01-01,";
+        assert_eq!(winners(7574, odd), [vec![], vec!["19"]]);
         assert_eq!(winners(75, rows), [vec!["7574"], vec![]]);
         assert_eq!(winners(1, rows), [Vec::<String>::new(), vec![]]);
         assert_eq!(winners(1, ""), [Vec::<String>::new(), vec![]]);

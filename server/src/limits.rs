@@ -117,6 +117,12 @@ pub const INTENTS_MAX: u64 = 256;
 /// How much of a log is read at once, in bytes. A longer line counts as damaged.
 pub const BLOCK_BYTES: usize = 256 * 1024;
 
+/// How many threads look for the winners at the most. Each has a block and its own findings.
+pub const SCAN_THREADS_MAX: u64 = 16;
+
+/// How much of a log is worth a further thread, in bytes.
+pub const SCAN_PART_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
 /// A log that is further behind than this, in bytes, is read without the lock first.
 pub const BEHIND_BYTES_MAX: u64 = 16 * 1024 * 1024;
 

@@ -22,6 +22,7 @@ use super::disk::{Disk, DiskFile, FileId, Mode, SyncError, read_exactly, write_a
 use super::intent::{self, Intents};
 use super::lines::for_each_block;
 use super::lock::LockError;
+use super::scan;
 use crate::limits::{BEHIND_BYTES_MAX, DAMAGED_TOLD_MAX};
 
 /// What is known of a log, as a fold over its lines.
@@ -321,10 +322,15 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         if self.log.ends_open { "\n" } else { "" }
     }
 
-    /// Passes over the whole log in blocks of whole lines.
-    pub(crate) fn scan(&self, visit: impl FnMut(&[u8])) -> Result<(), LogError> {
-        let scanned = for_each_block(&*self.log.file, 0..self.log.folded, visit);
-        scanned.map(|_| ()).map_err(|e| self.log.unreadable(e))
+    /// Passes over the whole log, in parts on several threads: see [`scan::scan`].
+    pub(crate) fn scan<T: Send>(
+        &self,
+        start: impl Fn() -> T + Sync,
+        visit: impl Fn(&mut T, &[u8]) + Sync,
+    ) -> Result<Vec<T>, LogError> {
+        let end = self.log.folded;
+        let scanned = scan::scan(&*self.log.file, end, scan::threads_for(end), start, visit);
+        scanned.map_err(|e| self.log.unreadable(e))
     }
 
     /// Gives the log's file another name, durably but for the directories; the log starts anew.

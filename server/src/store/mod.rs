@@ -25,6 +25,7 @@ mod mend;
 mod opening;
 mod plan;
 mod record;
+mod scan;
 #[cfg(test)]
 mod simulated;
 mod volume;

@@ -300,8 +300,9 @@ fn draw_record<D: Disk>(
     settings: &StoreSettings,
     bets: &Locked<'_, D, Ledger>,
 ) -> Result<DrawRecord, LogError> {
-    let mut winners = Winners::new(settings.winning_number, settings.agencies_amount);
-    bets.scan(|lines| winners.take(lines))?;
+    let nobody = || Winners::new(settings.winning_number, settings.agencies_amount);
+    let parts = bets.scan(nobody, |winners, lines| winners.take(lines))?;
+    let winners = parts.into_iter().reduce(Winners::followed_by).unwrap_or_else(nobody);
     let documents = winners.into_documents();
     let agencies = AgencyId::all(settings.agencies_amount).zip(documents);
     let record = |(agency, winners): (AgencyId, Vec<String>)| {
