@@ -11,7 +11,7 @@ use std::fmt;
 use std::io::{self, BufRead};
 
 use protocol::limits::{LINE_BYTES_MAX, ROWS_HEAD_BYTES_MAX};
-use protocol::{Bet, Digest, Field};
+use protocol::{Bet, Digest, Field, InvalidField};
 
 use crate::limits::{BAD_LINES_TOLD_MAX, TOLD_VALUE_CHARS_MAX};
 
@@ -263,9 +263,10 @@ impl Rows {
         if count != five.len() {
             return Err(format!("the line has {count} fields instead of {}", five.len()));
         }
-        let bet = Bet::new(five).map_err(|invalid| {
-            let of = Field::ALL.iter().zip(five).find(|(field, _)| **field == invalid.field);
-            format!("{invalid}: {}", shown(of.map(|(_, value)| value).unwrap_or_default()))
+        let bet = Bet::new(five).map_err(|_| {
+            let told = invalid_fields(five).into_iter();
+            let told = told.map(|(invalid, value)| format!("{invalid}: {}", shown(value)));
+            told.collect::<Vec<_>>().join("; ")
         })?;
         self.push(&bet);
         Ok(())
@@ -276,6 +277,21 @@ impl Rows {
         Bets { wire, ends: self.ends }
     }
 }
+
+/// Every one of these fields that breaks its rule, with its value.
+pub(crate) fn invalid_fields(mut fields: [&str; 5]) -> Vec<(InvalidField, &str)> {
+    let mut found = Vec::new();
+    while let Err(invalid) = Bet::new(fields) {
+        let places = Field::ALL.iter().zip(fields.iter_mut().zip(VALID));
+        for (_, (value, valid)) in places.filter(|(field, _)| **field == invalid.field) {
+            found.push((invalid, std::mem::replace(value, valid)));
+        }
+    }
+    found
+}
+
+/// The fields of a bet that breaks no rule.
+const VALID: [&str; 5] = ["A", "A", "1", "2000-01-01", "0"];
 
 /// A value as a message shows it: quoted, cut, without control characters.
 pub(crate) fn shown(value: &str) -> String {

@@ -47,6 +47,9 @@ pub struct Which {
     pub agency: Option<AgencyId>,
 }
 
+/// How many rows of a file win if nobody says.
+const WINNERS_DEFAULT: u64 = 2;
+
 /// Which files of bets to make.
 #[derive(Debug, Clone, Args)]
 pub struct Generate {
@@ -59,9 +62,10 @@ pub struct Generate {
     /// What the bets are made from
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// How many rows of each file bet on the winning number, except the last agency's
-    #[arg(long, default_value_t = 2)]
-    pub winners: u64,
+    /// How many rows of each file bet on the winning number, except the last agency's [default: 2,
+    /// or all if there are fewer rows]
+    #[arg(long)]
+    pub winners: Option<u64>,
     /// How many rows of the last agency's file do, where there is more than one agency
     #[arg(long, default_value_t = 0)]
     pub last_winners: u64,
@@ -74,6 +78,25 @@ pub struct Generate {
     /// Replace files that are there already
     #[arg(long)]
     pub force: bool,
+}
+
+impl Generate {
+    /// How many rows of each file win, except the last agency's.
+    pub fn winners(&self) -> u64 {
+        self.winners.unwrap_or(WINNERS_DEFAULT.min(self.rows))
+    }
+
+    /// # Errors
+    /// Options that contradict each other, one pair a line.
+    pub fn check(&self) -> Result<(), String> {
+        let rows = self.rows;
+        let wrong = [("--winners", self.winners()), ("--last-winners", self.last_winners)];
+        let wrong = wrong.into_iter().filter(|(_, winners)| *winners > rows);
+        let lines: Vec<_> = wrong
+            .map(|(name, winners)| format!("{name} {winners}: must be at most --rows {rows}"))
+            .collect();
+        if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
+    }
 }
 
 fn agency(text: &str) -> Result<AgencyId, String> {
@@ -114,5 +137,22 @@ mod tests {
         ] {
             assert!(Cli::try_parse_from(arguments).is_err(), "{arguments:?}");
         }
+    }
+
+    #[test]
+    fn more_winners_than_rows_are_refused_with_both_options() {
+        let check = |arguments: &str| {
+            let arguments = ["client", "generate"].into_iter().chain(arguments.split(' '));
+            match Cli::try_parse_from(arguments).unwrap().command {
+                Some(Command::Generate(generate)) => (generate.check(), generate.winners()),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(check("--rows 3 --winners 3 --last-winners 3"), (Ok(()), 3));
+        assert_eq!(check("--rows 1"), (Ok(()), 1));
+        assert_eq!(check("--rows 5"), (Ok(()), 2));
+        let wrong = "--winners 4: must be at most --rows 3\n\
+                     --last-winners 5: must be at most --rows 3";
+        assert_eq!(check("--rows 3 --winners 4 --last-winners 5").0.unwrap_err(), wrong);
     }
 }

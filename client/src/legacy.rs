@@ -83,7 +83,7 @@ async fn store(session: &mut Session, packet: &[u8]) -> Result<Sent, Ended> {
                 return Ok(Sent::Yes);
             }
             Ok(Response::Store { stored: false }) => session.busy("StoreResponse:1").await?,
-            Ok(Response::Error(reason)) => return Err(Ended::Refused(reason)),
+            Ok(Response::Error(reason)) => return Err(Ended::refused(&reason)),
             Ok(other) => session.leave(&Fault::nonsense(&other)),
             Err(fault) => warn_of_doubt(session, &fault),
         }

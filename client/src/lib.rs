@@ -29,7 +29,6 @@ mod whole_file;
 pub mod winners;
 
 use std::ffi::OsString;
-use std::io::Write as _;
 
 use clap::Parser as _;
 use program::exit::Exit;
@@ -42,7 +41,7 @@ use cli::{Cli, Command};
 /// in part only; 2 the command line, a setting or the file of bets is wrong, and nothing was sent.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     if let Err(error) = program::settings::load_dotenv() {
-        return usage(&format!(".env: {error}"));
+        return usage(&format!("read .env of the working directory: {error}"));
     }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -53,10 +52,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         }
     };
     match cli.command.unwrap_or(Command::Replay) {
-        Command::Generate(arguments) => match run::generate(&arguments) {
-            Ok(exit) => exit,
-            Err(error) => report(Exit::Failed, &format!("{error:#}")),
-        },
+        Command::Generate(arguments) => run::generate(&arguments),
         command => with_settings(cli.config.as_deref(), &command),
     }
 }
@@ -77,11 +73,6 @@ fn with_settings(path: Option<&std::path::Path>, command: &Command) -> Exit {
 }
 
 fn usage(error: &str) -> Exit {
-    report(Exit::Usage, error)
-}
-
-/// Prints an error that came up before there were log lines to put it into.
-fn report(exit: Exit, error: &str) -> Exit {
-    let _ = writeln!(std::io::stderr(), "client: {error}");
-    exit
+    program::log::tell_wrong_settings(error);
+    Exit::Usage
 }

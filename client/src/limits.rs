@@ -13,6 +13,9 @@ pub const PACKET_BYTES_MIN: usize = ROWS_HEAD_BYTES_MAX + BET_BYTES_MAX + 1;
 /// The most bytes in a packet, unless the settings say otherwise.
 pub const PACKET_BYTES_DEFAULT: usize = 8 * 1024;
 
+/// The most bets that a packet can hold.
+pub const PACKET_BETS_MAX: usize = BETS_MAX;
+
 /// The most bets in a packet, unless the settings say otherwise.
 pub const PACKET_BETS_DEFAULT: usize = 100;
 
@@ -91,7 +94,7 @@ const _: () = assert!(
     PACKET_BYTES_MIN <= PACKET_BYTES_DEFAULT && PACKET_BYTES_DEFAULT <= LINE_BYTES_MAX,
     "the default is allowed, and every server takes it"
 );
-const _: () = assert!(PACKET_BETS_DEFAULT <= BETS_MAX, "the default is allowed");
+const _: () = assert!(PACKET_BETS_DEFAULT <= PACKET_BETS_MAX, "the default is allowed");
 const _: () = assert!(ANSWER_SECONDS_MIN > LOCK_WAIT_SECONDS_MAX, "a busy server is waited for");
 const _: () = assert!(ANSWER_TIMEOUT.as_secs() >= ANSWER_SECONDS_MIN, "the default is allowed");
 const _: () = assert!(GIVE_UP_TIMEOUT.as_secs() <= SETTING_SECONDS_MAX, "the default is allowed");

@@ -71,7 +71,7 @@ impl<'b> Stored<'b> {
         if rows > all {
             return conflict(format!(
                 "{rows} rows are stored for this agency, and {source} has {all}: it was cut since \
-                 it was sent, or another file was sent"
+                 it was sent, or another file was sent; send the one that was sent first"
             ));
         }
         if rows < self.rows {
@@ -85,7 +85,8 @@ impl<'b> Stored<'b> {
         if own != digest {
             return conflict(format!(
                 "the {rows} rows that are stored for this agency are not the first {rows} of \
-                 {source}: it was edited since it was sent, or another file was sent"
+                 {source}: it was edited since it was sent, or another file was sent; send the one \
+                 that was sent first"
             ));
         }
         let new = rows - self.rows;
@@ -228,7 +229,7 @@ impl Replay<'_, '_> {
     async fn refused(&mut self, refusal: Refusal, reason: String) -> Result<(), Ended> {
         let told = format!("{refusal} {reason}");
         match refusal {
-            Refusal::Agency | Refusal::Invalid => Err(Ended::Refused(told)),
+            Refusal::Agency | Refusal::Invalid => Err(Ended::refused(&told)),
             Refusal::Short => Err(Ended::Conflict(format!("the close was refused: {told}"))),
             Refusal::Closed | Refusal::Drawn | Refusal::Gap | Refusal::Overlap => {
                 let next = "asks what is stored";

@@ -25,10 +25,23 @@ use crate::winners::{self, Servers};
 use crate::{day, session};
 
 /// Makes the files of bets.
-///
-/// # Errors
-/// A file is there already, or cannot be written.
-pub(crate) fn generate(arguments: &Generate) -> anyhow::Result<Exit> {
+pub(crate) fn generate(arguments: &Generate) -> Exit {
+    if let Err(error) = arguments.check() {
+        program::log::tell_wrong_settings(&error);
+        return Exit::Usage;
+    }
+    match generate_files(arguments) {
+        Ok(()) => Exit::Right,
+        Err(error) => {
+            program::log::init(Level::Info, Form::Text);
+            let error = format!("{error:#}");
+            error!(target: CRITICAL, action = "generate", result = "fail", error);
+            Exit::Failed
+        }
+    }
+}
+
+fn generate_files(arguments: &Generate) -> anyhow::Result<()> {
     let &Generate { agencies, rows, seed, winner_number, force, .. } = arguments;
     let out = &arguments.out;
     if !force {
@@ -39,13 +52,13 @@ pub(crate) fn generate(arguments: &Generate) -> anyhow::Result<Exit> {
     }
     for agency in AgencyId::all(agencies.get()) {
         let is_last = agency == agencies && agencies.get() > 1;
-        let winners = if is_last { arguments.last_winners } else { arguments.winners };
+        let winners = if is_last { arguments.last_winners } else { arguments.winners() };
         let plan = Plan { agency, rows, winners, winner_number, seed };
         let path = out.join(generate::file_name(agency));
         generate::write_file(&plan, out, force)
             .with_context(|| format!("write {}", path.display()))?;
     }
-    Ok(Exit::Right)
+    Ok(())
 }
 
 /// Runs a command that needs the servers.
@@ -61,6 +74,7 @@ pub(crate) fn run(command: &Command, read: &Read) -> Exit {
 
 /// Why a command failed.
 enum Failure {
+    Setting(String),
     Ended(Ended),
     Input(InputError),
     Other(anyhow::Error),
@@ -83,6 +97,10 @@ impl Failure {
     /// started again: service managers expect 0. A question that was not answered is a failure.
     fn report(self, command: &Command) -> Exit {
         match self {
+            Self::Setting(error) => {
+                program::log::tell_wrong_settings(&error);
+                Exit::Usage
+            }
             Self::Ended(Ended::Shutdown) => {
                 info!(action = "shutdown", result = "success");
                 if matches!(command, Command::Replay) { Exit::Right } else { Exit::Failed }
@@ -133,6 +151,9 @@ fn prepare(command: &Command, config: &Config) -> Result<Exit, Failure> {
         Command::Status(Which { agency }) | Command::Winners(Which { agency }) => *agency,
         Command::Replay | Command::Generate(_) => None,
     };
+    if !matches!(command, Command::Status(_)) {
+        check_winners_file(config)?;
+    }
     let identity = Identity::find(config, given)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -172,6 +193,15 @@ fn execute(
             }))
         }
     }
+}
+
+/// Best known before anything is sent: the draw may be hours away.
+fn check_winners_file(config: &Config) -> Result<(), Failure> {
+    let Some(path) = &config.winners_file else { return Ok(()) };
+    winners::check_file(path).map_err(|error| {
+        let path = path.display();
+        Failure::Setting(format!("CLI_WINNERS_FILE={path}: must be a path to write to: {error}"))
+    })
 }
 
 /// The agency's own bets, if it has a file of them; nothing is made up for a comparison.

@@ -47,6 +47,20 @@ pub enum Ended {
     OldServers,
 }
 
+impl Ended {
+    /// The end by a refusal. Its first word is for programs; people need not read it twice.
+    #[must_use]
+    pub fn refused(reason: &str) -> Self {
+        let word = first_word(reason);
+        let text = reason.strip_prefix(word).unwrap_or_default().trim_start();
+        let said = if text.starts_with(word) { text } else { reason };
+        Self::Refused(match word {
+            "agency" => format!("{said} (is CLI_ID beyond the servers' AGENCIES_AMOUNT?)"),
+            _ => said.to_owned(),
+        })
+    }
+}
+
 /// What a server said about the agency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
@@ -243,8 +257,12 @@ impl Session {
     }
 
     fn warn(&mut self, action: &str, fault: &Fault, next: &str) {
-        self.last_failure = fault.to_string();
-        let address = self.last_address.map(|address| address.to_string()).unwrap_or_default();
+        let address = self.last_address.map(|address| address.to_string());
+        self.last_failure = match &address {
+            Some(address) => format!("{address}: {fault}"),
+            None => fault.to_string(),
+        };
+        let address = address.unwrap_or_else(|| "none".to_owned());
         self.bar.suspend(|| warn!(action, result = "fail", address, error = %fault, next));
     }
 

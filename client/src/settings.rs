@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use program::log::{Form, Level};
 use program::settings::{Key, SettingError, SettingErrors, Settings, Shown};
-use protocol::limits::{AGENCIES_MAX, BETS_MAX, LINE_BYTES_MAX};
+use protocol::limits::{AGENCIES_MAX, LINE_BYTES_MAX};
 use protocol::{AgencyId, Bet, Field};
 
-use crate::bets::{BatchLimits, Bets};
+use crate::bets::{BatchLimits, Bets, invalid_fields};
 use crate::limits;
 
 const ID: Key = key("id", "CLI_ID");
@@ -233,8 +233,10 @@ fn read_config(all: &mut Settings) -> Config {
         servers: all.read(SERVER_ADDRESS, default_address, addresses, server_addresses),
         bets_dir: all.read(BETS_DIR, Shown("bets".into()), "a directory", path).0,
         limits: BatchLimits {
-            bets: number(all, BATCH_SIZE, limits::PACKET_BETS_DEFAULT as u64, 1, BETS_MAX as u64)
-                as usize,
+            bets: {
+                let (usual, most) = (limits::PACKET_BETS_DEFAULT, limits::PACKET_BETS_MAX);
+                number(all, BATCH_SIZE, usual as u64, 1, most as u64) as usize
+            },
             bytes: {
                 let (least, most) = (limits::PACKET_BYTES_MIN as u64, LINE_BYTES_MAX as u64);
                 number(all, MAX_PACKET_BYTES, limits::PACKET_BYTES_DEFAULT as u64, least, most)
@@ -332,13 +334,12 @@ fn read_bet(
     let fields = values.each_ref().map(|value| value.as_deref().unwrap_or_default());
     match Bet::new(fields) {
         Ok(bet) => Some(Bets::of_one(&bet)),
-        Err(invalid) => {
-            let places = Field::ALL.iter().zip(BET_VARIABLES.iter().zip(fields));
-            errors.extend(places.filter(|(field, _)| **field == invalid.field).map(
-                |(_, (name, value))| {
-                    setting_error(name, value, "from the environment", invalid.allowed.to_owned())
-                },
-            ));
+        Err(_) => {
+            errors.extend(invalid_fields(fields).into_iter().filter_map(|(invalid, value)| {
+                let place = Field::ALL.iter().position(|field| *field == invalid.field)?;
+                let (name, allowed) = (BET_VARIABLES.get(place)?, invalid.allowed.to_owned());
+                Some(setting_error(name, value, "from the environment", allowed))
+            }));
             None
         }
     }

@@ -112,6 +112,7 @@ fn a_bet_of_the_environment_is_whole_and_valid() {
 
     let wrong = |name: &str| BET_VARIABLES.contains(&name).then(|| "Ana".to_owned());
     let errors = read_text("id: 1", wrong).unwrap_err();
-    let allowed = "NACIMIENTO=Ana (from the environment): must be a calendar date YYYY-MM-DD";
+    let allowed = "NACIMIENTO=Ana (from the environment): must be a calendar date YYYY-MM-DD\n\
+                   NUMERO=Ana (from the environment): must be 0 to 9999 in plain digits";
     assert_eq!(SettingErrors(errors).to_string(), allowed);
 }

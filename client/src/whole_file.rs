@@ -5,13 +5,17 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Writes a file by `fill` beside `path`, syncs it, and renames it to `path`.
+/// Writes a file by `fill` beside `path`, syncs it, and renames it to `path`. Who may read and
+/// write a file that it replaces stays as it was.
 ///
 /// # Errors
 /// It could not be written; then `path` is as it was, and nothing is left beside it.
 pub fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let unfinished = beside(path);
     let written = File::create(&unfinished).and_then(|mut file| {
+        if let Ok(replaced) = fs::metadata(path) {
+            file.set_permissions(replaced.permissions())?;
+        }
         fill(&mut file)?;
         file.sync_all()
     });
@@ -19,6 +23,16 @@ pub fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io:
         // What cannot be removed is in nobody's way: its name ends in the process's number.
         let _ = fs::remove_file(&unfinished);
     })
+}
+
+/// Whether a file could be written to `path`; leaves nothing behind.
+///
+/// # Errors
+/// What [`write`] would fail with at once.
+pub fn check(path: &Path) -> io::Result<()> {
+    let unfinished = beside(path);
+    File::create(&unfinished)?;
+    fs::remove_file(&unfinished)
 }
 
 fn beside(path: &Path) -> PathBuf {
@@ -32,6 +46,19 @@ fn beside(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn the_mode_of_a_replaced_file_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.txt");
+        write(&path, |_| Ok(())).unwrap();
+        for mode in [0o600, 0o640, 0o666] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            write(&path, |file| file.write_all(b"new")).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+        }
+    }
 
     #[test]
     fn a_failed_write_changes_nothing() {

@@ -1,6 +1,6 @@
 //! The end of an agency's day: waiting for the draw, and handing over the winners.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub async fn wait(
         match session.ask_for_winners(bytes_max).await? {
             Ok(Response::Winners(documents)) => return Ok(documents),
             Ok(Response::Error(reason)) => match first_word(&reason) {
-                "agency" | "invalid" => return Err(Ended::Refused(reason)),
+                "agency" | "invalid" => return Err(Ended::refused(&reason)),
                 _ => session.leave(&Fault::Busy(reason)),
             },
             Ok(other) => session.leave(&Fault::nonsense(&other)),
@@ -91,6 +91,22 @@ pub fn hand_over(documents: &str, out: &mut impl Write, file: Option<&Path>) -> 
     Ok(())
 }
 
+/// Whether the winners can be written to `path` when they are known, as far as that can be told
+/// without writing there: a pipe, say, may have no reader yet.
+///
+/// # Errors
+/// What writing would fail with.
+pub fn check_file(path: &Path) -> io::Result<()> {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(found) if !found.is_file() => Ok(()),
+        Ok(_) if path.is_symlink() => OpenOptions::new().append(true).open(path).map(|_| ()),
+        // It leads to what is not there yet.
+        Err(_) if path.is_symlink() => Ok(()),
+        _ => whole_file::check(path),
+    }
+}
+
 /// A device, a pipe or a link is written where it is: a rename would put a file in its place.
 fn write_file(path: &Path, lines: &[u8]) -> io::Result<()> {
     match path.symlink_metadata() {
@@ -116,6 +132,24 @@ mod tests {
         let error = hand_over("1", &mut printed, Some(directory.path())).unwrap_err();
         assert!(error.to_string().contains("CLI_WINNERS_FILE"), "{error}");
         assert_eq!(printed, b"1\n");
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_written_is_known_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("file"), "old").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        std::os::unix::fs::symlink(path("new"), path("dangling")).unwrap();
+        for name in ["file", "link", "dangling", "another"] {
+            check_file(&path(name)).unwrap();
+        }
+        check_file(Path::new("/dev/null")).unwrap();
+        for name in ["", "none/file", "file/within"] {
+            check_file(&path(name)).unwrap_err();
+        }
+        assert_eq!(fs::read_to_string(path("file")).unwrap(), "old");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use client::bets::Bets;
 
 use crate::process::{ChildProcess, Launch};
 use crate::volume::LineCounter;
@@ -51,6 +52,20 @@ impl BetsDirectory {
             }
         }
         Ok(directory)
+    }
+
+    /// Reads all files as their clients will.
+    ///
+    /// # Errors
+    /// A file cannot be read; or every line of a file that is no bet, one a line.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for agency in 1..=self.agencies {
+            let file = self.file(agency);
+            let told = || format!("--bets: {} cannot be sent", file.display());
+            let opened = File::open(&file).with_context(told)?;
+            Bets::read(BufReader::new(opened)).with_context(told)?;
+        }
+        Ok(())
     }
 
     /// Makes bets with `client generate`, run in `directory`, where they are put into `bets`.

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::Parser;
 
+/// As many as a client takes.
+const BATCH_SIZE_MAX: i64 = client::limits::PACKET_BETS_MAX as i64;
+
 const MORE: &str = "\
 Starts servers on 127.0.0.1, 127.0.0.2, … and a client for each agency as real processes, lets the \
 agencies send their bets, waits for the draw, counts what was stored and announced against the \
@@ -62,7 +65,7 @@ pub struct Options {
 
     /// How many bets a client sends in a packet
     #[arg(long, value_name = "N", default_value_t = 100,
-          value_parser = clap::value_parser!(u32).range(1..=3_000))]
+          value_parser = clap::value_parser!(u32).range(1..=BATCH_SIZE_MAX))]
     pub batch_size: u32,
 
     /// The number that wins, 0 to 9999
@@ -101,6 +104,12 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_may_be_as_large_as_a_client_allows() {
+        let options = Options::try_parse_from(["cluster", "--batch-size", "3449"]).unwrap();
+        assert_eq!(options.batch_size, 3_449);
+    }
+
+    #[test]
     fn wrong_values_name_their_option() {
         for (arguments, name) in [
             (["--servers", "17"], "--servers"),
@@ -109,6 +118,7 @@ mod tests {
             (["--winner-number", "10000"], "--winner-number"),
             (["--timeout", "0"], "--timeout"),
             (["--batch-size", "0"], "--batch-size"),
+            (["--batch-size", "3450"], "--batch-size"),
         ] {
             let parsed = Options::try_parse_from(["cluster"].into_iter().chain(arguments));
             let error = parsed.unwrap_err().to_string();

@@ -33,6 +33,7 @@ impl Ground {
         let given_bets = options.bets.as_deref();
         let given_bets =
             given_bets.map(|path| BetsDirectory::given(path, options.clients)).transpose()?;
+        given_bets.as_ref().map_or(Ok(()), BetsDirectory::check)?;
         let directory = match &options.keep_logs {
             Some(path) => RunDirectory::given(path).context("--keep-logs")?,
             None => RunDirectory::temporary()?,

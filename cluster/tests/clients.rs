@@ -90,10 +90,7 @@ async fn thousands_of_winners_and_none() {
 #[tokio::test]
 async fn a_malformed_file_is_refused_with_every_bad_line_and_nothing_is_sent() {
     let mut lottery = Setup::new(1, 1)
-        .rows(
-            1,
-            "Ana,Paz,1,2000-01-01,7\nAna,Paz,1,2000-13-01,7\nAna,Paz,1\nAna,Paz,1,2000-01-01,x\n",
-        )
+        .rows(1, "Ana,Paz,1,2000-01-01,7\nAna,Paz,1,2000-13-01,7\nAna,Paz,1\n,Paz,-,2000-01-01,x\n")
         .start()
         .await;
     for reason in ["has lines that are no bets", "line 2", "line 3", "line 4"] {
@@ -103,11 +100,39 @@ async fn a_malformed_file_is_refused_with_every_bad_line_and_nothing_is_sent() {
     let end = client.wait(common::LIMIT).await.unwrap();
     assert_eq!(end.code(), Some(2));
     let log = client.log().tail(usize::MAX).join("\n");
-    for text in ["line 2", "birthdate", "line 3", "line 4", "number"] {
+    for text in
+        ["line 2: birthdate", "line 3", "line 4: first name", "; document is", "; number is"]
+    {
         assert!(log.contains(text), "{text:?} is not in\n{log}");
     }
     assert!(!log.contains("line 1"), "{log}");
     assert_eq!(lottery.stored(), "");
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn a_file_for_the_winners_that_cannot_be_written_is_told_before_a_bet_is_sent() {
+    let mut lottery = Setup::new(1, 1).rows(1, &rows(1, 10, 2)).start().await;
+    let wrong = lottery.directory.path().join("none/winners.txt");
+    let wrong = wrong.display();
+    let told = format!("CLI_WINNERS_FILE={wrong}: must be a path to write to: No such file");
+    lottery.expect_alarm("unwritable", "config", &told);
+    let launch = lottery.client(1).with("CLI_WINNERS_FILE", wrong);
+    let ended = run("unwritable", &launch, &lottery.directory).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
+    assert_eq!(lottery.stored(), "");
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn an_agency_that_there_is_not_is_told_which_setting_is_wrong() {
+    let mut lottery = Setup::new(1, 2).rows(2, &rows(2, 10, 2)).start().await;
+    lottery.cluster.servers_mut()[0].stop().await.unwrap();
+    lottery.cluster.servers_mut()[0].set("AGENCIES_AMOUNT", 1);
+    lottery.cluster.servers_mut()[0].restart().await.unwrap();
+    lottery.expect_alarm("server", "packet", "agency 2 is not one of 1 to 1");
+    lottery.expect_alarm("client-2", "client", "refused: agency 2 is not one of 1 to 1 (is CLI_ID");
+    assert_eq!(lottery.spawn(2).wait(common::LIMIT).await.unwrap().code(), Some(1));
     lottery.end().await;
 }
 

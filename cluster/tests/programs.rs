@@ -142,6 +142,10 @@ async fn wrong_client_settings_are_named_with_what_is_allowed() {
     ] {
         refuses(client().with(key, value), &[&format!("{key}={value}"), "must be"]).await;
     }
+    // In the same form as the server's, each in a line of its own.
+    let both = client().with("CLI_ID", "x").with("CLI_BATCH_SIZE", "y");
+    let line = "CRITICAL action: config | result: fail | error: CLI_";
+    refuses(both, &[&format!("{line}ID=x (from"), &format!("{line}BATCH_SIZE=y (from")]).await;
     refuses(client().with("CLI_BETS_DIR", "no-such-directory"), &["no-such-directory"]).await;
     refuses(Launch::new(&binary(), &["client", "--nonsense"]), &["--nonsense"]).await;
 }

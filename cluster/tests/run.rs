@@ -138,14 +138,30 @@ async fn what_is_not_right_is_named_and_the_files_are_kept() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_refused_ends_the_run_at_once() {
+async fn a_client_that_fails_ends_the_run_at_once() {
     let place = Place::new();
-    let bets = place.bets();
-    fs::write(Path::new(&bets).join("agency-2.csv"), "Ana,Paz,1,2000-13-01,7574\n").unwrap();
-    let ended = place.run(&["--clients", "2", "--bets", &bets, "--json"]).await;
+    let (bets, volume) = (place.bets(), place.path("volume"));
+    fs::create_dir(&volume).unwrap();
+    let stored = "2,Leo,Sol,2,2000-01-02,8\n";
+    fs::write(Path::new(&volume).join("bets.csv"), stored).unwrap();
+    let arguments = ["--clients", "2", "--bets", &bets, "--volume", &volume, "--json"];
+    let ended = place.run(&arguments).await;
     assert_eq!(ended.code, Some(1), "{}", ended.log);
     assert_eq!(json(&ended)["ok"], false);
-    for text in ["client-2: ended with", "birthdate", "CLI_ID='2'"] {
+    for text in ["client-2: ended with", "conflict: ", "CLI_ID='2'"] {
+        assert!(ended.log.contains(text), "{text:?} is not in\n{}", ended.log);
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_file_is_refused_before_anything_is_started() {
+    let place = Place::new();
+    let bets = place.bets();
+    fs::write(Path::new(&bets).join("agency-2.csv"), "Ana,Paz,1,2000-13-01,x\nAna\n").unwrap();
+    let ended = place.run(&["--clients", "2", "--bets", &bets, "--json"]).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
+    assert_eq!(ended.output, [""; 0]);
+    for text in ["agency-2.csv cannot be sent", "line 1: birthdate", "number is not", "line 2: "] {
         assert!(ended.log.contains(text), "{text:?} is not in\n{}", ended.log);
     }
 }

@@ -13,7 +13,7 @@ use chrono::{Local, Utc};
 use serde::Serializer as _;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level as EventLevel, Metadata, Subscriber};
+use tracing::{Event, Level as EventLevel, Metadata, Subscriber, error};
 use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -144,6 +144,15 @@ pub fn init(level: Level, form: Form) {
         .with_filter(critical_only);
     // The only error is that logging has started already.
     let _ = tracing_subscriber::registry().with(lines).try_init();
+}
+
+/// Logs, as CRITICAL, each line of what is wrong with the command line or the settings. For before
+/// there are settings that say how to log: it starts logging by itself.
+pub fn tell_wrong_settings(errors: &str) {
+    init(Level::Info, Form::Text);
+    for error in errors.lines() {
+        error!(target: CRITICAL, action = "config", result = "fail", error);
+    }
 }
 
 struct Lines {

@@ -78,8 +78,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     let config = match loaded {
         Ok(config) => config,
         Err(error) => {
-            log::init(log::Level::Info, log::Form::Text);
-            tell_each_line(&format!("{error:#}"));
+            log::tell_wrong_settings(&format!("{error:#}"));
             return Exit::Usage;
         }
     };
@@ -91,13 +90,6 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Command::Prepare { group } => {
             ended("prepare", prepare::give_to_group(&config.volume, group))
         }
-    }
-}
-
-/// Settings can be wrong in several ways at once.
-fn tell_each_line(errors: &str) {
-    for error in errors.lines() {
-        error!(target: log::CRITICAL, action = "config", result = "fail", error);
     }
 }
 
@@ -148,7 +140,7 @@ fn run_serve(config: &Config) -> Exit {
             Exit::Right
         }
         Err(error) if is_of_settings(&error) => {
-            tell_each_line(&format!("{error:#}"));
+            log::tell_wrong_settings(&format!("{error:#}"));
             Exit::Usage
         }
         Err(error) => ended("serve", Err(error)),

@@ -15,13 +15,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::store::{ARCHIVE, LOCKS};
+use crate::store::{ARCHIVE, FILES, LOCKS};
 
 const DIRECTORY_FOR_GROUP: u32 = 0o070;
 const FILE_FOR_GROUP: u32 = 0o060;
-
-/// What instances write in the volume itself.
-const FILES: [&str; 4] = ["bets.csv", "agencies_closed.txt", "draw.json", "draw.json.tmp"];
 
 /// Gives `volume`, and the files that instances write in it, to `group`. Needs the right to
 /// change owners and groups (CAP_CHOWN) and modes (CAP_FOWNER) where the volume is somebody

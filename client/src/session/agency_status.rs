@@ -47,7 +47,7 @@ impl Session {
                     self.old_servers.rule_out();
                     self.busy(&reason).await?;
                 }
-                Reaction::Refused(reason) => return Err(Ended::Refused(reason)),
+                Reaction::Refused(reason) => return Err(Ended::refused(&reason)),
                 Reaction::Closed => {
                     self.leave(&Fault::Closed);
                     if self.old_servers.closed(self.last_address, self.known) {
@@ -88,7 +88,7 @@ impl Session {
                     self.old_servers.rule_out();
                     return Ok(false);
                 }
-                Reaction::Refused(reason) => return Err(Ended::Refused(reason)),
+                Reaction::Refused(reason) => return Err(Ended::refused(&reason)),
                 Reaction::Failed(fault) => self.leave(&fault),
             }
         }

@@ -11,7 +11,7 @@ use chrono::{SecondsFormat, Utc};
 use super::disk::Disk;
 use super::opening::{StoreSettings, advice, is_of_settings};
 use super::volume::{LockedVolume, Volume};
-use super::{ARCHIVE, ARCHIVING, DRAW, LOCKS, whole_file};
+use super::{ARCHIVE, ARCHIVING, BETS, CLOSES, DRAW, LOCKS, whole_file};
 
 /// Why nothing, or not all, was put away.
 #[derive(Debug, thiserror::Error)]
@@ -132,13 +132,13 @@ fn move_all<D: Disk>(
     disk.sync_directory(&volume.join(ARCHIVE))?;
     // What is there already was put there by a call that was cut short.
     let is_free = |name: &str| disk.find(&directory.join(name)).map(|found| found.is_none());
-    if is_free("bets.csv")? {
+    if is_free(BETS)? {
         bets.settle()?;
-        bets.move_to(&directory.join("bets.csv"))?;
+        bets.move_to(&directory.join(BETS))?;
     }
-    if is_free("agencies_closed.txt")? {
+    if is_free(CLOSES)? {
         closes.settle()?;
-        closes.move_to(&directory.join("agencies_closed.txt"))?;
+        closes.move_to(&directory.join(CLOSES))?;
     }
     if disk.find(&volume.join(DRAW))?.is_some() && is_free(DRAW)? {
         disk.rename(&volume.join(DRAW), &directory.join(DRAW))?;

@@ -48,8 +48,14 @@ pub use record::{AgencyRecord, Draw, DrawRecord};
 
 /// The directory of lock files and intents, in the volume.
 pub(crate) const LOCKS: &str = "locks";
+/// The bets.
+const BETS: &str = "bets.csv";
+/// The closes.
+const CLOSES: &str = "agencies_closed.txt";
 /// The draw's record.
 const DRAW: &str = "draw.json";
+/// What instances write in the volume itself, and a name under which one of these is begun.
+pub(crate) const FILES: [&str; 4] = [BETS, CLOSES, DRAW, "draw.json.tmp"];
 /// In the directory of locks: the day is being put away, and where to.
 const ARCHIVING: &str = "archiving";
 /// The directory of finished draws.

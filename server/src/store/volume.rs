@@ -23,7 +23,7 @@ use super::log::{Locked, Log, LogError, LogPaths, OthersWrite};
 use super::opening::{OpenError, StoreSettings};
 use super::plan::{Plan, state_of};
 use super::record::{self, AgencyRecord, Draw, DrawRecord, KnownRecord};
-use super::{ARCHIVING, AgencyStatus, DRAW, LOCKS};
+use super::{ARCHIVING, AgencyStatus, BETS, CLOSES, DRAW, LOCKS};
 use crate::draw::Winners;
 
 /// Both logs, locked. The locks are given back in the reverse of their order.
@@ -283,13 +283,13 @@ impl<D: Disk> Volume<D> {
 fn log_paths(volume: &Path) -> (LogPaths, LogPaths) {
     let closes = LogPaths {
         volume: volume.to_owned(),
-        log: "agencies_closed.txt",
+        log: CLOSES,
         lock: "agencies_closed.lock",
         ring: "agencies_closed.intent",
     };
     let bets = LogPaths {
         volume: volume.to_owned(),
-        log: "bets.csv",
+        log: BETS,
         lock: "bets.csv.lock",
         ring: "bets.csv.intent",
     };
