@@ -42,6 +42,7 @@ async fn a_tiny_run_measures_everybody_and_leaves_nothing_but_results() {
     for key in ["processor", "cores", "memory_gib", "kernel", "file_system", "sync_median_us"] {
         assert!(!json["machine"][key].is_null(), "{key} of {}", json["machine"]);
     }
+    assert_eq!(json["effort"]["rounds"], ROUNDS);
     assert_eq!(json["cases"][0]["parameters"]["batch"], 10);
     let names = ["1 instance", "2 instances", "limit", "Redis", "PostgreSQL", "SQLite"];
     assert_case(&json["cases"][0], &names, 2, &output);

@@ -1,6 +1,7 @@
 //! An answer as files: JSON for programs, a plot for people.
 //!
-//! `QUESTION.json` is one object: `machine` and the fields of [`Answer`]. Keys are only ever added.
+//! `QUESTION.json` is one object: `machine`, `effort`, and the fields of [`Answer`], all of them
+//! described in `BENCHMARKS.md`. Keys are only ever added.
 
 use std::fs;
 
@@ -11,20 +12,29 @@ use super::answer::Answer;
 use super::machine::Machine;
 use super::plot;
 use super::stage::Stage;
+use super::turns::Effort;
 
 #[derive(Serialize)]
 struct Document<'a> {
     machine: &'a Machine,
+    effort: EffortInSeconds,
     #[serde(flatten)]
     answer: &'a Answer,
+}
+
+#[derive(Serialize)]
+struct EffortInSeconds {
+    seconds: f64,
+    rounds: u32,
 }
 
 /// Writes both files of `answer` to the directory of results.
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn write(answer: &Answer, stage: &Stage) -> anyhow::Result<()> {
-    let document = Document { machine: &stage.machine, answer };
+pub fn write(answer: &Answer, effort: Effort, stage: &Stage) -> anyhow::Result<()> {
+    let effort = EffortInSeconds { seconds: effort.time.as_secs_f64(), rounds: effort.rounds };
+    let document = Document { machine: &stage.machine, effort, answer };
     let mut json = serde_json::to_string_pretty(&document).context("write the result as JSON")?;
     json.push('\n');
     for (extension, text) in [("json", json), ("svg", plot::svg(answer))] {

@@ -70,9 +70,9 @@ async fn ask_all(options: &Options) -> anyhow::Result<()> {
     for question in options.questions() {
         let answer = ask(question, options, &stage).await?;
         let width = io::stdout().is_terminal().then(terminal_width).flatten();
-        let table = table::table(&answer, width.or(Some(COLUMNS_DEFAULT)));
+        let table = table::table(&answer, width.unwrap_or(COLUMNS_DEFAULT));
         write!(io::stdout(), "\n{table}").context("write the result")?;
-        files::write(&answer, &stage)?;
+        files::write(&answer, options.effort(), &stage)?;
     }
     Ok(())
 }
