@@ -18,6 +18,15 @@ pub fn with_store<T>(
     disk: &MemoryDisk,
     work: impl AsyncFnOnce(&FileStore) -> T,
 ) -> Result<T, OpenError> {
+    with_stores(disk, 1, async |stores| work(&stores[0]).await)
+}
+
+/// Opens the stores of so many instances, uses them, and waits for their ends, one by one.
+pub fn with_stores<T>(
+    disk: &MemoryDisk,
+    count: usize,
+    work: impl AsyncFnOnce(&[FileStore]) -> T,
+) -> Result<T, OpenError> {
     let settings = StoreSettings {
         volume: VOLUME.into(),
         agencies_amount: AGENCIES,
@@ -25,12 +34,16 @@ pub fn with_store<T>(
         instance: "here".to_owned(),
         lock_timeout: Duration::from_secs(60),
     };
-    let (store, mut end) = FileStore::open_on(disk.clone(), settings)?;
+    let opened: Result<Vec<_>, _> =
+        (0..count).map(|_| FileStore::open_on(disk.clone(), settings.clone())).collect();
+    let (stores, ends): (Vec<_>, Vec<_>) = opened?.into_iter().unzip();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     Ok(runtime.expect("a runtime starts").block_on(async {
-        let done = work(&store).await;
-        drop(store);
-        end.wait().await.expect("nothing breaks in memory");
+        let done = work(&stores).await;
+        for (store, mut end) in stores.into_iter().zip(ends) {
+            drop(store);
+            end.wait().await.expect("nothing breaks in memory");
+        }
         done
     }))
 }

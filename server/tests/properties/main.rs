@@ -5,6 +5,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+pub mod days;
 pub mod draws;
 pub mod instance;
 pub mod logs;
