@@ -313,8 +313,10 @@ fn is_birthdate(text: &str) -> bool {
         return false;
     }
     let [y1, y2, y3, y4, m1, m2, d1, d2] = digits.map(|digit| u32::from(digit - b'0'));
-    let year = y1 * 1000 + y2 * 100 + y3 * 10 + y4;
-    year > 0 && NaiveDate::from_ymd_opt(year.cast_signed(), m1 * 10 + m2, d1 * 10 + d2).is_some()
+    let (year, month, day) = (y1 * 1000 + y2 * 100 + y3 * 10 + y4, m1 * 10 + m2, d1 * 10 + d2);
+    let is_in_every_month = (1..=28).contains(&day) && (1..=12).contains(&month);
+    year > 0
+        && (is_in_every_month || NaiveDate::from_ymd_opt(year.cast_signed(), month, day).is_some())
 }
 
 #[cfg(test)]
@@ -353,6 +355,10 @@ mod tests {
             (["a", "b", "ñ", "2000-01-01", "0"], Field::Document),
             (["a", "b", "1", "1999-02-29", "0"], Field::Birthdate),
             (["a", "b", "1", "0000-01-01", "0"], Field::Birthdate),
+            (["a", "b", "1", "2000-13-01", "0"], Field::Birthdate),
+            (["a", "b", "1", "2000-00-28", "0"], Field::Birthdate),
+            (["a", "b", "1", "2000-01-00", "0"], Field::Birthdate),
+            (["a", "b", "1", "2000-04-31", "0"], Field::Birthdate),
             (["a", "b", "1", "2000-1-01", "0"], Field::Birthdate),
             (["a", "b", "1", "2000/01/01", "0"], Field::Birthdate),
             (["a", "b", "1", "2000-01-01", ""], Field::Number),
