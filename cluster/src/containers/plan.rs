@@ -117,7 +117,7 @@ impl RunPlan {
         let mut dice = Dice::new(seed);
         let (servers, agencies) = (dice.between(2, 4), dice.between(3, 6));
         let batch = dice.between(1, 3);
-        let rows = batch * dice.between(18_000, 24_000);
+        let rows = batch * dice.between(13_000, 17_000);
         let is_impatient = dice.chance(35);
         let count = dice.between(10, 16);
         let mut events: Vec<Event> = (0..count)
