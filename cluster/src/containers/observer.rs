@@ -21,7 +21,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Goes from server to server for ever.
 pub async fn observe(stage: &Stage) {
-    let mut floors = vec![0; stage.expected.len()];
+    // What is wrong with an agency is told once.
+    let mut floors = vec![Some(0); stage.expected.len()];
     loop {
         for server in stage.servers() {
             // One that is down, cut off or paused says nothing.
@@ -31,19 +32,19 @@ pub async fn observe(stage: &Stage) {
     }
 }
 
-async fn ask(stage: &Stage, server: &Container, floors: &mut [u64]) -> anyhow::Result<()> {
+async fn ask(stage: &Stage, server: &Container, floors: &mut [Option<u64>]) -> anyhow::Result<()> {
     let address = server.state().await?.address.context("find its address")?;
     let mut connection = RawConnection::open(SocketAddr::from((address, SERVER_PORT))).await?;
     for ((agency, floor), expected) in (1..).zip(floors).zip(&stage.expected) {
         let answer = connection.ask(&format!("AgencyStatus:{agency}")).await?;
-        let Some(status) = answer.strip_prefix("AgencyStatusResponse:") else { continue };
-        match check(status, &expected.digests, *floor) {
-            Ok(rows) => *floor = rows,
-            Err(wrong) => {
-                let name = server.short_name();
-                stage.findings.add(format!("{name}: agency {agency}: {status:?}: {wrong}"));
-            }
+        let status = answer.strip_prefix("AgencyStatusResponse:");
+        let (Some(status), Some(least)) = (status, *floor) else { continue };
+        let checked = check(status, &expected.digests, least);
+        if let Err(wrong) = &checked {
+            let name = server.short_name();
+            stage.findings.add(format!("{name}: agency {agency}: {status:?}: {wrong}"));
         }
+        *floor = checked.ok();
     }
     Ok(())
 }

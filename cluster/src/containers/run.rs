@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::faults;
@@ -16,6 +17,7 @@ use super::stage::{Seat, Stage};
 use super::verdict;
 use crate::chaos::run::{Scene, hold_as};
 use crate::chaos::summary::RunSummary;
+use crate::log::LogLine;
 
 /// How often it is looked how far the volume is.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -26,7 +28,7 @@ const STALL: Duration = Duration::from_secs(3);
 /// How long the agencies may take to end once the last fault is undone.
 const CALM_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How often a client that has ended without its winners is run again.
+/// How often a client that gave up is run again.
 const AGAIN_MAX: u32 = 5;
 
 /// Holds the run of `seed` in the containers of `project`.
@@ -63,22 +65,33 @@ async fn play_on(plan: &RunPlan, stage: &Arc<Stage>) -> anyhow::Result<u64> {
     }
     let observed = Arc::clone(stage);
     let observer = AbortOnDropHandle::new(tokio::spawn(async move { observe(&observed).await }));
-    cause_all(plan, stage).await?;
-    let ended = timeout(CALM_TIMEOUT, async {
-        while let Some(joined) = clients.join_next().await {
-            joined.context("follow a client")??;
-        }
+    let calm = CancellationToken::new();
+    let causing = async {
+        cause_all(plan, stage).await?;
+        calm.cancel();
         anyhow::Ok(())
-    });
-    match ended.await {
-        Ok(ended) => ended?,
-        Err(_) => {
-            let (left, seconds) = (clients.len(), CALM_TIMEOUT.as_secs());
-            bail!("{left} clients still run {seconds} s after all faults");
+    };
+    let ending = async {
+        let late = async {
+            calm.cancelled().await;
+            sleep(CALM_TIMEOUT).await;
+        };
+        tokio::select! {
+            ended = all_of(&mut clients) => ended,
+            () = late => bail!("clients run {} s after all faults", CALM_TIMEOUT.as_secs()),
         }
-    }
+    };
+    tokio::try_join!(causing, ending)?;
     drop(observer);
     verdict::reach(stage).await
+}
+
+/// Waits until all of `tasks` have ended, or one of them has failed.
+async fn all_of(tasks: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    while let Some(joined) = tasks.join_next().await {
+        joined.context("follow a client")??;
+    }
+    Ok(())
 }
 
 /// Has every fault happen at its moment, and waits until all of them are undone.
@@ -137,17 +150,17 @@ async fn keep(stage: &Stage, seat: &Seat, is_impatient: bool) -> anyhow::Result<
                 break (held, state);
             }
         };
-        let (name, code) = (container.short_name(), state.exit_code);
-        if code == 0 {
+        if state.exit_code == 0 {
             return Ok(());
         }
+        let (name, code) = (container.short_name(), state.exit_code);
         let tail = container.log_tail(5).await?;
-        if code == 1 && is_impatient && tail.contains("no progress in") {
-            stage.tallies.effects.add("client gave up, and was run again");
-        } else {
-            stage.findings.add(format!("{name} ended with exit code {code}: {tail}"));
+        let reason = tail.lines().rfind(|line| LogLine(line).is_alarm()).unwrap_or(&tail);
+        if !(code == 1 && is_impatient && reason.contains("no progress in")) {
+            bail!("{name} ended with exit code {code}: {reason}");
         }
+        stage.tallies.effects.add("client gave up, and was run again");
         container.start().await?;
     }
-    bail!("{} ended over and over without its winners", container.short_name())
+    bail!("{} gave up over and over", container.short_name())
 }
