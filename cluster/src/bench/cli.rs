@@ -18,6 +18,7 @@ Examples:
   cluster bench --quick
   cluster bench storing --agencies 1,5,16 --batches 100 --instances 1,3 --seconds 1 --rounds 3
   cluster bench storing --no-peers --out results
+  cluster bench draw start --bets 10000000 --waiting 10000
 
 Exit codes:
   0  everything was measured, and what was stored is what was acknowledged
@@ -29,6 +30,14 @@ Exit codes:
 pub enum Question {
     /// How many bets are stored in a second, and how long an answer takes
     Storing,
+    /// Whether that depends on how many are stored already
+    Growth,
+    /// How long after the last close all have their winners
+    Draw,
+    /// How long an instance takes to its first answer
+    Start,
+    /// What an agency's client takes for reading, checking and sending its bets
+    Client,
 }
 
 /// Measures, beside the limit and beside others
@@ -39,7 +48,7 @@ pub struct Options {
     #[arg(value_enum, value_name = "QUESTION")]
     pub questions: Vec<Question>,
 
-    /// Fewer cases and shorter rounds: all of it in under two minutes
+    /// Fewer cases and shorter rounds: all of it in about three minutes
     #[arg(long)]
     pub quick: bool,
 
@@ -61,10 +70,20 @@ pub struct Options {
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub batches: Vec<u32>,
 
-    /// storing: on how many instances
+    /// storing, draw: on how many instances
     #[arg(long, value_name = "N,…", value_delimiter = ',',
           value_parser = clap::value_parser!(u8).range(1..=16))]
     pub instances: Vec<u8>,
+
+    /// growth, draw, start, client: how many bets
+    #[arg(long, value_name = "N,…", value_delimiter = ',',
+          value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
+    pub bets: Vec<u64>,
+
+    /// draw: how many agencies wait
+    #[arg(long, value_name = "N,…", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(2..=20_000))]
+    pub waiting: Vec<u32>,
 
     /// Leave the other systems out
     #[arg(long)]
@@ -87,6 +106,16 @@ impl Options {
         match self.questions.as_slice() {
             [] => Question::value_variants().to_vec(),
             asked => asked.to_vec(),
+        }
+    }
+
+    /// How many bets: what was given, else `all`, or quickly up to `quick_max` of them.
+    #[must_use]
+    pub fn bets(&self, all: &[u64], quick_max: u64) -> Vec<u64> {
+        let most = if self.quick { quick_max } else { u64::MAX };
+        match self.bets.as_slice() {
+            [] => all.iter().copied().filter(|bets| *bets <= most).collect(),
+            given => given.to_vec(),
         }
     }
 

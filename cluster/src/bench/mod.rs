@@ -11,12 +11,18 @@
 
 pub mod answer;
 mod cli;
+mod client;
 pub mod daemon;
+mod draw;
 mod files;
+mod growth;
+mod instances;
 pub mod machine;
 pub mod plot;
 pub mod processes;
 mod stage;
+mod start;
+mod stored;
 mod storing;
 pub mod table;
 pub mod turns;
@@ -80,6 +86,10 @@ async fn ask_all(options: &Options) -> anyhow::Result<()> {
 async fn ask(question: Question, options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
     match question {
         Question::Storing => storing::ask(options, stage).await.context("measure storing"),
+        Question::Growth => growth::ask(options, stage).await.context("measure growth"),
+        Question::Draw => draw::ask(options, stage).await.context("measure the draw"),
+        Question::Start => start::ask(options, stage).await.context("measure the start"),
+        Question::Client => client::ask(options, stage).await.context("measure the client"),
     }
 }
 

@@ -3,11 +3,11 @@
 //! Agencies in a closed loop, each on one connection with one packet outstanding, send batches
 //! to contestants that sync each batch before they answer.
 
-mod bets;
+pub(super) mod bets;
 mod limit;
-mod load;
-mod measures;
-mod ours;
+pub(super) mod load;
+pub(super) mod measures;
+pub(super) mod ours;
 mod postgres;
 mod postgres_wire;
 mod redis;
@@ -28,17 +28,19 @@ use super::turns::{Entry, take_turns};
 /// One case: so many agencies, so many bets in each packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
-    agencies: u32,
-    batch: u32,
+    /// How many agencies.
+    pub agencies: u32,
+    /// How many bets in a packet.
+    pub batch: u32,
 }
 
 impl Setting {
-    fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         let agencies = if self.agencies == 1 { "agency" } else { "agencies" };
         format!("{} {agencies}, batches of {}", self.agencies, self.batch)
     }
 
-    fn parameters(self) -> Vec<(&'static str, u64)> {
+    pub(super) fn parameters(self) -> Vec<(&'static str, u64)> {
         vec![("agencies", self.agencies.into()), ("batch", self.batch.into())]
     }
 }

@@ -1,20 +1,21 @@
 //! This project's servers as contestants.
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use tempfile::TempDir;
 
 use super::Setting;
 use super::bets::{self, Bets};
 use super::load::{Speaker, Talk};
 use super::served::Served;
 use crate::bench::answer::{Role, Sample};
-use crate::bench::daemon::{self, Daemon};
+use crate::bench::instances::{Instances, counted};
 use crate::bench::stage::Stage;
+use crate::bench::stored::Stored;
 use crate::bench::turns::{Contestant, Pending};
-use crate::cluster::Plan;
 use crate::udp_port::UdpPort;
 use crate::volume::{LineCounter, Volume};
 
@@ -37,6 +38,13 @@ impl Rows {
             stored: 0,
         }
     }
+
+    /// As [`Rows::new`] for an agency that has `rows` stored already.
+    #[must_use]
+    pub fn behind(mut self, rows: u64) -> Self {
+        self.stored = rows;
+        self
+    }
 }
 
 impl Talk for Rows {
@@ -57,14 +65,18 @@ impl Talk for Rows {
 
 /// One instance or more over one volume.
 pub struct Ours<T> {
+    name: String,
+    role: Role,
     served: Served<T>,
+    /// How many rows were stored before.
+    before: u64,
     /// Held so that the port stays these instances'.
     _udp_port: UdpPort,
 }
 
 impl<T: Talk> Ours<T> {
-    /// Starts `instances` with their defaults, and lets `speaker` make each agency, given where
-    /// its instance listens: one instance after the other.
+    /// Starts `instances` with their defaults on an empty volume, and lets `speaker` make each
+    /// agency, given where its instance listens: one instance after the other.
     ///
     /// # Errors
     /// They do not start.
@@ -75,55 +87,62 @@ impl<T: Talk> Ours<T> {
         speaker: impl Fn(u32, SocketAddr) -> anyhow::Result<Speaker<T>>,
     ) -> anyhow::Result<Self> {
         let place = stage.place("ours")?;
-        let udp_port = UdpPort::take().context("take a UDP port")?;
-        let plan = Plan {
-            binary: stage.binary.clone(),
-            servers: instances,
-            agencies: setting.agencies,
-            winner_number: 7574,
-            network: [127, 0, 0],
-            directory: place.path().to_owned(),
-            volume: Volume::new(place.path()),
-            server_settings: Vec::new(),
-        };
-        let (mut daemons, mut addresses) = (Vec::new(), Vec::new());
-        for instance in 1..=instances {
-            let address = daemon::free_address(Ipv4Addr::new(127, 0, 0, instance))?;
-            let launch = plan.server(instance, udp_port.number()?);
-            let launch = launch.with("SERVER_PORT", address.port());
-            let name = format!("server-{instance}");
-            let mut daemon = Daemon::launch(&name, &launch, place.path())?;
-            daemon.listens(address).await?;
-            daemons.push(daemon);
-            addresses.push(address);
-        }
-        let agencies = (1..=setting.agencies).zip(addresses.iter().cycle());
-        let speakers = agencies.map(|(agency, &address)| speaker(agency, address));
+        let started = Instances::start(&stage.binary, instances, setting.agencies, place.path());
+        Self::of(started.await?, place, setting, speaker, counted(instances.into()))
+    }
+
+    /// As [`Ours::start`], one instance on what is `stored` already, to be called `name`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_on(
+        stored: Stored,
+        name: String,
+        stage: &Stage,
+        setting: Setting,
+        speaker: impl Fn(u32, SocketAddr) -> anyhow::Result<Speaker<T>>,
+    ) -> anyhow::Result<Self> {
+        let before = stored.rows().iter().sum();
+        let role = if before == 0 { Role::Limit } else { Role::Ours };
+        let place = stored.into_place();
+        let started = Instances::start(&stage.binary, 1, setting.agencies, place.path()).await?;
+        Ok(Self { role, before, ..Self::of(started, place, setting, speaker, name)? })
+    }
+
+    fn of(
+        instances: Instances,
+        place: TempDir,
+        setting: Setting,
+        speaker: impl Fn(u32, SocketAddr) -> anyhow::Result<Speaker<T>>,
+        name: String,
+    ) -> anyhow::Result<Self> {
+        let agencies = (1..=setting.agencies).zip(instances.addresses());
+        let speakers = agencies.map(|(agency, address)| speaker(agency, address));
         let speakers = speakers.collect::<anyhow::Result<_>>()?;
-        Ok(Self { served: Served::new(daemons, speakers, place), _udp_port: udp_port })
+        let (daemons, udp_port) = instances.into_parts();
+        let served = Served::new(daemons, speakers, place);
+        Ok(Self { name, role: Role::Ours, served, before: 0, _udp_port: udp_port })
     }
 
     /// Every packet was answered: what is stored is exactly what was acknowledged.
     async fn check(self) -> anyhow::Result<()> {
-        let acknowledged = self.served.acknowledged();
+        let (acknowledged, before) = (self.served.acknowledged(), self.before);
         let place = self.served.stop().await?;
         let stored = LineCounter::new(Volume::new(place.path()).bets()).count();
         let stored = stored.context("count what is stored")?;
-        ensure!(stored == acknowledged, "{stored} rows are stored, {acknowledged} acknowledged");
+        let added = stored.saturating_sub(before);
+        ensure!(added == acknowledged, "{added} rows are stored, {acknowledged} acknowledged");
         place.close().context("remove what was stored")
     }
 }
 
 impl<T: Talk> Contestant for Ours<T> {
     fn name(&self) -> String {
-        match self.served.count() {
-            1 => "1 instance".to_owned(),
-            more => format!("{more} instances"),
-        }
+        self.name.clone()
     }
 
     fn role(&self) -> Role {
-        Role::Ours
+        self.role
     }
 
     fn round(&mut self, time: Duration) -> Pending<'_, Sample> {

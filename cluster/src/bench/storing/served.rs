@@ -26,11 +26,6 @@ impl<T: Talk> Served<T> {
         Self { daemons, speakers, acknowledged: 0, place }
     }
 
-    /// How many processes they are.
-    pub fn count(&self) -> usize {
-        self.daemons.len()
-    }
-
     /// How many bets all rounds stored.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
