@@ -82,6 +82,36 @@ fn assert_case(case: &Value, names: &[&str], ours: usize, output: &str) {
 }
 
 #[tokio::test]
+async fn every_other_question_is_answered_whole() {
+    let results = RunDirectory::temporary().unwrap();
+    let arguments = "draw start growth client --bets 0,3000 --waiting 7 --instances 1,2 \
+                     --seconds 0.05 --rounds 2";
+    let mut arguments: Vec<_> = arguments.split_ascii_whitespace().collect();
+    arguments.extend(["--out", results.path().to_str().unwrap()]);
+    let (code, output, errors) = bench(&arguments).await;
+    assert_eq!(code, Some(0), "{output}{errors}");
+    for (question, cases, contestants) in [
+        ("draw", 3, ["1 instance", "2 instances"].as_slice()),
+        ("start", 2, &["an instance", "reading the file"]),
+        ("growth", 1, &["an empty volume", "3,000 bets"]),
+        ("client", 2, &["client"]),
+    ] {
+        let json = fs::read(results.path().join(format!("{question}.json"))).unwrap();
+        let json: Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(json["cases"].as_array().unwrap().len(), cases, "{json}");
+        for case in json["cases"].as_array().unwrap() {
+            let standings = case["contestants"].as_array().unwrap();
+            assert!(standings.iter().map(|it| &it["name"]).eq(contestants), "{case}");
+            for figure in standings.iter().flat_map(|it| it["figures"].as_array().unwrap()) {
+                assert_eq!(figure["rounds"].as_array().unwrap().len(), ROUNDS, "{figure}");
+            }
+        }
+    }
+    let left = fs::read_dir(results.path()).unwrap().count();
+    assert_eq!(left, 8, "results and nothing else are left");
+}
+
+#[tokio::test]
 async fn a_wrong_command_line_starts_nothing() {
     for arguments in [["--seconds", "0"], ["--batches", "x"], ["guessing", "--quick"]] {
         assert_eq!(bench(&arguments).await.0, Some(2), "{arguments:?}");

@@ -116,7 +116,7 @@ impl Client {
             (&BETS_PER_SECOND, self.rows as f64 / both.as_secs_f64()),
             (&READING, reading.as_secs_f64()),
             (&SENDING, both.saturating_sub(reading).as_secs_f64()),
-            (&PROCESSOR, processor.as_nanos() as f64 / self.rows as f64),
+            (&PROCESSOR, processor.as_nanos() as f64 / self.rows.max(1) as f64),
             (&MEMORY, memory),
         ])
     }
