@@ -43,6 +43,7 @@ async fn a_tiny_run_measures_everybody_and_leaves_nothing_but_results() {
         assert!(!json["machine"][key].is_null(), "{key} of {}", json["machine"]);
     }
     assert_eq!(json["effort"]["rounds"], ROUNDS);
+    assert!(json["others_processor_share"].as_f64().is_some_and(|it| (0.0..=1.0).contains(&it)));
     assert_eq!(json["cases"][0]["parameters"]["batch"], 10);
     let names = ["1 instance", "2 instances", "limit", "Redis", "PostgreSQL", "SQLite"];
     assert_case(&json["cases"][0], &names, 2, &output);

@@ -12,7 +12,7 @@ Measures this project beside what the machine allows at best and beside other sy
 are installed: all of them in turn, on the same disk, with the same bets, and gives the median of \
 all rounds. Prints a table for each question, and writes QUESTION.json and QUESTION.svg.
 
-Nothing else should run on the machine meanwhile.
+Nothing else may run on the machine meanwhile: then the limit is measured too slow.
 
 Examples:
   cluster bench --quick

@@ -18,6 +18,7 @@ use super::turns::Effort;
 struct Document<'a> {
     machine: &'a Machine,
     effort: EffortInSeconds,
+    others_processor_share: f64,
     #[serde(flatten)]
     answer: &'a Answer,
 }
@@ -28,13 +29,19 @@ struct EffortInSeconds {
     rounds: u32,
 }
 
-/// Writes both files of `answer` to the directory of results.
+/// Writes both files of `answer`, which others disturbed by `others_processor_share`, to the
+/// directory of results.
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn write(answer: &Answer, effort: Effort, stage: &Stage) -> anyhow::Result<()> {
+pub fn write(
+    answer: &Answer,
+    effort: Effort,
+    others_processor_share: f64,
+    stage: &Stage,
+) -> anyhow::Result<()> {
     let effort = EffortInSeconds { seconds: effort.time.as_secs_f64(), rounds: effort.rounds };
-    let document = Document { machine: &stage.machine, effort, answer };
+    let document = Document { machine: &stage.machine, effort, others_processor_share, answer };
     let mut json = serde_json::to_string_pretty(&document).context("write the result as JSON")?;
     json.push('\n');
     for (extension, text) in [("json", json), ("svg", plot::svg(answer))] {

@@ -18,6 +18,7 @@ mod files;
 mod growth;
 mod instances;
 pub mod machine;
+mod others;
 pub mod plot;
 pub mod processes;
 mod stage;
@@ -37,6 +38,7 @@ use program::shutdown;
 
 use self::answer::Answer;
 use self::cli::{Options, Question};
+use self::others::Others;
 use self::stage::Stage;
 
 /// How wide a table is where nobody knows the width of the output.
@@ -74,11 +76,16 @@ async fn ask_all(options: &Options) -> anyhow::Result<()> {
     }
     write!(io::stdout(), "{}", stage.machine.summary()).context("write the result")?;
     for question in options.questions() {
+        let others = Others::watch()?;
         let answer = ask(question, options, &stage).await?;
+        let share = others.share(&stage.machine)?;
         let width = io::stdout().is_terminal().then(terminal_width).flatten();
         let table = table::table(&answer, width.unwrap_or(COLUMNS_DEFAULT));
         write!(io::stdout(), "\n{table}").context("write the result")?;
-        files::write(&answer, options.effort(), &stage)?;
+        if let Some(warning) = others::warning(share) {
+            writeln!(io::stdout(), "\n{warning}").context("write the result")?;
+        }
+        files::write(&answer, options.effort(), share, &stage)?;
     }
     Ok(())
 }

@@ -23,6 +23,20 @@ pub fn processor_time(id: u32) -> anyhow::Result<Duration> {
     ticks.map(|ticks| TICK * ticks).ok_or_else(|| anyhow!("{path} is not as expected"))
 }
 
+/// Processor time of all processes since the machine's start, and what its host kept of it.
+///
+/// # Errors
+/// The system does not tell.
+pub fn machine_time() -> anyhow::Result<Duration> {
+    let text = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
+    let fields = text.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1);
+    // user, nice, system, idle, iowait, irq, softirq, steal
+    let busy = fields.take(8).enumerate().filter(|(place, _)| ![3, 4].contains(place));
+    let ticks: Option<u64> = busy.map(|(_, ticks)| ticks.parse::<u64>().ok()).sum();
+    let ticks = ticks.ok_or_else(|| anyhow!("/proc/stat is not as expected"))?;
+    Ok(Duration::from_millis(ticks * 10))
+}
+
 /// The most memory that process `id` ever had resident, in MiB (VmHWM).
 ///
 /// # Errors
@@ -109,6 +123,7 @@ mod tests {
             std::hint::spin_loop();
         }
         assert!(this_thread().unwrap() > before);
+        assert!(machine_time().unwrap() >= processor_time(id).unwrap());
         assert!(memory_high_mib(id).unwrap() > 0.5);
     }
 }
