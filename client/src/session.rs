@@ -32,8 +32,8 @@ pub enum Ended {
     Shutdown,
     /// Nothing went on for too long.
     #[error(
-        "no progress in {0:?} (CLI_GIVE_UP_AFTER); the last failure: {1}; started again it goes \
-         on from here"
+        "no progress in {0:?} (CLI_GIVE_UP_AFTER) at any server of CLI_SERVER_ADDRESS; the last \
+         failure: {1}; started again it goes on from here"
     )]
     GaveUp(Duration, String),
     /// What is stored is not what this agency's file says.
