@@ -216,7 +216,7 @@ struct Syncer {
 
 impl Syncer {
     fn start() -> io::Result<Self> {
-        let (files, to_sync) = sync_channel::<Arc<File>>(0);
+        let (files, to_sync) = sync_channel::<Arc<File>>(1);
         let (done, results) = sync_channel(1);
         let sync_each = move || {
             for file in to_sync {

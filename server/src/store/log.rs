@@ -194,6 +194,7 @@ impl<D: Disk, F: Fold> Log<D, F> {
         let is_new = self.beside.take(deadline)?;
         let mut locked = Locked { log: self };
         if is_new {
+            locked.log.intents = Intents::none();
             locked.start_anew();
         }
         let bytes = locked.mend().map_err(|e| locked.log.unreadable(e))?;
