@@ -356,6 +356,9 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         let rest = end - self.log.folded;
         match self.log.others {
             OthersWrite::Rows if rest > 0 => {
+                // Else the rows before it, which are counted from now on, would seem to be a part
+                // of a group of ours that another system has written over.
+                self.intend(self.log.folded, b"")?;
                 self.cut(self.log.folded, "a last line without its end")
             }
             OthersWrite::Lines if rest > 0 => {

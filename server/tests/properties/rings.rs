@@ -136,6 +136,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn holds_for_another_systems_torn_row_over_a_group() {
+        let log = b"1,A,B,1,2000-01-01,7\n1,A,B,2,22,A,B,3,2000-01-01,7,torn";
+        mending_keeps_what_others_wrote(&intent((1, HERE, 0, 40, 0)), log);
+    }
+
     proptest! {
         #[test]
         fn holds_for_near_intents(
