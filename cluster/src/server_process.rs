@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::str::SplitAsciiWhitespace;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use tokio::time::timeout;
 
 use crate::log::{self, Log, LogLine};
@@ -122,6 +123,34 @@ impl ServerProcess {
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.ended = true;
         self.process.kill(KILL_TIMEOUT).await
+    }
+
+    /// Waits for its end, which comes by itself.
+    ///
+    /// # Errors
+    /// It does not come.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        self.ended = true;
+        self.process.wait(KILL_TIMEOUT).await
+    }
+
+    /// From now on the system ends it, by SIGXFSZ, in the middle of a write that makes a file longer
+    /// than so many bytes; `None` lifts that. Nothing if it has ended.
+    ///
+    /// # Errors
+    /// The system refused it.
+    pub fn limit_files(&self, bytes: Option<u64>) -> anyhow::Result<()> {
+        let Some(pid) = self.process.id().and_then(|id| Pid::from_raw(id.cast_signed())) else {
+            return Ok(());
+        };
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        let limit = Rlimit { current: bytes.or(maximum), maximum };
+        match prlimit(Some(pid), Resource::Fsize, limit) {
+            Err(error) if error != rustix::io::Errno::SRCH => {
+                Err(error).context("limit the files of a server")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Asks it to end with SIGTERM; [`ServerProcess::stopped`] waits for that. A second signal

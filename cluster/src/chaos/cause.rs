@@ -31,6 +31,10 @@ pub async fn cause(fault: &Fault, stage: &mut Stage) -> anyhow::Result<()> {
         Fault::KillServer { place, holding, down, false_starts } => {
             tell_server(stage, place, Command::Kill { holding, down, false_starts });
         }
+        Fault::TearServer { place, bytes, down } => {
+            let stored = std::fs::metadata(stage.volume.bets()).map_or(0, |file| file.len());
+            tell_server(stage, place, Command::Tear { limit: stored + bytes, down });
+        }
         Fault::StopServer { place, down } => tell_server(stage, place, Command::Stop { down }),
         Fault::PauseServer { place, pause, holding } => {
             tell_server(stage, place, Command::Pause { pause, holding });

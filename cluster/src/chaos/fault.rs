@@ -10,6 +10,9 @@ const LOCK_LIMIT_MILLIS: u64 = 5_000;
 /// The most bytes that a full disk has left: some batches still fit.
 const LEFT_BYTES_MAX: u64 = 32 * 1024;
 
+/// The most bytes that a server still writes before it dies of it.
+const TORN_BYTES_MAX: u64 = 4 * 1024;
+
 /// What happens.
 #[derive(Debug, Clone)]
 pub enum Fault {
@@ -23,6 +26,15 @@ pub enum Fault {
         down: Duration,
         /// After how long it is killed again while it starts, each time.
         false_starts: Vec<Duration>,
+    },
+    /// Its death in the middle of its next write of bets, and a start at the same address.
+    TearServer {
+        /// Which one, from 0.
+        place: usize,
+        /// How many bytes it may still write.
+        bytes: u64,
+        /// How long it is away.
+        down: Duration,
     },
     /// SIGKILL of all servers at once.
     KillAllServers {
@@ -103,6 +115,7 @@ impl Fault {
     pub fn lasts(&self) -> Duration {
         match self {
             Self::KillServer { down, .. }
+            | Self::TearServer { down, .. }
             | Self::KillAllServers { down }
             | Self::StopServer { down, .. }
             | Self::EndClient { down, .. } => *down,
@@ -119,11 +132,14 @@ impl Fault {
         let place = dice.between(0, servers - 1) as usize;
         let agency = dice.between(1, agencies) as u32;
         match dice.between(1, 100) {
-            1..=22 => {
+            1..=16 => {
                 let starts = if dice.chance(25) { dice.between(1, 3) } else { 0 };
                 let false_starts = (0..starts).map(|_| dice.millis(1, 40)).collect();
                 let holding = dice.chance(40);
                 Self::KillServer { place, holding, down: down(dice), false_starts }
+            }
+            17..=22 => {
+                Self::TearServer { place, bytes: dice.between(1, TORN_BYTES_MAX), down: down(dice) }
             }
             23..=30 => Self::KillAllServers { down: down(dice) },
             31..=38 => Self::StopServer { place, down: down(dice) },

@@ -121,6 +121,6 @@ mod tests {
                 true
             }
         });
-        assert_eq!(distinct.len(), 10);
+        assert_eq!(distinct.len(), 11);
     }
 }

@@ -2,9 +2,11 @@
 //! elsewhere.
 
 use std::net::Ipv4Addr;
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use rustix::process::Signal;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -21,12 +23,18 @@ const STARTS_MAX: u32 = 3;
 const CATCHES_MAX: u32 = 200;
 const CATCH_EVERY: Duration = Duration::from_millis(1);
 
+/// How long a server that is to die of its next write may take to write.
+const TEAR_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What to do to a server.
 #[derive(Debug)]
 pub enum Command {
     /// SIGKILL, and a start after `down`, before which it is killed while it starts; while it holds
     /// a lock, if it can be caught at that.
     Kill { holding: bool, down: Duration, false_starts: Vec<Duration> },
+    /// The system ends it when it writes a file beyond `limit` bytes, up to which it has written
+    /// then; and a start after `down`.
+    Tear { limit: u64, down: Duration },
     /// SIGKILL; tells when it is dead, and waits to be told to start.
     KillUntil { dead: oneshot::Sender<()>, start: oneshot::Receiver<()> },
     /// SIGTERM, and a start after `down`.
@@ -136,6 +144,7 @@ impl ServerSeat {
                 }
                 self.start().await
             }
+            Command::Tear { limit, down } => self.tear(limit, down).await,
             Command::KillUntil { dead, start } => {
                 self.tally.add("server killed with all others");
                 self.server.kill().await?;
@@ -161,6 +170,29 @@ impl ServerSeat {
             }
             Command::Pause { .. } => Ok(()),
         }
+    }
+
+    async fn tear(&mut self, limit: u64, down: Duration) -> anyhow::Result<()> {
+        let log = self.server.log().clone();
+        let next = log.count();
+        self.server.limit_files(Some(limit))?;
+        let is_torn = tokio::select! {
+            _ = log.wait_from(next, |_| false) => true,
+            () = sleep(TEAR_TIMEOUT) => false,
+            () = self.calm.cancelled() => false,
+        };
+        if !is_torn {
+            // It may have died of it at the last moment: then that is seen as any other end is.
+            return self.server.limit_files(None);
+        }
+        let status = self.server.ended().await?;
+        if status.signal() != Some(Signal::XFSZ.as_raw()) {
+            let error = self.server.process().failure(format!("ended by itself, with {status}"));
+            self.findings.add(format!("{error:#}"));
+        }
+        self.tally.add("server dead within a write");
+        self.stay_down(down).await;
+        self.start().await
     }
 
     async fn stay_down(&self, down: Duration) {
