@@ -4,7 +4,7 @@
 //! turn; an `answer` is what came of it; `table`, `plot` and `files` show it. Never a test: figures are
 //! for people, and only compared with those of the same run.
 //!
-//! To add a question: a variant of [`cli::Question`], and its line in [`ask`].
+//! To add a question: a variant of `cli::Question`, and its line in `ask`.
 //!
 //! **Invariant**: what is measured is also checked. A figure of a system that stored something
 //! else than it acknowledged is never shown.
