@@ -1,16 +1,18 @@
 //! An agency's bets: its file, read and validated whole, kept as the packets carry it.
 //!
-//! Knows nothing of connections. A physical line is a row, so that one unbalanced quote spoils
+//! Knows nothing of connections; `read` reads. A physical line is a row, so that one unbalanced quote spoils
 //! its own line and not those after it. The last line needs no line end; one blank line at the
 //! very end is skipped, any other blank line is an error.
 //!
 //! **Invariant**: every row in [`Bets`] is a valid bet in the wire's form, so that any run of rows
 //! is a slice of one text and a packet is made without looking at its bets again.
 
+mod read;
+
 use std::fmt;
 use std::io::{self, BufRead};
 
-use protocol::limits::{LINE_BYTES_MAX, ROWS_HEAD_BYTES_MAX};
+use protocol::limits::ROWS_HEAD_BYTES_MAX;
 use protocol::{Bet, Digest, Field, InvalidField};
 
 use crate::limits::{BAD_LINES_TOLD_MAX, TOLD_VALUE_CHARS_MAX};
@@ -56,7 +58,7 @@ impl Bets {
     /// Bets that are this one alone.
     #[must_use]
     pub fn of_one(bet: &Bet<'_>) -> Self {
-        let mut rows = Rows::default();
+        let mut rows = read::Rows::default();
         rows.push(bet);
         rows.finish()
     }
@@ -66,29 +68,8 @@ impl Bets {
     ///
     /// # Errors
     /// [`ReadError::Bad`] names every line that is no bet; [`ReadError::Io`] is the reader's.
-    pub fn read(mut input: impl BufRead) -> Result<Self, ReadError> {
-        let mut rows = Rows::default();
-        let mut bad = BadLines::default();
-        let mut blank: Option<u64> = None;
-        let mut line = Vec::new();
-        for number in 1.. {
-            let length = read_line(&mut input, &mut line)?;
-            if length == Length::End {
-                break;
-            }
-            if let Some(blank) = blank.take() {
-                bad.push(blank, "the line is blank".to_owned());
-            }
-            let text = content(&line, number);
-            if length == Length::Over {
-                bad.push(number, format!("the line is longer than {LINE_BYTES_MAX} bytes"));
-            } else if text.is_empty() {
-                blank = Some(number);
-            } else if let Err(reason) = rows.read(text) {
-                bad.push(number, reason);
-            }
-        }
-        if bad.count > 0 { Err(ReadError::Bad(bad)) } else { Ok(rows.finish()) }
+    pub fn read(input: impl BufRead) -> Result<Self, ReadError> {
+        read::read(input)
     }
 
     /// How many rows there are.
@@ -185,96 +166,6 @@ impl fmt::Display for BadLines {
             0 => Ok(()),
             more => write!(f, "\nand {more} more bad lines"),
         }
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Length {
-    End,
-    Fits,
-    Over,
-}
-
-/// Reads a line with its `\n` into `line`. Of an over-long one only the front is kept.
-fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Length> {
-    line.clear();
-    let limit = LINE_BYTES_MAX as u64;
-    let read = io::Read::take(&mut *input, limit).read_until(b'\n', line)?;
-    if read < LINE_BYTES_MAX || line.ends_with(b"\n") {
-        return Ok(if read == 0 { Length::End } else { Length::Fits });
-    }
-    input.skip_until(b'\n')?;
-    Ok(Length::Over)
-}
-
-/// A line without its end and without the mark that some editors put at the start of a file.
-fn content(line: &[u8], number: u64) -> &[u8] {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if number == 1 { line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line) } else { line }
-}
-
-/// Bets that are being read.
-#[derive(Default)]
-struct Rows {
-    wire: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Rows {
-    fn push(&mut self, bet: &Bet<'_>) {
-        bet.write_wire(&mut self.wire);
-        self.ends.push(self.wire.len());
-        self.wire.push(b':');
-    }
-
-    fn read(&mut self, line: &[u8]) -> Result<(), String> {
-        let line = str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
-        if memchr::memchr(b'"', line.as_bytes()).is_some() {
-            return self.read_quoted(line);
-        }
-        self.read_fields(line.split(','))
-    }
-
-    fn read_quoted(&mut self, line: &str) -> Result<(), String> {
-        if memchr::memchr_iter(b'"', line.as_bytes()).count() % 2 == 1 {
-            return Err("a quote is not closed".to_owned());
-        }
-        let mut record = csv::StringRecord::new();
-        let read = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .terminator(csv::Terminator::Any(b'\n'))
-            .buffer_capacity(line.len())
-            .from_reader(line.as_bytes())
-            .read_record(&mut record);
-        read.map_err(|error| error.to_string())?;
-        self.read_fields(record.iter())
-    }
-
-    fn read_fields<'l>(&mut self, fields: impl Iterator<Item = &'l str>) -> Result<(), String> {
-        let mut five = [""; Field::ALL.len()];
-        let mut count = 0;
-        for field in fields {
-            if let Some(place) = five.get_mut(count) {
-                *place = field;
-            }
-            count += 1;
-        }
-        if count != five.len() {
-            return Err(format!("the line has {count} fields instead of {}", five.len()));
-        }
-        let bet = Bet::new(five).map_err(|_| {
-            let told = invalid_fields(five).into_iter();
-            let told = told.map(|(invalid, value)| format!("{invalid}: {}", shown(value)));
-            told.collect::<Vec<_>>().join("; ")
-        })?;
-        self.push(&bet);
-        Ok(())
-    }
-
-    fn finish(self) -> Bets {
-        let wire = String::from_utf8(self.wire).expect("bets are UTF-8");
-        Bets { wire, ends: self.ends }
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::limits::PACKET_BYTES_MIN;
 use proptest::prelude::*;
+use protocol::limits::LINE_BYTES_MAX;
 
 const ANA: &str = "Ana;Paz;1;2000-01-01;7";
 const LEO: &str = "Leo;Sol;2;2000-01-02;8";
@@ -108,7 +109,29 @@ fn nothing_comes_after_the_last_row() {
     }
 }
 
+/// As [`read`], with so small blocks that each line is read by itself.
+fn read_by_lines(text: &[u8]) -> Result<Bets, ReadError> {
+    Bets::read(io::BufReader::with_capacity(1, text))
+}
+
+const LINE: &str = "(\u{feff}|)(Ana|\"A, \"\"B\"|A;|Ñ|\"|),Paz,(1|),2000-01-0[0-2],(7574|0007|x)\
+                    (,|\r|)\n";
+
 proptest! {
+    #[test]
+    fn lines_read_at_once_are_those_read_one_by_one(
+        good in "(([a-zñ]{1,9},){2}1,2000-01-01,[0-9]{1,4}\r?\n){0,9}", near in LINE, end in "\n?x?",
+        bytes in 1..200_usize,
+    ) {
+        for text in [format!("{good}{near}{good}{end}"), format!("{near}{good}"), good] {
+            let text = text.as_bytes();
+            let blocks = Bets::read(io::BufReader::with_capacity(bytes, text));
+            let wanted = read_by_lines(text).map_err(|error| error.to_string());
+            prop_assert_eq!(read(text).map_err(|error| error.to_string()), wanted.clone());
+            prop_assert_eq!(blocks.map_err(|error| error.to_string()), wanted);
+        }
+    }
+
     #[test]
     fn batches_keep_both_limits_and_lose_nothing(
         names in proptest::collection::vec("[a-zñ]{1,50}", 0..60),

@@ -76,6 +76,13 @@ impl<'a> Bets<'a> {
         self.count
     }
 
+    /// Whether their rows are this text with other separators: no name needs quotes there, and no
+    /// number has a leading zero.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
     /// The first bet.
     ///
     /// # Panics
