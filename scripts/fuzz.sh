@@ -58,8 +58,6 @@ fuzz() {
     local corpus=fuzz/corpus/$1 options
     mkdir -p "$corpus"
     options=(-max_total_time="$seconds" -dict=fuzz/dictionary -timeout=10 -print_final_stats=1)
-    # What a thread still holds that is just ending would count as leaked.
-    options+=(-detect_leaks=0)
     cargo +nightly fuzz run "$1" "$corpus" "fuzz/seeds/$1" -- "${options[@]}" >"$log" 2>&1 || {
         tail -n 60 "$log"
         printf '%s: a property is broken\n' "$1"
@@ -70,6 +68,8 @@ fuzz() {
         "$(figure cov)" "$(figure ft)" "$(find "$corpus" -type f | wc -l)"
 }
 
+# What a thread holds that is just ending would count as leaked.
+export ASAN_OPTIONS=detect_leaks=0
 cargo +nightly fuzz build
 broken=0
 for target in "${targets[@]}"; do
