@@ -5,6 +5,7 @@
 
 pub mod descriptors;
 pub mod exit;
+mod floods;
 pub mod log;
 pub mod settings;
 pub mod shutdown;

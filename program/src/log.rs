@@ -4,6 +4,8 @@
 //! `2026-01-31 10:00:00 INFO     action: sorteo | result: success`.
 //! Whoever logs gives `action` and `result` first: `info!(action = "sorteo", result = "success")`.
 //!
+//! Warnings that come in floods are cut, see [`crate::floods`].
+//!
 //! **Invariant**: an event is one line. Control characters in a value come out as blanks.
 
 use std::fmt;
@@ -20,6 +22,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::floods::Floods;
 
 /// The target of events that end the program; such an ERROR is logged as CRITICAL.
 pub const CRITICAL: &str = "critical";
@@ -136,10 +140,12 @@ impl fmt::Display for Form {
 pub fn init(level: Level, form: Form) {
     let critical_only =
         FilterFn::new(move |event| level != Level::Critical || Level::of(event) == Level::Critical);
+    let floods = Floods::default();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .event_format(Lines { form })
+        .event_format(Lines { form, floods: floods.clone() })
+        .with_filter(floods)
         .with_filter(level.filter())
         .with_filter(critical_only);
     // The only error is that logging has started already.
@@ -157,6 +163,7 @@ pub fn tell_wrong_settings(errors: &str) {
 
 struct Lines {
     form: Form,
+    floods: Floods,
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -172,6 +179,7 @@ where
     ) -> fmt::Result {
         let mut fields = Fields(Vec::new());
         event.record(&mut fields);
+        fields.0.extend(self.floods.notes(event.metadata()));
         let level = Level::of(event.metadata());
         match self.form {
             Form::Text => {
