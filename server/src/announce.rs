@@ -11,8 +11,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::{Mutex, broadcast};
+use tokio::time::sleep;
 
-use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_AT_ONCE};
+use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_AT_ONCE, LOOK_PAUSE};
 
 /// What an announcement says, on the wire of the reference system.
 const BET_ENDED: &[u8] = b"bet_ended";
@@ -62,17 +63,22 @@ impl Announcer for UdpAnnouncer {
 
     async fn hear(&self) -> io::Result<()> {
         let mut datagram = [0; DATAGRAM_BYTES_MAX];
-        let mut heard = false;
-        while !heard {
-            let (bytes, _) = self.socket.recv_from(&mut datagram).await?;
-            heard = says_bet_ended(&datagram, bytes);
-        }
-        for _ in 0..DATAGRAMS_AT_ONCE {
-            if self.socket.try_recv_from(&mut datagram).is_err() {
-                break;
+        loop {
+            self.socket.readable().await?;
+            let mut heard = false;
+            for _ in 0..DATAGRAMS_AT_ONCE {
+                match self.socket.try_recv_from(&mut datagram) {
+                    Ok((bytes, _)) => heard |= says_bet_ended(&datagram, bytes),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error),
+                }
             }
+            if heard {
+                return Ok(());
+            }
+            // Whoever sends senseless ones takes no more of our time than with the right ones.
+            sleep(LOOK_PAUSE).await;
         }
-        Ok(())
     }
 }
 

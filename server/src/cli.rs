@@ -214,5 +214,10 @@ async fn run_both<S: Store>(
 fn raise_descriptors() -> usize {
     let granted = descriptors::raise((CONNECTIONS_MAX + DESCRIPTORS_RESERVED) as u64);
     let granted = usize::try_from(granted).unwrap_or(CONNECTIONS_MAX);
-    granted.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, CONNECTIONS_MAX)
+    let connections_max = granted.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, CONNECTIONS_MAX);
+    if connections_max < CONNECTIONS_MAX {
+        let next = "for more connections at once raise the limit of open files (ulimit -n, nofile)";
+        info!(action = "limit", result = "success", connections_max, open_files = granted, next);
+    }
+    connections_max
 }

@@ -31,7 +31,10 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
         // Which of them a timeout is depends on the system.
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             let seconds = HEALTH_STEP_TIMEOUT.as_secs();
-            bail!("{address} has not answered in {seconds} s: it is paused, or stuck")
+            bail!(
+                "{address} has not answered in {seconds} s: it is paused, or stuck, or has as \
+                   many connections as it serves"
+            )
         }
         read => read.context("be answered")?,
     };

@@ -76,6 +76,10 @@ pub const SLOT_TIMEOUT: Duration = LOCK_TIMEOUT;
 /// How many bytes of answers gather before they are sent, while more packets wait to be answered.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024;
 
+/// What the system may keep of a connection in each direction, in bytes, before it has the other
+/// side wait: a packet. It takes up to twice as much for its own book-keeping.
+pub const SYSTEM_BUFFER_BYTES: usize = LINE_BYTES_MAX;
+
 /// How many connections are served at once, if the system grants so many descriptors.
 pub const CONNECTIONS_MAX: usize = 20_000;
 
@@ -108,6 +112,9 @@ pub const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long an instance waits after the system refused a new connection, unless one ends first.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often it is told at the most that there are as many connections as can be.
+pub const CROWD_TOLD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How many intents a ring keeps: more than there are instances that may have a group which is
 /// written but not yet durable, one each.

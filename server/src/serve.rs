@@ -8,13 +8,14 @@ use program::socket::{self, KeepAlive};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::connection;
 use crate::limits::{
-    ACCEPT_PAUSE, DRAIN_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, KEEPALIVE_TIME,
+    ACCEPT_PAUSE, CROWD_TOLD_INTERVAL, DRAIN_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES,
+    KEEPALIVE_TIME, SYSTEM_BUFFER_BYTES,
 };
 use crate::lottery::Lottery;
 use crate::slots::Slots;
@@ -28,6 +29,9 @@ use crate::store::Store;
 pub fn listen(ip: Ipv4Addr, port: u16, backlog: u16) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    // Connections inherit them. Left alone, the system keeps several MiB of what nobody reads.
+    socket.set_recv_buffer_size(SYSTEM_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(SYSTEM_BUFFER_BYTES)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SocketAddrV4::new(ip, port).into())?;
     socket.listen(i32::from(backlog))?;
@@ -43,19 +47,28 @@ pub async fn run<S: Store>(
     shutdown: CancellationToken,
 ) {
     let (mut connections, slots) = (JoinSet::new(), Arc::new(Slots::default()));
+    let mut crowd = Crowd::default();
     loop {
+        let has_room = connections.len() < connections_max;
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < connections_max => match accepted {
+            accepted = listener.accept(), if has_room => match accepted {
                 Ok((stream, peer)) => {
                     debug!(action = "accept_connections", result = "success", %peer);
                     let (lottery, shutdown) = (lottery.clone(), shutdown.clone());
                     prepare(&stream);
                     let slots = Arc::clone(&slots);
                     connections.spawn(connection::serve(stream, peer, lottery, slots, shutdown));
+                    if connections.len() == connections_max {
+                        crowd.tell(connections_max, "no more are served at once");
+                    }
                 }
-                Err(error) => pause(&error, &mut connections).await,
+                Err(error) if is_clients_fault(&error) => {}
+                Err(error) => {
+                    crowd.tell(connections.len(), &error.to_string());
+                    pause(&mut connections).await;
+                }
             },
         }
     }
@@ -80,15 +93,28 @@ fn prepare(stream: &TcpStream) {
 
 /// The system refused a connection, most likely for want of descriptors: goes on when one of ours
 /// has ended, which frees one, or after a moment.
-async fn pause(error: &io::Error, connections: &mut JoinSet<()>) {
-    if is_clients_fault(error) {
-        return;
-    }
-    let (open, error) = (connections.len(), error.to_string());
-    warn!(action = "accept_connections", result = "fail", open, error, next = "tries again");
+async fn pause(connections: &mut JoinSet<()>) {
     tokio::select! {
         Some(_) = connections.join_next() => {}
         () = sleep(ACCEPT_PAUSE) => {}
+    }
+}
+
+/// Tells that there are as many connections as can be: now and then, for while there are it is so
+/// with every one that ends.
+#[derive(Debug, Default)]
+struct Crowd {
+    told: Option<Instant>,
+}
+
+impl Crowd {
+    fn tell(&mut self, open: usize, error: &str) {
+        if self.told.is_none_or(|told| told.elapsed() >= CROWD_TOLD_INTERVAL) {
+            self.told = Some(Instant::now());
+            let next = "others wait until some end; for more at once raise the limit of open \
+                        files (ulimit -n, nofile) or start another instance";
+            warn!(action = "accept_connections", result = "in_progress", open, error, next);
+        }
     }
 }
 
