@@ -20,6 +20,7 @@ pub mod cluster;
 mod containers;
 pub mod directory;
 mod ground;
+mod hostile;
 pub mod log;
 pub mod process;
 mod progress;
@@ -37,7 +38,7 @@ use std::io::Write as _;
 use clap::Parser as _;
 use program::exit::Exit;
 
-/// The program: `cluster [run] [OPTIONS]`, `cluster chaos` and `cluster bench`; as `cluster server …` and
+/// The program: `cluster [run] [OPTIONS]`, `cluster chaos`, `cluster bench` and `cluster hostile`; as `cluster server …` and
 /// `cluster client …` it is the server and the client, so that they are there as processes
 /// whatever was built.
 ///
@@ -55,6 +56,10 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Some("bench") => {
             arguments.remove(1);
             bench::main(arguments)
+        }
+        Some("hostile") => {
+            arguments.remove(1);
+            hostile::main(arguments)
         }
         Some("run") => {
             arguments.remove(1);

@@ -1,0 +1,163 @@
+//! Where one attack takes place: a server of its own, its volume, and what it costs.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::attack::Attack;
+use super::model::AGENCIES_MAX;
+use crate::bench::processes;
+use crate::cluster::Plan;
+use crate::directory::{self, RunDirectory};
+use crate::log::LogLine;
+use crate::process::Launch;
+use crate::raw_connection::RawConnection;
+use crate::server_process::ServerProcess;
+use crate::udp_port::UdpPort;
+use crate::volume::Volume;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Field {
+    /// What it stores in.
+    pub volume: Volume,
+    server: ServerProcess,
+    udp_port: UdpPort,
+    // Last, so that it outlives the process in it.
+    directory: RunDirectory,
+}
+
+/// What a server has told in its log at which a person should look.
+#[derive(Debug, Clone, Default)]
+pub struct Alarms {
+    /// How many lines.
+    pub lines: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// The first of them.
+    pub first: Option<String>,
+}
+
+impl Field {
+    /// Starts a server for `attack`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start(attack: Attack, binary: &Path) -> anyhow::Result<Self> {
+        let directory = RunDirectory::temporary()?;
+        let volume = Volume::new(&directory::make(&directory.path().join("volume"))?);
+        let udp_port = UdpPort::take().context("take a UDP port")?;
+        let plan = Plan {
+            binary: binary.to_owned(),
+            servers: 1,
+            agencies: AGENCIES_MAX,
+            winner_number: 7574,
+            network: [127, 0, 0],
+            directory: directory.path().to_owned(),
+            volume: volume.clone(),
+            server_settings: Vec::new(),
+        };
+        let launch = plan.server(1, udp_port.number().context("tell a UDP port's number")?);
+        let launch = match attack.server_descriptors() {
+            Some(descriptors) => limited(launch, descriptors),
+            None => launch,
+        };
+        let server = ServerProcess::spawn("server-1", launch, directory.path())?;
+        Ok(Self { volume, server: server.listening().await?, udp_port, directory })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Where it hears datagrams.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn udp(&self) -> anyhow::Result<SocketAddr> {
+        // To this one address: the port is held open by the harness, too, which does not read.
+        let port = self.udp_port.number().context("tell a UDP port's number")?;
+        Ok(SocketAddr::from((Ipv4Addr::new(127, 255, 255, 255), port)))
+    }
+
+    /// Its process.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        let id = self.server.process().id();
+        id.ok_or_else(|| self.server.process().failure("has ended"))
+    }
+
+    /// What it has taken of a processor so far.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        processes::processor_time(self.id()?)
+    }
+
+    /// The most memory that it has had resident, in MiB.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn memory_mib(&self) -> anyhow::Result<f64> {
+        processes::memory_high_mib(self.id()?)
+    }
+
+    /// It must answer a new connection, from its files.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn check_alive(&self) -> anyhow::Result<()> {
+        let asked = RawConnection::open(self.address()).await;
+        let answer = asked.context("connect afterwards")?.ask("AgencyStatus:80000").await;
+        let answer = answer.context("be answered afterwards")?;
+        ensure!(answer.ends_with(";open"), "{answer:?} to AgencyStatus afterwards");
+        Ok(())
+    }
+
+    /// Ends it with SIGTERM.
+    ///
+    /// # Errors
+    /// It does not end in order.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        self.server.stop().await
+    }
+
+    /// The alarms of its whole log.
+    ///
+    /// # Errors
+    /// There is no log.
+    pub fn alarms(&self) -> anyhow::Result<Alarms> {
+        let path = self.server.process().log_path();
+        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let mut alarms = Alarms::default();
+        for line in String::from_utf8_lossy(&text).lines().filter(|line| LogLine(line).is_alarm()) {
+            alarms.lines += 1;
+            alarms.bytes += line.len() as u64 + 1;
+            alarms.first.get_or_insert_with(|| line.to_owned());
+        }
+        Ok(alarms)
+    }
+
+    /// Keeps all files, and says where they are.
+    pub fn keep(&mut self) -> String {
+        self.directory.keep();
+        self.directory.path().display().to_string()
+    }
+}
+
+/// The same server under a limit of open files, which it cannot raise.
+fn limited(launch: Launch, descriptors: u32) -> Launch {
+    let Launch { binary, arguments, settings } = launch;
+    let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+    let mut all = vec!["-c".to_owned(), script, binary.display().to_string()];
+    all.extend(arguments);
+    Launch { binary: "/bin/sh".into(), arguments: all, settings }
+}

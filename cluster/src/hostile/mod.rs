@@ -1,0 +1,81 @@
+//! A live server under hostile input: attacks in turn, each while ordinary agencies store beside
+//! it, and the check that the server held.
+//!
+//! `attack` says which there are and what a server owes under each, `attacks` makes them; `run`
+//! measures one on its `field` and judges it; `model` and `stored` compare answers and file with
+//! PROTOCOL.md. Nothing here knows the server's code.
+//!
+//! **Invariant**: the same seed sends the same mutated lines. Figures are only compared with those
+//! of the same run, in turn.
+
+mod attack;
+mod attacks;
+mod cli;
+mod field;
+mod model;
+mod mutate;
+mod ordinary;
+mod rows;
+mod run;
+mod stored;
+mod summary;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use program::exit::Exit;
+use program::shutdown;
+
+use self::cli::Options;
+use self::summary::Summary;
+
+/// The program `cluster hostile [OPTIONS] [ATTACK…]`; `arguments` start with the program's name.
+pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
+    let options = match Options::try_parse_from(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            // Help goes to standard output and is right; all else is not.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Right };
+        }
+    };
+    crate::run::raise_descriptor_limit();
+    // Children die with the thread that started them: all of it runs on this one.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ran = runtime.context("start the runtime").and_then(|runtime| {
+        let summary = runtime.block_on(hold_all(&options))?;
+        show(&options, &summary)?;
+        Ok(if summary.is_right() { Exit::Right } else { Exit::Failed })
+    });
+    ran.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "failed to {error:#}");
+        Exit::Failed
+    })
+}
+
+/// Makes one attack after the other, until a signal comes.
+async fn hold_all(options: &Options) -> anyhow::Result<Summary> {
+    let signal = shutdown::on_signal().context("listen for signals")?;
+    let binary = std::env::current_exe().context("find this program's file")?;
+    let mut summary = Summary::default();
+    for attack in options.attacks() {
+        let _ = writeln!(io::stderr(), "{} …", attack.name());
+        let held = tokio::select! {
+            held = run::hold(attack, options.scale(), options.seed, &binary) => held,
+            () = signal.cancelled() => anyhow::bail!("finish: interrupted"),
+        };
+        summary.add(held);
+    }
+    Ok(summary)
+}
+
+fn show(options: &Options, summary: &Summary) -> anyhow::Result<()> {
+    if options.json {
+        let _ = write!(io::stderr(), "{}", summary.table());
+        let json = summary.json().context("write the result as JSON")?;
+        return writeln!(io::stdout(), "{json}").context("write the result");
+    }
+    write!(io::stdout(), "{}", summary.table()).context("write the result")
+}

@@ -1,0 +1,161 @@
+//! The ordinary load: agencies that store batches in a closed loop, on a thread of their own.
+//!
+//! **Invariant**: every answer is checked, and a row counts only when its answer has come.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::rows::{self, BATCH_ROWS};
+
+/// The numbers of the agencies of the ordinary load. No attack names one of them.
+pub const AGENCIES: [u32; 4] = [90_001, 90_002, 90_003, 90_004];
+
+/// How long an answer may take: a server that lets anybody wait longer has not held.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the load does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Store,
+    Rest,
+    End,
+}
+
+/// The running load.
+#[derive(Debug)]
+pub struct Ordinary {
+    pace: watch::Sender<Pace>,
+    stored: Arc<AtomicU64>,
+    slowest: Arc<AtomicU64>,
+    thread: JoinHandle<anyhow::Result<Vec<(u32, u64)>>>,
+}
+
+impl Ordinary {
+    /// Starts it on the server at `address`.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub fn start(address: SocketAddr) -> anyhow::Result<Self> {
+        let (pace, follow) = watch::channel(Pace::Store);
+        let (stored, slowest) = (Arc::default(), Arc::default());
+        let agent = Agent {
+            address,
+            pace: follow,
+            stored: Arc::clone(&stored),
+            slowest: Arc::clone(&slowest),
+        };
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.context("start the load")?.block_on(agent.run_all())
+        };
+        let thread = std::thread::Builder::new().name("ordinary".to_owned()).spawn(run);
+        Ok(Self { pace, stored, slowest, thread: thread.context("start the load")? })
+    }
+
+    /// How many rows were acknowledged so far.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    /// The longest that an answer took since this was last asked.
+    #[must_use]
+    pub fn slowest(&self) -> Duration {
+        Duration::from_micros(self.slowest.swap(0, Ordering::Relaxed))
+    }
+
+    /// Whether it has ended by itself, which only a failure does.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Has it send nothing until it goes on.
+    pub fn rest(&self) {
+        self.pace.send_replace(Pace::Rest);
+    }
+
+    /// Has it store again.
+    pub fn go_on(&self) {
+        self.pace.send_replace(Pace::Store);
+    }
+
+    /// Ends it, and gives how many rows each agency has stored.
+    ///
+    /// # Errors
+    /// An answer was wrong, or did not come.
+    pub async fn end(self) -> anyhow::Result<Vec<(u32, u64)>> {
+        self.pace.send_replace(Pace::End);
+        let joined = tokio::task::spawn_blocking(|| self.thread.join()).await;
+        joined.context("follow the load")?.map_err(|_| anyhow!("the load's thread panicked"))?
+    }
+}
+
+/// One agency, or the pattern of all.
+#[derive(Debug, Clone)]
+struct Agent {
+    address: SocketAddr,
+    pace: watch::Receiver<Pace>,
+    stored: Arc<AtomicU64>,
+    slowest: Arc<AtomicU64>,
+}
+
+impl Agent {
+    async fn run_all(self) -> anyhow::Result<Vec<(u32, u64)>> {
+        let mut agents: JoinSet<_> =
+            AGENCIES.into_iter().map(|agency| self.clone().run(agency)).collect();
+        let mut rows = Vec::new();
+        while let Some(joined) = agents.join_next().await {
+            rows.push(joined.context("follow an agency")??);
+        }
+        Ok(rows)
+    }
+
+    async fn run(mut self, agency: u32) -> anyhow::Result<(u32, u64)> {
+        let batches = rows::ordinary_batches(agency);
+        let mut stream = TcpStream::connect(self.address).await.context("connect")?;
+        stream.set_nodelay(true).context("send at once")?;
+        let (mut packet, mut answer, mut sent) = (Vec::new(), Vec::new(), 0);
+        for batch in batches.iter().cycle() {
+            let pace = self.pace.wait_for(|pace| *pace != Pace::Rest).await;
+            if pace.map(|pace| *pace).unwrap_or(Pace::End) == Pace::End {
+                break;
+            }
+            packet.clear();
+            writeln!(packet, "StoreRows:{agency};{}{batch}", sent + 1).context("write a packet")?;
+            let asked = tokio::time::Instant::now();
+            let asking = timeout(ANSWER_TIMEOUT, ask(&mut stream, &packet, &mut answer));
+            asking.await.context("an ordinary agency is not answered")??;
+            sent += BATCH_ROWS;
+            let stored = format!("StoreRowsResponse:0;{sent};");
+            let text = String::from_utf8_lossy(&answer);
+            ensure!(text.starts_with(&stored), "an ordinary agency is answered {text:?}");
+            self.stored.fetch_add(BATCH_ROWS, Ordering::Relaxed);
+            let took = asked.elapsed().as_micros();
+            self.slowest.fetch_max(took.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        Ok((agency, sent))
+    }
+}
+
+async fn ask(stream: &mut TcpStream, packet: &[u8], answer: &mut Vec<u8>) -> anyhow::Result<()> {
+    stream.write_all(packet).await.context("send a packet")?;
+    answer.clear();
+    while answer.last() != Some(&b'\n') {
+        if stream.read_buf(answer).await.context("read an answer")? == 0 {
+            bail!("an ordinary agency's connection was closed after {answer:?}");
+        }
+    }
+    Ok(())
+}
