@@ -35,6 +35,7 @@ fi
 
 export COMPOSE_PROJECT_NAME=loteria-chaos-$$ COMPOSE_PROGRESS=quiet
 attack=
+# shellcheck disable=SC2317 # the traps call it
 clean_up() {
     local code=$?
     trap - EXIT INT TERM
