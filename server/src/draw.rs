@@ -70,11 +70,11 @@ impl Winners {
 }
 
 /// Whether the last field of `line` is `digits`, perhaps behind zeros, or has quotes, which may
-/// be anywhere in it. Decided by the last byte for most lines.
+/// be anywhere in it, or more than one `\r` behind it. Decided by the last byte for most lines.
 fn may_win(line: &[u8], digits: &[u8]) -> bool {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match line.last() {
-        Some(b'"') => true,
+        Some(b'"' | b'\r') => true,
         last if last == digits.last() => {
             let field = line.rsplit(|b| *b == b',').next().unwrap_or_default();
             let zeros = field.strip_suffix(digits);

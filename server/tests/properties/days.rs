@@ -16,7 +16,8 @@ use super::memory_disk::MemoryDisk;
 const LOOK: &[u8] = b"look";
 
 /// The lines are executed one after the other by an instance, an empty one by none: the other
-/// instance goes on. Winners are asked for only when there are some: else the answer waits.
+/// instance goes on. Winners are asked for only after the draw, which each instance finds by
+/// looking: else the answer waits.
 pub fn packets_are_answered_as_by_a_list(lines: &[u8]) {
     let (disk, mut list) = (MemoryDisk::default(), List::default());
     let played = with_stores(&disk, 2, async |stores| {
@@ -30,6 +31,10 @@ pub fn packets_are_answered_as_by_a_list(lines: &[u8]) {
                 }
                 Ok(Request::WinnersRequest { .. }) if !list.is_drawn => {}
                 Ok(request) => {
+                    if matches!(request, Request::WinnersRequest { .. }) {
+                        let looked = stores[place].look().await;
+                        assert_eq!(looked, Ok(false), "there is one draw");
+                    }
                     let wanted = list.execute(&request);
                     let answer = lotteries[place].execute(request).await;
                     assert_eq!(without_reason(answer), wanted, "{:?}", str::from_utf8(line));
@@ -193,7 +198,7 @@ mod tests {
             b"StoreRows:1;1:Ana;Paz;A1;2000-01-01;7:Leo;Sol;A2;2000-01-02;8\n\n\
               StoreRows:1;3:\"Eva, B\";Sol;A3;2000-01-02;0007\nAgencyClose:1;3\n\n\
               StoreRows:1;4:Ana;Paz;A4;2000-01-01;7\nStoreRows:1;2:Ana;Paz;A4;2000-01-01;7\n\
-              AgencyClose:2\nAgencyClose:3;0\n\nlook\nlook\nWinnersRequest:1\n\
+              AgencyClose:2\nAgencyClose:3;0\n\nlook\nlook\nWinnersRequest:1\n\nWinnersRequest:1\n\
               StoreBet:2;Ana;Paz;A1;2000-01-01;7\nAgencyStatus:1\nAgencyClose:4",
         );
     }

@@ -39,9 +39,10 @@ fn is_one_answer_each(draw: &Draw) {
 }
 
 /// The winners of `lines`, taken in two parts, are the rows with the winning number, in their
-/// order.
+/// order. No field has a `;` in it, which separates fields on the wire.
 pub fn winners_are_those_of_every_row(lines: &[u8], cut: usize, number: u16) {
     let Some(number) = BetNumber::new(number % 10_000) else { return };
+    let lines: Vec<u8> = lines.iter().map(|b| if *b == b';' { b' ' } else { *b }).collect();
     let end = lines.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
     let lines = &lines[..end];
     let ends: Vec<usize> = (0..=end).filter(|at| *at == 0 || lines[at - 1] == b'\n').collect();
@@ -91,6 +92,14 @@ mod tests {
             ("}]}", "}]"),
         ] {
             a_record_is_told_or_refused(DRAW.replacen(part, other, 1).as_bytes());
+        }
+    }
+
+    #[test]
+    fn winners_hold_for_every_end_of_a_line() {
+        for end in ["\n", "\r\n", "\r\r\n", "\"\r\r\r\n", " \n"] {
+            let lines = format!("1,A,B,1,2000-01-01,7{end}2,A,B,2,2000-01-01,\"07\"{end}");
+            (0..3).for_each(|cut| winners_are_those_of_every_row(lines.as_bytes(), cut, 7));
         }
     }
 
