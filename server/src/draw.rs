@@ -3,7 +3,7 @@
 //! **Invariant**: the same rows in the same order and the same number give the same winners, on
 //! every instance, at any time.
 
-use memchr::memchr_iter;
+use memchr::{memchr_iter, memchr2, memmem, memrchr};
 use protocol::{AgencyId, BetNumber, RowReader};
 
 /// The winners of every agency, found in its rows in their order.
@@ -11,6 +11,8 @@ use protocol::{AgencyId, BetNumber, RowReader};
 pub struct Winners {
     number: BetNumber,
     digits: String,
+    /// Finds the digits at the end of a line.
+    finder: memmem::Finder<'static>,
     documents: Vec<Vec<String>>,
     reader: RowReader,
 }
@@ -19,9 +21,11 @@ impl Winners {
     /// No winners yet, of the agencies 1..=`agencies_amount`.
     #[must_use]
     pub fn new(number: BetNumber, agencies_amount: u32) -> Self {
+        let digits = number.to_string();
         Self {
             number,
-            digits: number.to_string(),
+            finder: memmem::Finder::new(&format!("{digits}\n")).into_owned(),
+            digits,
             documents: vec![Vec::new(); agencies_amount as usize],
             reader: RowReader::default(),
         }
@@ -30,15 +34,33 @@ impl Winners {
     /// Takes the next rows of `bets.csv`, whole lines. Rows of unknown agencies and damaged lines
     /// count for nothing.
     ///
-    /// Only lines that may be a winner's are read as rows.
+    /// Only lines that may be a winner's are read as rows. Where nothing is quoted and no line ends
+    /// otherwise than ours do, they are found without looking at the others.
     pub fn take(&mut self, lines: &[u8]) {
+        if lines.ends_with(b"\n") && memchr2(b'"', b'\r', lines).is_none() {
+            self.take_found(lines);
+            return;
+        }
         let mut start = 0;
         for end in memchr_iter(b'\n', lines).chain([lines.len()]) {
-            let line = lines.get(start..end).unwrap_or_default();
-            if may_win(line, self.digits.as_bytes()) {
-                self.take_row(line);
-            }
+            self.take_line(lines.get(start..end).unwrap_or_default());
             start = end + 1;
+        }
+    }
+
+    fn take_found(&mut self, lines: &[u8]) {
+        let mut from = 0;
+        while let Some(at) = lines.get(from..).and_then(|rest| self.finder.find(rest)) {
+            let end = from + at + self.digits.len();
+            let start = memrchr(b'\n', lines.get(..end).unwrap_or_default()).map_or(0, |n| n + 1);
+            self.take_line(lines.get(start..end).unwrap_or_default());
+            from = end + 1;
+        }
+    }
+
+    fn take_line(&mut self, line: &[u8]) {
+        if may_win(line, self.digits.as_bytes()) {
+            self.take_row(line);
         }
     }
 
