@@ -145,8 +145,8 @@ impl Fault {
             31..=38 => Self::StopServer { place, down: down(dice) },
             39..=47 => Self::MoveServer { place, down: down(dice), stale: down(dice) },
             48..=66 => {
-                let (pause, holding) = (pause(dice), dice.chance(60));
-                Self::PauseServer { place, pause, holding }
+                let holding = dice.chance(60);
+                Self::PauseServer { place, pause: pause(dice), holding }
             }
             67..=79 => {
                 let (kill, down) = (dice.chance(75), down(dice));
@@ -159,6 +159,15 @@ impl Fault {
                 Self::ChangeName { members, has_dead: dice.chance(50), lasts: pause(dice) }
             }
         }
+    }
+
+    /// A server that does nothing with a lock in its hands, for longer than others wait for it,
+    /// and for so much longer that it is seen if they do not give up.
+    #[must_use]
+    pub fn long_hold(dice: &mut Dice, servers: u64) -> Self {
+        let place = dice.between(0, servers - 1) as usize;
+        let pause = dice.millis(LOCK_LIMIT_MILLIS + 3_000, LOCK_LIMIT_MILLIS + 4_500);
+        Self::PauseServer { place, pause, holding: true }
     }
 
     /// A full disk.

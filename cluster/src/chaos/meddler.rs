@@ -65,16 +65,18 @@ impl Meddler {
                 () = calm.cancelled() => return,
                 () = sleep(self.dice.millis(10, 250)) => {}
             }
-            tokio::select! {
-                () = calm.cancelled() => return,
-                () = self.meddle() => {}
-            }
+            // What waits for an answer waits on: how long that takes is looked at, too.
+            self.meddle().await;
         }
     }
 
     async fn meddle(&mut self) {
         let places = self.roster.addresses().len() as u64;
         let place = self.dice.between(0, places.saturating_sub(1)) as usize;
+        if self.roster.awake_since(place).is_none() {
+            // It would be waited for, and the others would have peace.
+            return;
+        }
         // A server that is dead, or dies meanwhile, answers nothing: that is no fault of it.
         let _ = match self.dice.between(0, 9) {
             0 => timeout(LIMIT, self.leave_in_the_middle(place)).await.ok(),

@@ -57,6 +57,9 @@ use crate::report::grouped;
 const PLAIN_EVERY: u64 = 10;
 const LONG_RUN: Duration = Duration::from_secs(10);
 
+/// After so many runs with violations no more are begun: whatever it is, it is there to be seen.
+const VIOLATIONS_MAX: usize = 10;
+
 /// The program `cluster chaos [OPTIONS]`; `arguments` start with the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
     let options = match Options::try_parse_from(&arguments) {
@@ -96,7 +99,8 @@ async fn hold_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
     let names = Names::take().context("make names")?;
     let mut begun = 0;
     loop {
-        let is_time = until.is_none_or(|until| Instant::now() < until);
+        let is_time = until.is_none_or(|until| Instant::now() < until)
+            && summary.violations() < VIOLATIONS_MAX;
         while is_time && begun < options.runs_max() && runs.len() < options.side_by_side() {
             let (seed, binary) = (options.seed.wrapping_add(begun), binary.to_owned());
             match options.containers.clone() {

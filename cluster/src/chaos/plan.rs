@@ -79,6 +79,7 @@ impl RunPlan {
         if has_small_disk {
             faults.extend((0..dice.between(1, 2)).map(|_| Fault::full_disk(&mut dice)));
         }
+        faults.extend(dice.chance(12).then(|| Fault::long_hold(&mut dice, servers)));
         let event = |fault| {
             let permille = if dice.chance(20) { 1_000 } else { dice.between(0, 990) };
             Event { permille, fault }

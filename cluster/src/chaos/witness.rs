@@ -18,7 +18,7 @@ use super::roster::Roster;
 use super::tally::Findings;
 
 /// How long an answer may take: the 5 s that a lock is waited for, and what a busy machine needs.
-const ANSWER_TIME_MAX: Duration = Duration::from_millis(8_500);
+const ANSWER_TIME_MAX: Duration = Duration::from_millis(7_500);
 
 /// Watches the packets and answers of one run. Cheap to clone: all clones are one.
 #[derive(Debug, Clone)]
