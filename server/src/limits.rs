@@ -13,13 +13,13 @@ pub const QUEUE_CALLS_MAX: usize = 1_024;
 
 /// How long a held lock is tried again and again before a thread waits for it: longer than an
 /// instance needs it for a group.
-pub const LOCK_TRIES: Duration = Duration::from_micros(200);
+pub const LOCK_TRY_TIMEOUT: Duration = Duration::from_micros(200);
 
 /// What a call claims of the queue's bytes at least: so many calls fill it, too.
 pub const CALL_BYTES_MIN: usize = QUEUE_BYTES_MAX / QUEUE_CALLS_MAX;
 
 /// The longest that a group of batches waits for those that are likely to come at once.
-pub const GATHER_MAX: Duration = Duration::from_millis(5);
+pub const GATHER_TIMEOUT: Duration = Duration::from_millis(5);
 
 /// The most groups that do not wait, after others have waited in vain.
 pub const GATHER_RESTS_MAX: u32 = 64;

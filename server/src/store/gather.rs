@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use protocol::AgencyId;
 
-use crate::limits::{GATHER_MAX, GATHER_RESTS_MAX};
+use crate::limits::{GATHER_RESTS_MAX, GATHER_TIMEOUT};
 
 /// The agencies that are waited for, and whether waiting has been of use.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl Gather {
     /// How long the group may wait for more in all; nothing if nobody is missing.
     pub(super) fn patience(&self) -> Option<Duration> {
         let waits = self.rests == 0 && !self.missing.is_empty();
-        waits.then(|| (self.sync_took / 2).min(GATHER_MAX))
+        waits.then(|| (self.sync_took / 2).min(GATHER_TIMEOUT))
     }
 
     /// The group, these agencies' batches, has been stored, with a sync that took so long.
@@ -85,7 +85,7 @@ mod tests {
         agencies(&[1]).for_each(|agency| gather.came(agency));
         assert_eq!(gather.patience(), None);
         gather.stored(agencies(&[1, 2, 3]), Duration::from_secs(3));
-        assert_eq!(gather.patience(), Some(GATHER_MAX));
+        assert_eq!(gather.patience(), Some(GATHER_TIMEOUT));
     }
 
     #[test]

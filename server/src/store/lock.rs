@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::disk::DiskFile;
-use crate::limits::LOCK_TRIES;
+use crate::limits::LOCK_TRY_TIMEOUT;
 
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,7 @@ impl<F: DiskFile> VolumeLock<F> {
     fn try_a_while(&self) -> io::Result<bool> {
         let since = Instant::now();
         while !self.shared.file.try_take_lock()? {
-            if since.elapsed() > LOCK_TRIES {
+            if since.elapsed() > LOCK_TRY_TIMEOUT {
                 return Ok(false);
             }
             thread::yield_now();
