@@ -171,15 +171,14 @@ impl<D: Disk, F: Fold> Log<D, F> {
     /// Takes the lock, until `deadline` at the latest, mends what a dead writer left, and folds
     /// what others appended.
     pub(crate) fn lock(&mut self, deadline: Instant) -> Result<Locked<'_, D, F>, LogError> {
-        self.approach(deadline)?;
         let (mut locked, bytes) = self.lock_and_mend(deadline)?;
         locked.catch_up(bytes).map_err(|e| locked.log.unreadable(e))?;
         Ok(locked)
     }
 
-    /// A log that is far behind is read in two goes, the long one without the lock, so that
-    /// nobody waits for it. What whoever had the lock saw as whole stays.
-    fn approach(&mut self, deadline: Instant) -> Result<(), LogError> {
+    /// A log that is far behind is read in two goes, the long one before [`Log::lock`] and without
+    /// any lock, so that nobody waits for it. What whoever had the lock saw as whole stays.
+    pub(crate) fn approach(&mut self, deadline: Instant) -> Result<(), LogError> {
         let behind = self.file.bytes().map(|bytes| bytes.saturating_sub(self.folded));
         if behind.map_err(|e| self.unreadable(e))? <= BEHIND_BYTES_MAX {
             return Ok(());

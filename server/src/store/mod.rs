@@ -9,6 +9,8 @@
 
 mod archive;
 mod batch;
+#[cfg(test)]
+mod behind_tests;
 mod beside;
 mod check;
 pub mod disk;

@@ -65,6 +65,7 @@ struct State {
     boot: u128,
     handles: u64,
     processes: u64,
+    read_under_locks: usize,
 }
 
 /// The machine: all processes' [`SimulatedDisk`]s are of one.
@@ -111,6 +112,11 @@ impl Machine {
     /// How many operations there were.
     pub(super) fn operations(&self) -> u64 {
         self.state().operations
+    }
+
+    /// How many bytes were read by anybody while somebody held a lock.
+    pub(super) fn read_under_locks(&self) -> usize {
+        self.state().read_under_locks
     }
 
     /// Whether the machine has crashed and waits to be started.
@@ -244,6 +250,12 @@ enum Extent {
 }
 
 impl State {
+    fn tell_read(&mut self, bytes: usize) {
+        if self.inodes.iter().any(|inode| inode.holder.is_some()) {
+            self.read_under_locks += bytes;
+        }
+    }
+
     fn inode_of(&mut self, path: &Path) -> usize {
         if let Some(inode) = self.names.get(path) {
             return *inode;

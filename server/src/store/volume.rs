@@ -122,6 +122,9 @@ impl<D: Disk> Volume<D> {
         &mut self,
         deadline: Instant,
     ) -> Result<LockedVolume<'_, D>, LogError> {
+        // Before either lock is taken: others wait for the first while this one has it.
+        self.closes.approach(deadline)?;
+        self.bets.approach(deadline)?;
         let closes = self.closes.lock(deadline)?;
         let bets = self.bets.lock(deadline)?;
         self.record.refresh().map_err(|e| LogError::Read(self.record.path.clone(), e))?;

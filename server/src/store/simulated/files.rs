@@ -111,12 +111,14 @@ impl DiskFile for SimulatedFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.operate(Kind::Other, |inode, _| {
+        let count = self.operate(Kind::Other, |inode, _| {
             let rest = inode.content.get(offset as usize..).unwrap_or_default();
             let count = rest.len().min(buffer.len());
             buffer[..count].copy_from_slice(&rest[..count]);
             Ok(count)
-        })
+        })?;
+        self.machine.state().tell_read(count);
+        Ok(count)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
