@@ -29,7 +29,8 @@ Exit codes:
 
 /// Attacks lotteries, and checks that nothing was lost or doubled
 #[derive(Debug, Clone, Parser)]
-#[command(name = "cluster chaos", bin_name = "cluster chaos", version, after_help = MORE, max_term_width = 100)]
+#[command(name = "cluster chaos", bin_name = "cluster chaos", version, after_help = MORE)]
+#[command(max_term_width = 100)]
 pub struct Options {
     /// The seed of the first run
     #[arg(long, value_name = "N", default_value_t = 1)]
