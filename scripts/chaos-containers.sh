@@ -20,12 +20,28 @@
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 
+# Before minutes of building; the program says the same of its options.
 options=()
-for option in "$@"; do
+while (($#)); do
+    option=$1
+    shift
     case $option in
-        --prebuilt) export BINARIES=prebuilt ;;
-        *) options+=("$option") ;;
+        --seed)
+            [[ ${1-} =~ ^[0-9]{1,19}$ ]] || usage "--seed takes a number from 0"
+            ;;
+        --minutes)
+            [[ ${1-} =~ ^([1-9][0-9]{0,3}|10000)$ ]] ||
+                usage "--minutes takes a number from 1 to 10000"
+            ;;
+        --runs)
+            [[ ${1-} =~ ^[1-9][0-9]{0,8}$ ]] || usage "--runs takes a number from 1"
+            ;;
+        --json) options+=(--json) && continue ;;
+        --prebuilt) export BINARIES=prebuilt && continue ;;
+        *) usage "no such option: '$option'" ;;
     esac
+    options+=("$option" "$1")
+    shift
 done
 
 if ! docker info >/dev/null 2>&1 || ! docker compose version >/dev/null 2>&1; then

@@ -8,8 +8,8 @@
 #
 # Prints for each target how many inputs were tried, how many places in the code they reached
 # (cov), in how many ways (ft), and how many inputs are kept.
-# Exits 0 if every property held, 1 if one was broken (the input is named, and what runs it again),
-# 2 for a wrong command line, 77 if something is not installed.
+# Exits 0 if every property held, 1 if one was broken (the input is named, and what runs it again)
+# or the targets do not compile, 2 for a wrong command line, 77 if something is not installed.
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
@@ -70,7 +70,7 @@ fuzz() {
 
 # What a thread holds that is just ending would count as leaked.
 export ASAN_OPTIONS=detect_leaks=0
-cargo +nightly fuzz build
+cargo +nightly fuzz build || fail "the targets do not compile"
 broken=0
 for target in "${targets[@]}"; do
     fuzz "$target" || broken=1
