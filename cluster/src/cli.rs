@@ -19,8 +19,9 @@ Examples:
   cluster --bets my-bets --clients 5 --json
   cluster --volume my-volume
 
-Under faults, and measured:
+Under faults, under hostile input, and measured:
   cluster chaos --help
+  cluster hostile --help
   cluster bench --help
 
 The programs themselves:

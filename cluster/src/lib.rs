@@ -4,7 +4,9 @@
 //! an independent count ([`audit`]). The rest is for tests, chaos runs and benchmarks, which
 //! start, kill, pause and restart the same processes.
 //!
-//! Knows the programs by their settings, logs, files and wire only, never by their code.
+//! Judges the programs by their settings, logs, files and wire only, never by their code. What it
+//! takes of the client's code serves its own command line: how many bets a packet may have, and
+//! whether a file of bets can be sent.
 //!
 //! **Invariant**: no process outlives the one that started it, and whoever waits, waits for an
 //! event with a deadline.
@@ -38,9 +40,9 @@ use std::io::Write as _;
 use clap::Parser as _;
 use program::exit::Exit;
 
-/// The program: `cluster [run] [OPTIONS]`, `cluster chaos`, `cluster bench` and `cluster hostile`; as `cluster server …` and
-/// `cluster client …` it is the server and the client, so that they are there as processes
-/// whatever was built.
+/// The program: `cluster [run] [OPTIONS]`, `cluster chaos`, `cluster bench` and `cluster hostile`;
+/// as `cluster server …` and `cluster client …` it is the server and the client, so that they are
+/// there as processes whatever was built.
 ///
 /// `arguments` start with the program's name.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {

@@ -211,8 +211,8 @@ impl Attack {
         }
     }
 
-    /// How much memory the server may ever have resident, in MiB: what DESIGN.md promises with
-    /// 10,000 connections that wait, and what `limits.rs` derives for whatever comes.
+    /// How much memory the server may ever have resident, in MiB: what RELIABILITY.md promises
+    /// with 10,000 connections that wait, and for whatever comes.
     #[must_use]
     pub fn memory_mib_most(self) -> f64 {
         match self {
