@@ -9,9 +9,9 @@ use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
-use super::answer::{Answer, Better, Case, Measure, Role, Sample, Unit};
 use super::cli::Options;
 use super::instances::{Instances, WINNING_NUMBER};
+use super::outcome::{Better, Case, Measure, Outcome, Role, Sample, Unit};
 use super::processes;
 use super::stage::Stage;
 use super::turns::{Contestant, Entry, Pending, take_turns};
@@ -62,7 +62,7 @@ const NOTES: [&str; 2] = [
 ///
 /// # Errors
 /// The client or the instance fails.
-pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
+pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
     let mut cases = Vec::new();
     for rows in options.bets(&[1_000_000], 1_000_000) {
         let name = format!("a file of {} bets", grouped(rows));
@@ -75,7 +75,7 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
         let standings = take_turns(entries, options.effort(), &stage.stop).await?;
         cases.push(Case { name, parameters: vec![("bets", rows)], standings });
     }
-    Ok(Answer {
+    Ok(Outcome {
         question: "client",
         title: "bets that a client reads, checks and sends in a second".to_owned(),
         cases,

@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tokio::time::Instant;
 
-use super::answer::{Answer, Better, Case, Measure, Role, Sample, Unit};
 use super::cli::Options;
 use super::instances::{Instances, counted};
+use super::outcome::{Better, Case, Measure, Outcome, Role, Sample, Unit};
 use super::stage::Stage;
 use super::stored::Stored;
 use super::turns::{Contestant, Entry, Pending, take_turns};
@@ -65,7 +65,7 @@ const NOTES: [&str; 2] = [
 ///
 /// # Errors
 /// An instance fails, or tells other winners than there are.
-pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
+pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
     let mut cases = Vec::new();
     for (rows, agencies) in settings(options) {
         let name = format!("{} bets, {} agencies waiting", grouped(rows), grouped(agencies.into()));
@@ -81,7 +81,7 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
         let parameters = vec![("bets", rows), ("agencies", agencies.into())];
         cases.push(Case { name, parameters, standings });
     }
-    Ok(Answer {
+    Ok(Outcome {
         question: "draw",
         title: "from the last close to the last winner's answer".to_owned(),
         cases,

@@ -2,8 +2,8 @@
 //!
 //! The load of `storing`, on one instance, on volumes that differ in nothing else.
 
-use super::answer::{Answer, Case};
 use super::cli::Options;
+use super::outcome::{Case, Outcome};
 use super::stage::Stage;
 use super::stored::Stored;
 use super::storing::Setting;
@@ -27,7 +27,7 @@ const NOTES: [&str; 2] = [
 ///
 /// # Errors
 /// An instance fails, or stored something else than it acknowledged.
-pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
+pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
     let bets = Bets::read(&stage.bets.file(1))?;
     let mut entries = Vec::new();
     for rows in options.bets(&[0, 10_000_000, 50_000_000], 10_000_000) {
@@ -47,7 +47,7 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
     }
     let standings = take_turns(entries, options.effort(), &stage.stop).await?;
     let case = Case { name: SETTING.name(), parameters: SETTING.parameters(), standings };
-    Ok(Answer {
+    Ok(Outcome {
         question: "growth",
         title: "bets stored in a second, by how many are stored already".to_owned(),
         cases: vec![case],

@@ -9,7 +9,6 @@
 //! **Invariant**: what is measured is also checked. A figure of a system that stored something
 //! else than it acknowledged is never shown.
 
-pub mod answer;
 mod cli;
 mod client;
 pub mod daemon;
@@ -19,6 +18,7 @@ mod growth;
 mod instances;
 pub mod machine;
 mod others;
+pub mod outcome;
 pub mod plot;
 pub mod processes;
 mod stage;
@@ -36,9 +36,9 @@ use clap::Parser as _;
 use program::exit::Exit;
 use program::shutdown;
 
-use self::answer::Answer;
 use self::cli::{Options, Question};
 use self::others::Others;
+use self::outcome::Outcome;
 use self::stage::Stage;
 
 /// How wide a table is where nobody knows the width of the output.
@@ -90,7 +90,7 @@ async fn ask_all(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ask(question: Question, options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
+async fn ask(question: Question, options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
     match question {
         Question::Storing => storing::ask(options, stage).await.context("measure storing"),
         Question::Growth => growth::ask(options, stage).await.context("measure growth"),

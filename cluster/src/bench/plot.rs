@@ -1,4 +1,4 @@
-//! An answer as a picture: SVG, written here, for it is a few rectangles with their texts.
+//! An outcome as a picture: SVG, written here, for it is a few rectangles with their texts.
 //!
 //! Each case has a scale of its own, for only what stands in one case is compared: its longest
 //! bar is as long as there is room. A bar is the median, the thin line on it goes from the least
@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::answer::{Answer, Better, Case, Measure, Role, Standing};
+use super::outcome::{Better, Case, Measure, Outcome, Role, Standing};
 use super::table::value;
 
 const WIDTH: u32 = 720;
@@ -36,13 +36,13 @@ const STYLE: &str = "
   }
 ";
 
-/// The picture of the answer's plotted measure.
+/// The picture of the outcome's plotted measure.
 #[must_use]
-pub fn svg(answer: &Answer) -> String {
-    let measure = answer.plotted;
+pub fn svg(outcome: &Outcome) -> String {
+    let measure = outcome.plotted;
     let mut body = String::new();
     let mut top = TITLE_HEIGHT;
-    for case in &answer.cases {
+    for case in &outcome.cases {
         top = draw_case(&mut body, case, measure, top);
     }
     let height = top + MARGIN;
@@ -51,7 +51,7 @@ pub fn svg(answer: &Answer) -> String {
         Better::Less => ", less is better",
         Better::Neither => "",
     };
-    let (title, heading) = (escaped(&answer.title), escaped(measure.heading));
+    let (title, heading) = (escaped(&outcome.title), escaped(measure.heading));
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n<title>{title}</title>\n\
@@ -121,7 +121,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::answer::{Figure, Unit};
+    use crate::bench::outcome::{Figure, Unit};
 
     static RATE: Measure =
         Measure { name: "rate", heading: "bets/s", unit: Unit::PerSecond, better: Better::More };
@@ -137,7 +137,7 @@ mod tests {
                 rounds => vec![Figure { measure: &RATE, rounds: rounds.to_vec() }],
             },
         };
-        let answer = Answer {
+        let outcome = Outcome {
             question: "storing",
             title: "more & more <bets>".to_owned(),
             cases: vec![Case {
@@ -148,7 +148,7 @@ mod tests {
             notes: Vec::new(),
             plotted: &RATE,
         };
-        let svg = svg(&answer);
+        let svg = svg(&outcome);
         assert!(svg.contains("<title>more &amp; more &lt;bets&gt;</title>"), "{svg}");
         assert!(svg.contains("width=\"322.5\""), "three quarters of the longest: {svg}");
         assert!(svg.contains("x1=\"385.0\"") && svg.contains("x2=\"600.0\""), "{svg}");

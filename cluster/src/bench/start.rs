@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tokio::time::{Instant, sleep};
 
-use super::answer::{Answer, Better, Case, Measure, Role, Sample, Unit};
 use super::cli::Options;
 use super::instances::Instances;
+use super::outcome::{Better, Case, Measure, Outcome, Role, Sample, Unit};
 use super::stage::Stage;
 use super::stored::Stored;
 use super::turns::{Contestant, Entry, Pending, take_turns};
@@ -50,7 +50,7 @@ const NOTES: [&str; 2] = [
 ///
 /// # Errors
 /// An instance does not start, or has other rows than there are.
-pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
+pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
     let mut cases = Vec::new();
     for rows in options.bets(&[0, 10_000_000, 50_000_000], 10_000_000) {
         let name = format!("{} bets stored", grouped(rows));
@@ -62,7 +62,7 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
         let standings = take_turns(entries, options.effort(), &stage.stop).await?;
         cases.push(Case { name, parameters: vec![("bets", rows)], standings });
     }
-    Ok(Answer {
+    Ok(Outcome {
         question: "start",
         title: "from the start of an instance to its first answer".to_owned(),
         cases,

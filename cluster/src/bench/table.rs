@@ -1,28 +1,28 @@
-//! An answer as a table for people.
+//! An outcome as a table for people.
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
-use super::answer::{Answer, Better, Case, Measure, Standing, Unit};
+use super::outcome::{Better, Case, Measure, Outcome, Standing, Unit};
 use crate::report::grouped;
 
 const STYLE: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
-/// The answer as a table for a terminal of `width` columns. Below each contestant of ours are its
+/// The outcome as a table for a terminal of `width` columns. Below each contestant of ours are its
 /// ratios to all others, figure by figure. Where it is narrow, some figures are left out: the JSON
 /// has them all.
 #[must_use]
-pub fn table(answer: &Answer, width: u16) -> String {
-    let mut measures = measures(answer);
+pub fn table(outcome: &Outcome, width: u16) -> String {
+    let mut measures = measures(outcome);
     let is_too_wide = |measures: &[&'static Measure]| {
-        answer.cases.iter().any(|case| columns(&case_table(case, measures)) > width.into())
+        outcome.cases.iter().any(|case| columns(&case_table(case, measures)) > width.into())
     };
     while measures.len() > 1 && is_too_wide(&measures) {
         let aside = measures.iter().rposition(|measure| measure.better == Better::Neither);
         measures.remove(aside.unwrap_or(measures.len() - 1));
     }
-    let mut text = wrapped(&format!("{}: {}", answer.question, answer.title), width);
-    for case in &answer.cases {
+    let mut text = wrapped(&format!("{}: {}", outcome.question, outcome.title), width);
+    for case in &outcome.cases {
         text.push_str(&format!("\n{}\n{}\n", case.name, case_table(case, &measures)));
         for absent in &case.standings {
             if let Some(reason) = &absent.absent {
@@ -30,7 +30,7 @@ pub fn table(answer: &Answer, width: u16) -> String {
             }
         }
     }
-    for note in &answer.notes {
+    for note in &outcome.notes {
         text.push('\n');
         text.push_str(&wrapped(note, width));
     }
@@ -63,9 +63,9 @@ fn wrapped(text: &str, width: u16) -> String {
 }
 
 /// Everything that anybody measured, in the order in which it first comes.
-fn measures(answer: &Answer) -> Vec<&'static Measure> {
+fn measures(outcome: &Outcome) -> Vec<&'static Measure> {
     let mut measures = Vec::new();
-    for figure in answer.cases.iter().flat_map(|case| &case.standings).flat_map(|s| &s.figures) {
+    for figure in outcome.cases.iter().flat_map(|case| &case.standings).flat_map(|s| &s.figures) {
         if !measures.contains(&figure.measure) {
             measures.push(figure.measure);
         }
@@ -120,7 +120,7 @@ pub fn value(value: f64, unit: Unit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::answer::{Figure, Role};
+    use crate::bench::outcome::{Figure, Role};
 
     static RATE: Measure =
         Measure { name: "rate", heading: "bets/s", unit: Unit::PerSecond, better: Better::More };
@@ -151,7 +151,7 @@ mod tests {
                 standing("Redis", Role::Peer, &[]),
             ],
         };
-        let answer = Answer {
+        let outcome = Outcome {
             question: "storing",
             title: "how many bets?".to_owned(),
             cases: vec![case],
@@ -159,7 +159,7 @@ mod tests {
             plotted: &RATE,
         };
         for (width, wait) in [(60, true), (30, false)] {
-            let text = table(&answer, width);
+            let text = table(&outcome, width);
             assert!(columns(&text) <= width.into(), "{text}");
             assert_eq!(text.contains("p50 ms") && text.contains("4.00×"), wait, "{text}");
             for wanted in ["1,200,000", "0.75×", "  to limit", "Redis: not installed:"] {

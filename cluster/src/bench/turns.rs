@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Figure, Role, Sample, Standing};
+use super::outcome::{Figure, Role, Sample, Standing};
 
 /// How long a contestant is run before the first round, unmeasured.
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -133,7 +133,7 @@ impl Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::answer::{Better, Measure, Unit};
+    use crate::bench::outcome::{Better, Measure, Unit};
     use std::cell::RefCell;
     use std::rc::Rc;
 

@@ -14,7 +14,7 @@ use super::Setting;
 use super::bets::{self, Bets};
 use super::load::Spoken;
 use super::measures::sample;
-use crate::bench::answer::{Role, Sample};
+use crate::bench::outcome::{Role, Sample};
 use crate::bench::processes;
 use crate::bench::stage::Stage;
 use crate::bench::turns::{Contestant, Pending};

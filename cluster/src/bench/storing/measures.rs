@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::load::Spoken;
-use crate::bench::answer::{Better, Measure, Sample, Unit};
+use crate::bench::outcome::{Better, Measure, Sample, Unit};
 
 /// Acknowledged bets in a second.
 pub static BETS_PER_SECOND: Measure = Measure {

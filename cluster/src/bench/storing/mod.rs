@@ -20,8 +20,8 @@ use self::limit::Limit;
 use self::load::Speaker;
 use self::ours::{Ours, Rows};
 use self::postgres::Postgres;
-use super::answer::{Answer, Case};
 use super::cli::Options;
+use super::outcome::{Case, Outcome};
 use super::stage::Stage;
 use super::turns::{Entry, take_turns};
 
@@ -58,7 +58,7 @@ const NOTES: [&str; 3] = [
 ///
 /// # Errors
 /// A contestant fails, or stored something else than it acknowledged.
-pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
+pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
     let bets = Bets::read(&stage.bets.file(1))?;
     let postgres = match options.no_peers {
         false => Some(Postgres::start(stage).await?),
@@ -69,7 +69,7 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Answer> {
     if let Some(postgres) = postgres {
         postgres.stop().await?;
     }
-    Ok(Answer {
+    Ok(Outcome {
         question: "storing",
         title: "bets stored in a second, each batch synced before its answer".to_owned(),
         cases: cases?,

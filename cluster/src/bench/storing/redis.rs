@@ -12,8 +12,8 @@ use super::Setting;
 use super::bets::{Bets, Fields};
 use super::load::{Speaker, Talk};
 use super::served::Served;
-use crate::bench::answer::{Role, Sample};
 use crate::bench::daemon::{self, Daemon};
+use crate::bench::outcome::{Role, Sample};
 use crate::bench::stage::Stage;
 use crate::bench::turns::{Contestant, Entry, Pending};
 

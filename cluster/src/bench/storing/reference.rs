@@ -11,8 +11,8 @@ use super::bets::{self, Bets};
 use super::load::{self, Speaker, Talk};
 use super::measures::sample;
 use super::ours::Ours;
-use crate::bench::answer::{Case, Role, Sample};
 use crate::bench::cli::Options;
+use crate::bench::outcome::{Case, Role, Sample};
 use crate::bench::stage::Stage;
 use crate::bench::turns::{Contestant, Entry, Pending, take_turns};
 

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use super::load::{self, Speaker, Talk};
 use super::measures::sample;
-use crate::bench::answer::Sample;
 use crate::bench::daemon::Daemon;
+use crate::bench::outcome::Sample;
 use crate::bench::processes;
 
 /// Running servers under load, or ready for it.

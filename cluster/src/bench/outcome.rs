@@ -188,7 +188,7 @@ impl Serialize for Case {
 
 /// The answer to one question.
 #[derive(Debug, Clone, Serialize)]
-pub struct Answer {
+pub struct Outcome {
     /// The question's name on the command line, which names its files, too.
     pub question: &'static str,
     /// The question in words.
