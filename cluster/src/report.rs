@@ -16,6 +16,16 @@ const NARROW_DOCUMENTS_SHOWN: usize = 2;
 /// Below this width, in columns, a terminal is narrow.
 const NARROW_COLUMNS: u16 = 64;
 
+/// The middle one of `values`; of an even number, the mean of the middle two.
+#[must_use]
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    let lower = *sorted.get((sorted.len() - 1) / 2)?;
+    Some(f64::midpoint(lower, upper))
+}
+
 /// The result of a run. Its JSON form is what `--json` promises; keys are only ever added.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -199,6 +209,14 @@ fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_median_is_the_middle() {
+        for (values, wanted) in [(&[3.0][..], 3.0), (&[9.0, 1.0, 2.0], 2.0), (&[4.0, 1.0], 2.5)] {
+            assert_eq!(median(values), Some(wanted));
+        }
+        assert_eq!(median(&[]), None);
+    }
 
     fn report(problems: &[&str]) -> Report {
         let agency = |agency, documents: &[&str]| AgencyReport {

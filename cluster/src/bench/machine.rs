@@ -66,7 +66,8 @@ impl Machine {
     #[must_use]
     pub fn summary(&self) -> String {
         format!(
-            "{}, {} cores, {:.1} GiB, {}, {}\n4 KiB append+fdatasync: median {:.0} µs, p99 {:.0} µs\n",
+            "{}, {} cores, {:.1} GiB, {}, {}\n\
+             4 KiB append+fdatasync: median {:.0} µs, p99 {:.0} µs\n",
             self.processor,
             self.cores,
             self.memory_gib,

@@ -1,13 +1,14 @@
 //! Measurements: this project beside the limit of the machine and beside other systems.
 //!
 //! A question (`storing`, …) decides its cases and sets up its contestants; `turns` runs them in
-//! turn; an `answer` is what came of it; `table`, `plot` and `files` show it. Never a test: figures are
-//! for people, and only compared with those of the same run.
+//! turn; an `outcome` is what came of it; `table`, `plot` and `files` show it. Never a test: figures
+//! are for people, and only compared with those of the same run.
 //!
 //! To add a question: a variant of `cli::Question`, and its line in `ask`.
 //!
 //! **Invariant**: what is measured is also checked. A figure of a system that stored something
-//! else than it acknowledged is never shown.
+//! else than it acknowledged is never shown; of a `--peer`, into which nobody can look, the answers
+//! alone are checked.
 
 mod cli;
 mod client;
@@ -67,7 +68,7 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
     })
 }
 
-/// Asks one question after the other; what was answered before one failed stays.
+/// Asks one question after the other; what others came to before one failed stays.
 async fn ask_all(options: &Options) -> anyhow::Result<()> {
     let signal = shutdown::on_signal().context("listen for signals")?;
     let stage = Stage::prepare(options, signal).await?;
@@ -77,15 +78,15 @@ async fn ask_all(options: &Options) -> anyhow::Result<()> {
     write!(io::stdout(), "{}", stage.machine.summary()).context("write the result")?;
     for question in options.questions() {
         let others = Others::watch()?;
-        let answer = ask(question, options, &stage).await?;
+        let outcome = ask(question, options, &stage).await?;
         let share = others.share(&stage.machine)?;
         let width = io::stdout().is_terminal().then(terminal_width).flatten();
-        let table = table::table(&answer, width.unwrap_or(COLUMNS_DEFAULT));
+        let table = table::table(&outcome, width.unwrap_or(COLUMNS_DEFAULT));
         write!(io::stdout(), "\n{table}").context("write the result")?;
         if let Some(warning) = others::warning(share) {
             writeln!(io::stdout(), "\n{warning}").context("write the result")?;
         }
-        files::write(&answer, options.effort(), share, &stage)?;
+        files::write(&outcome, options.effort(), share, &stage)?;
     }
     Ok(())
 }

@@ -44,8 +44,8 @@ impl Others {
 pub fn warning(share: f64) -> Option<String> {
     (share > SHARE_MAX).then(|| {
         format!(
-            "Others took {:.0} % of the processors meanwhile: these figures mean little, the limit's \
-             least of all.",
+            "Others took {:.0} % of the processors meanwhile: these figures mean little, the \
+             limit's least of all.",
             share * 100.0
         )
     })

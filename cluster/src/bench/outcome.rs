@@ -8,6 +8,8 @@
 use serde::Serialize;
 use serde::ser::{SerializeStruct as _, Serializer};
 
+use crate::report::median;
+
 /// In what a figure is counted, and how it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -64,17 +66,10 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// The middle one of the rounds; of an even number, the mean of the middle two.
+    /// The median of the rounds.
     #[must_use]
     pub fn median(&self) -> f64 {
-        let mut sorted = self.rounds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
-        let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
-        match sorted.len() % 2 {
-            0 => f64::midpoint(at(middle.wrapping_sub(1)), at(middle)),
-            _ => at(middle),
-        }
+        median(&self.rounds).unwrap_or(f64::NAN)
     }
 }
 
@@ -96,10 +91,14 @@ impl Serialize for Figure {
 pub enum Role {
     /// This project. Its figures are shown as ratios to those of all others.
     Ours,
+    /// This project, too, in the setting to which the others are compared.
+    Baseline,
     /// What the machine allows at best.
     Limit,
     /// Another system.
     Peer,
+    /// Another system on another machine: it is shown, and compared with nothing.
+    Elsewhere,
 }
 
 /// One contestant in one case.
@@ -146,8 +145,10 @@ impl Case {
     /// Everybody with whom `standing`, if it is ours, is compared.
     pub fn others<'c>(&'c self, standing: &Standing) -> impl Iterator<Item = &'c Standing> {
         let is_compared = standing.role == Role::Ours;
-        let others = self.standings.iter().filter(|other| other.role != Role::Ours);
-        others.filter(move |other| is_compared && other.absent.is_none())
+        self.standings.iter().filter(move |other| {
+            let is_other = !matches!(other.role, Role::Ours | Role::Elsewhere);
+            is_compared && is_other && other.absent.is_none()
+        })
     }
 }
 
@@ -186,7 +187,7 @@ impl Serialize for Case {
     }
 }
 
-/// The answer to one question.
+/// What one question came to.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
     /// The question's name on the command line, which names its files, too.
@@ -218,13 +219,6 @@ mod tests {
     }
 
     #[test]
-    fn a_median_is_the_middle() {
-        for (rounds, median) in [(&[3.0][..], 3.0), (&[9.0, 1.0, 2.0], 2.0), (&[4.0, 1.0], 2.5)] {
-            assert_eq!(standing("a", Role::Ours, rounds).figures[0].median(), median);
-        }
-    }
-
-    #[test]
     fn json_has_every_ratio_of_ours_and_of_nobody_else() {
         let case = Case {
             name: "one".to_owned(),
@@ -232,14 +226,19 @@ mod tests {
             standings: vec![
                 standing("ours", Role::Ours, &[30.0]),
                 standing("limit", Role::Limit, &[40.0]),
+                standing("elsewhere", Role::Elsewhere, &[60.0]),
+                standing("empty", Role::Baseline, &[15.0]),
                 standing("stopped", Role::Peer, &[0.0]),
             ],
         };
         let json = serde_json::to_value(&case).unwrap();
         assert_eq!(json["parameters"]["agencies"], 5);
-        assert_eq!(json["ratios"].as_array().unwrap().len(), 1);
-        assert_eq!(json["ratios"][0]["to"], "limit");
-        assert_eq!(json["ratios"][0]["ratio"], 0.75);
+        assert_eq!(json["ratios"].as_array().unwrap().len(), 2);
+        for (place, to, ratio) in [(0, "limit", 0.75), (1, "empty", 2.0)] {
+            assert_eq!(json["ratios"][place]["to"], to);
+            assert_eq!(json["ratios"][place]["ratio"], ratio);
+        }
+        assert_eq!(json["contestants"][2]["role"], "elsewhere");
         assert_eq!(json["contestants"][0]["figures"][0]["rounds"][0], 30.0);
     }
 }

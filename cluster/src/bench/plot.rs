@@ -93,8 +93,8 @@ fn draw_standing(
     let length = |value: f64| f64::from(BAR_LENGTH) * value / greatest;
     let class = match standing.role {
         Role::Ours => "ours",
-        Role::Limit => "limit",
-        Role::Peer => "peer",
+        Role::Baseline | Role::Limit => "limit",
+        Role::Peer | Role::Elsewhere => "peer",
     };
     let _ = writeln!(
         body,

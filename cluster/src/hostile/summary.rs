@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::attack::{Attack, Tally};
 use super::field::Alarms;
-use crate::report::grouped;
+use crate::report::{grouped, median};
 
 const STYLE: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
@@ -103,12 +103,6 @@ const HEADER: [&str; 11] = [
     "MiB",
     "outcome",
 ];
-
-fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied()
-}
 
 /// All attacks. The JSON form is what `--json` promises; keys are only ever added.
 #[derive(Debug, Default)]

@@ -103,7 +103,7 @@ impl<T: Talk> Ours<T> {
         speaker: impl Fn(u32, SocketAddr) -> anyhow::Result<Speaker<T>>,
     ) -> anyhow::Result<Self> {
         let before = stored.rows().iter().sum();
-        let role = if before == 0 { Role::Limit } else { Role::Ours };
+        let role = if before == 0 { Role::Baseline } else { Role::Ours };
         let place = stored.into_place();
         let started = Instances::start(&stage.binary, 1, setting.agencies, place.path()).await?;
         Ok(Self { role, before, ..Self::of(started, place, setting, speaker, name)? })
