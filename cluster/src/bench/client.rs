@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::cli::Options;
+use super::daemon::Daemon;
 use super::instances::{Instances, WINNING_NUMBER};
 use super::outcome::{Better, Case, Measure, Outcome, Role, Sample, Unit};
 use super::processes;
 use super::stage::Stage;
 use super::turns::{Contestant, Entry, Pending, take_turns};
 use crate::bets_dir::{BetsDirectory, Generate};
-use crate::client_process::ClientProcess;
 use crate::process::Launch;
 use crate::raw_connection::RawConnection;
 use crate::report::grouped;
@@ -24,7 +24,7 @@ use crate::report::grouped;
 /// The agency that sends, and one that closes last, so that the client is there to be looked at.
 const AGENCIES: u32 = 2;
 
-/// How long a client may take for all of it.
+/// How long a client may take to read, and to send.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(600);
 
 static BETS_PER_SECOND: Measure = Measure {
@@ -55,7 +55,7 @@ const NOTES: [&str; 2] = [
      from there to the close, with packets of the default size, each answered before the next. \
      bets/s is over both.",
     "The rows stored were asked of the instance in the end, and are those of the file. The file \
-     is in the page cache.",
+     is in the page cache. The client logs to a file, which is looked at every 2 ms.",
 ];
 
 /// Measures files of all sizes.
@@ -103,14 +103,14 @@ impl Client {
             .with("CLI_ID", 1)
             .with("CLI_SERVER_ADDRESS", address);
         let start = Instant::now();
-        let mut client = ClientProcess::spawn("client-1", 1, launch, volume.path())?;
-        logged(&client, "bets_read").await?;
+        let mut client = Daemon::launch("client-1", &launch, volume.path())?;
+        logged(&mut client, "bets_read").await?;
         let reading = start.elapsed();
-        logged(&client, "agencia_cerrada").await?;
+        logged(&mut client, "agencia_cerrada").await?;
         let both = start.elapsed();
-        let id = client.process().id().context("the client has ended")?;
+        let id = client.id()?;
         let (processor, memory) = (processes::processor_time(id)?, processes::memory_high_mib(id)?);
-        self.finish(&mut client, RawConnection::open(address).await?).await?;
+        self.finish(client, RawConnection::open(address).await?).await?;
         instances.stop().await?;
         Ok(vec![
             (&BETS_PER_SECOND, self.rows as f64 / both.as_secs_f64()),
@@ -122,27 +122,19 @@ impl Client {
     }
 
     /// Has the draw held, and checks what was stored.
-    async fn finish(
-        &self,
-        client: &mut ClientProcess,
-        mut connection: RawConnection,
-    ) -> anyhow::Result<()> {
+    async fn finish(&self, client: Daemon, mut connection: RawConnection) -> anyhow::Result<()> {
         let status = connection.ask("AgencyStatus:1").await?;
         let wanted = format!("AgencyStatusResponse:{};", self.rows);
         ensure!(status.starts_with(&wanted), "{status}, but the file has {} rows", self.rows);
         connection.ask(&format!("AgencyClose:{AGENCIES};0")).await?;
-        let end = client.wait(CLIENT_TIMEOUT).await?;
-        ensure!(end.status.success(), "the client ended with {}", end.status);
-        Ok(())
+        client.end().await
     }
 }
 
 /// Waits until the client logs the success of `action`.
-async fn logged(client: &ClientProcess, action: &str) -> anyhow::Result<()> {
-    let line = timeout(CLIENT_TIMEOUT, client.log().wait_for(|line| line.is(action, "success")));
-    let line = line.await.with_context(|| format!("wait for the client to log {action}"))?;
-    line.with_context(|| client.process().failure(format!("ended without logging {action}")))?;
-    Ok(())
+async fn logged(client: &mut Daemon, action: &str) -> anyhow::Result<()> {
+    let logged = client.logs(CLIENT_TIMEOUT, |line| line.is(action, "success")).await;
+    logged.with_context(|| format!("wait for the client to log {action}"))
 }
 
 impl Contestant for Client {

@@ -1,9 +1,10 @@
-//! A server process of any system: started, found listening, ended.
+//! A process that is measured, of any system: started, found listening, ended.
 //!
 //! Its log goes straight to a file, as with an operator: whoever read it through a pipe, as
 //! `process` does for tests, would take as much of the processor as the load.
 
 use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::log::LogLine;
 use crate::process::{Launch, PARENT};
 
 /// How long a process may take until it listens.
@@ -26,6 +28,9 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(10);
 /// How long a process may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long between two looks at a log; what it tells of may be so much older.
+const LOG_PAUSE: Duration = Duration::from_millis(2);
+
 /// How many bytes of a log a failure shows.
 const LOG_BYTES_SHOWN: usize = 2_000;
 
@@ -34,6 +39,22 @@ pub struct Daemon {
     name: String,
     child: Child,
     log: PathBuf,
+    reader: LineReader,
+}
+
+/// The whole lines of a file that grows.
+struct LineReader {
+    file: BufReader<File>,
+    line: String,
+}
+
+impl LineReader {
+    /// The next line, without its end; `None` as long as it is not whole.
+    fn next(&mut self) -> std::io::Result<Option<String>> {
+        self.file.read_line(&mut self.line)?;
+        let is_whole = self.line.ends_with('\n');
+        Ok(is_whole.then(|| std::mem::take(&mut self.line).trim_end().to_owned()))
+    }
 }
 
 impl Daemon {
@@ -48,7 +69,9 @@ impl Daemon {
         command.current_dir(directory).process_group(0).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(copy).stderr(file);
         let child = command.spawn().with_context(|| format!("start {name}"))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        let file = BufReader::new(File::open(&log).context("open a log")?);
+        let reader = LineReader { file, line: String::new() };
+        Ok(Self { name: name.to_owned(), child, log, reader })
     }
 
     /// Starts one of this project's programs.
@@ -88,13 +111,50 @@ impl Daemon {
         self.child.id().ok_or_else(|| anyhow!("{} has ended", self.name))
     }
 
+    /// Waits until a line of its log is `wanted`. The log is read on from where it was read to,
+    /// and only so often: who reads it takes little of what is measured.
+    ///
+    /// # Errors
+    /// It ends before, or there is no such line within `limit`.
+    pub async fn logs(
+        &mut self,
+        limit: Duration,
+        wanted: impl Fn(LogLine<'_>) -> bool,
+    ) -> anyhow::Result<()> {
+        let until = Instant::now() + limit;
+        loop {
+            // Looked at before the log: what an ended process logged is all there.
+            let ended = self.child.try_wait().context("look at a process")?;
+            while let Some(line) = self.reader.next().context("read a log")? {
+                if wanted(LogLine(&line)) {
+                    return Ok(());
+                }
+            }
+            if let Some(status) = ended {
+                bail!(self.failure(&format!("ended without logging it, with {status}")));
+            }
+            if Instant::now() > until {
+                bail!(self.failure("does not log it"));
+            }
+            sleep(LOG_PAUSE).await;
+        }
+    }
+
     /// Ends it with `signal`.
     ///
     /// # Errors
     /// It does not end in time, or ended by itself, or its exit code is not 0.
-    pub async fn stop(mut self, signal: Signal) -> anyhow::Result<()> {
+    pub async fn stop(self, signal: Signal) -> anyhow::Result<()> {
         let pid = Pid::from_raw(self.id()?.cast_signed()).context("a process without an id")?;
         kill_process(pid, signal).with_context(|| format!("end {}", self.name))?;
+        self.end().await
+    }
+
+    /// Waits until it has ended by itself, or was asked to.
+    ///
+    /// # Errors
+    /// It does not end in time, or its exit code is not 0.
+    pub async fn end(mut self) -> anyhow::Result<()> {
         let Ok(status) = timeout(STOP_TIMEOUT, self.child.wait()).await else {
             bail!(self.failure("does not end"));
         };
@@ -185,6 +245,19 @@ pub fn free_address(ip: std::net::Ipv4Addr) -> anyhow::Result<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_line_of_the_log_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "printf 'action: a | '; printf 'result: success\\naction: b\\n'"]);
+        let mut daemon = Daemon::spawn("client", command, directory.path()).unwrap();
+        let limit = LISTEN_TIMEOUT;
+        daemon.logs(limit, |line| line.is("a", "success")).await.unwrap();
+        let error = daemon.logs(limit, |line| line.is("a", "success")).await.unwrap_err();
+        assert!(error.to_string().contains("without logging"), "{error}");
+        daemon.end().await.unwrap();
+    }
 
     #[tokio::test]
     async fn a_process_that_ends_says_why() {
