@@ -4,8 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use server::limits::CONNECTIONS_MAX;
 
 use super::turns::Effort;
+
+/// All of them wait on one instance, and one connection more closes the last agency.
+const WAITING_MAX: i64 = CONNECTIONS_MAX as i64 - 1;
 
 const MORE: &str = "\
 Measures this project beside what the machine allows at best and beside other systems, if they \
@@ -42,7 +46,8 @@ pub enum Question {
 
 /// Measures, beside the limit and beside others
 #[derive(Debug, Clone, Parser)]
-#[command(name = "cluster bench", version, after_help = MORE, max_term_width = 100)]
+#[command(name = "cluster bench", bin_name = "cluster bench", version)]
+#[command(after_help = MORE, max_term_width = 100)]
 pub struct Options {
     /// What to ask; without any, everything
     #[arg(value_enum, value_name = "QUESTION")]
@@ -52,7 +57,7 @@ pub struct Options {
     #[arg(long)]
     pub quick: bool,
 
-    /// How long a round is
+    /// storing, growth: how long a round is; of the others, each is the whole thing once
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub seconds: Option<Duration>,
 
@@ -82,15 +87,16 @@ pub struct Options {
 
     /// draw: how many agencies wait
     #[arg(long, value_name = "N,…", value_delimiter = ',',
-          value_parser = clap::value_parser!(u32).range(2..=20_000))]
+          value_parser = clap::value_parser!(u32).range(2..=WAITING_MAX))]
     pub waiting: Vec<u32>,
 
     /// Leave the other systems out
     #[arg(long)]
     pub no_peers: bool,
 
-    /// storing: measure this server of the same protocol, too, on the reference's terms; the bets
-    /// are stored there
+    /// storing: measure this server of the same protocol, too, on the reference's terms; it should
+    /// be on this machine and on the disk of --out, else there is no ratio to it; the bets are
+    /// stored there, and not counted
     #[arg(long, value_name = "HOST:PORT")]
     pub peer: Option<String>,
 
@@ -149,9 +155,17 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Options::command().debug_assert();
+        let help = Options::command().render_help().to_string();
+        assert!(help.contains("Usage: cluster bench [OPTIONS] [QUESTION]..."), "{help}");
         assert_eq!(options(&[]).questions(), Question::value_variants());
         assert_eq!(options(&["storing"]).questions(), [Question::Storing]);
         assert_eq!(options(&["--agencies", "1,5"]).agencies, [1, 5]);
+    }
+
+    #[test]
+    fn only_as_many_may_wait_as_an_instance_takes() {
+        assert_eq!(options(&["--waiting", "19999"]).waiting, [19_999]);
+        assert!(Options::try_parse_from(["cluster bench", "--waiting", "20000"]).is_err());
     }
 
     #[test]
