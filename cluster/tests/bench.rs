@@ -108,6 +108,10 @@ async fn every_other_question_is_answered_whole() {
             }
         }
     }
+    let json = fs::read(results.path().join("growth.json")).unwrap();
+    let case = &serde_json::from_slice::<Value>(&json).unwrap()["cases"][0];
+    assert_eq!(case["contestants"][0]["role"], "baseline");
+    assert_eq!(case["ratios"][0]["to"], "an empty volume");
     let left = fs::read_dir(results.path()).unwrap().count();
     assert_eq!(left, 8, "results and nothing else are left");
 }

@@ -36,9 +36,9 @@ static LAST_ANSWER: Measure = Measure {
     better: Better::Less,
 };
 
-static FIRST_ANSWER: Measure = Measure {
-    name: "first_answer_ms",
-    heading: "first told ms",
+static AGENCY_1_ANSWER: Measure = Measure {
+    name: "agency_1_answer_ms",
+    heading: "agency 1 told ms",
     unit: Unit::Milliseconds,
     better: Better::Less,
 };
@@ -70,7 +70,7 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
     for (rows, agencies) in settings(options) {
         let name = format!("{} bets, {} agencies waiting", grouped(rows), grouped(agencies.into()));
         stage.note(&format!("draw: {name}"));
-        let stored = Rc::new(Stored::write(rows, agencies, stage)?);
+        let stored = Rc::new(Stored::write(rows, agencies, stage).await?);
         let instances = if options.instances.is_empty() { &[1, 3] } else { &*options.instances };
         let enter = |instances: &u8| {
             let (binary, stored) = (stage.binary.clone(), Rc::clone(&stored));
@@ -134,7 +134,7 @@ impl Drawn {
         instances.stop().await?;
         let millis = |time: Duration| time.as_secs_f64() * 1_000.0;
         Ok(vec![
-            (&FIRST_ANSWER, first.map_or(f64::NAN, millis)),
+            (&AGENCY_1_ANSWER, first.map_or(f64::NAN, millis)),
             (&LAST_ANSWER, millis(all)),
             (&PROCESSOR, millis(processor)),
             (&MEMORY, memory),

@@ -17,8 +17,8 @@ use crate::report::grouped;
 const SETTING: Setting = Setting { agencies: 5, batch: 100 };
 
 const NOTES: [&str; 2] = [
-    "A line \"to an empty volume\" is the line above it divided by that one's. MiB is the most that \
-     the instance had resident, its start included.",
+    "A line \"to an empty volume\" is the line above it divided by that one's. MiB is the most \
+     that the instance had resident, its start included.",
     "Rows stored were counted in the end, and are those that were acknowledged, behind those that \
      were there.",
 ];
@@ -32,7 +32,7 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
     let mut entries = Vec::new();
     for rows in options.bets(&[0, 10_000_000, 50_000_000], 10_000_000) {
         stage.note(&format!("growth: {} bets", grouped(rows)));
-        let stored = Stored::write(rows, SETTING.agencies, stage)?;
+        let stored = Stored::write(rows, SETTING.agencies, stage).await?;
         let before = stored.rows().to_vec();
         let speaker = |agency: u32, address| {
             let before = before.get(agency as usize - 1).copied().unwrap_or_default();

@@ -32,13 +32,17 @@ impl Stored {
     ///
     /// # Errors
     /// The bets cannot be read or written.
-    pub fn write(rows: u64, agencies: u32, stage: &Stage) -> anyhow::Result<Self> {
+    pub async fn write(rows: u64, agencies: u32, stage: &Stage) -> anyhow::Result<Self> {
         let source = fs::read_to_string(stage.bets.file(1)).context("read the bets")?;
         let place = stage.place("stored")?;
         let count = agencies as usize;
         let mut stored = Self { place, rows: vec![0; count], winners: vec![Vec::new(); count] };
-        stored.write_rows(rows, &source).context("write stored bets")?;
-        Ok(stored)
+        // On another thread: this one has to hear signals.
+        let writing = tokio::task::spawn_blocking(move || {
+            stored.write_rows(rows, &source).context("write stored bets")?;
+            Ok(stored)
+        });
+        writing.await.context("follow the writing")?
     }
 
     fn write_rows(&mut self, rows: u64, source: &str) -> anyhow::Result<()> {

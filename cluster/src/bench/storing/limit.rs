@@ -5,9 +5,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
 use super::Setting;
@@ -24,10 +25,18 @@ const GROUPS: usize = 16;
 
 /// Appends and syncs.
 pub struct Limit {
+    appends: Arc<Appends>,
+    /// How many bytes all rounds appended.
+    bytes: u64,
+    place: TempDir,
+}
+
+/// What is appended, and to what.
+struct Appends {
     file: File,
     groups: Vec<Vec<u8>>,
+    /// How many bets are in each group.
     bets: u64,
-    _place: TempDir,
 }
 
 impl Limit {
@@ -53,18 +62,39 @@ impl Limit {
         });
         let groups = groups.collect::<anyhow::Result<_>>()?;
         let bets = u64::from(setting.agencies) * u64::from(setting.batch);
-        Ok(Self { file, groups, bets, _place: place })
+        Ok(Self { appends: Arc::new(Appends { file, groups, bets }), bytes: 0, place })
     }
 
-    fn append(&mut self, time: Duration) -> anyhow::Result<Spoken> {
-        let mut spoken = Spoken::default();
+    /// On another thread, which does nothing else: this one has to hear signals.
+    async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
+        let appends = Arc::clone(&self.appends);
+        let appending = tokio::task::spawn_blocking(move || appends.append(time));
+        let (mut spoken, bytes) = appending.await.context("follow the limit")??;
+        self.bytes += bytes;
+        let processor = std::mem::take(&mut spoken.load);
+        Ok(sample(spoken, Some(processor), None))
+    }
+
+    /// The file has every byte that was appended, and no other.
+    fn check(self) -> anyhow::Result<()> {
+        let stored = self.appends.file.metadata().context("look at what is stored")?.len();
+        ensure!(stored == self.bytes, "{stored} bytes are stored, {} were appended", self.bytes);
+        self.place.close().context("remove what was stored")
+    }
+}
+
+impl Appends {
+    /// Appends for `time`; tells what it came to, and how many bytes it was.
+    fn append(&self, time: Duration) -> anyhow::Result<(Spoken, u64)> {
+        let (mut spoken, mut bytes) = (Spoken::default(), 0);
         let before = processes::this_thread()?;
         let start = Instant::now();
         let mut last = start;
         for group in self.groups.iter().cycle() {
-            self.file.write_all(group).context("append")?;
+            (&self.file).write_all(group).context("append")?;
             self.file.sync_data().context("sync")?;
             spoken.bets += self.bets;
+            bytes += group.len() as u64;
             let now = Instant::now();
             spoken.waits.push(now.duration_since(last));
             last = now;
@@ -74,7 +104,7 @@ impl Limit {
         }
         spoken.elapsed = start.elapsed();
         spoken.load = processes::this_thread()?.saturating_sub(before);
-        Ok(spoken)
+        Ok((spoken, bytes))
     }
 }
 
@@ -88,15 +118,10 @@ impl Contestant for Limit {
     }
 
     fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
-        Box::pin(async move {
-            // Nothing else of this process has to go on meanwhile.
-            let mut spoken = self.append(time)?;
-            let processor = std::mem::take(&mut spoken.load);
-            Ok(sample(spoken, Some(processor), None))
-        })
+        Box::pin(self.measure(time))
     }
 
     fn finish(self: Box<Self>) -> Pending<'static, ()> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async { self.check() })
     }
 }

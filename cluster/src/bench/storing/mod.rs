@@ -15,6 +15,8 @@ mod reference;
 mod served;
 mod sqlite;
 
+use anyhow::Context as _;
+
 use self::bets::Bets;
 use self::limit::Limit;
 use self::load::Speaker;
@@ -51,7 +53,8 @@ const NOTES: [&str; 3] = [
     "The limit appends the rows of all agencies at once and syncs. SQLite has one writer, so its \
      agencies share one queue. MiB is the most that one process had resident; of PostgreSQL, \
      whose processes share memory, what all of them have.",
-    "Rows stored were counted in the end, and are those that were acknowledged.",
+    "What is stored was counted in the end, and is what was acknowledged; of a peer, into whose \
+     store nobody can look, the answers alone were checked.",
 ];
 
 /// Measures all cases that the options ask for.
@@ -65,14 +68,18 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
         true => None,
     };
     let cases = measure(options, &bets, postgres.as_ref(), stage).await;
-    // Also after a failure: it leaves nothing behind only if it is asked to end.
-    if let Some(postgres) = postgres {
-        postgres.stop().await?;
-    }
+    // Also after a failure, of which this one must not hide the reason: it leaves nothing behind
+    // only if it is asked to end.
+    let stopped = match postgres {
+        Some(postgres) => postgres.stop().await,
+        None => Ok(()),
+    };
+    let cases = cases?;
+    stopped.context("end PostgreSQL")?;
     Ok(Outcome {
         question: "storing",
         title: "bets stored in a second, each batch synced before its answer".to_owned(),
-        cases: cases?,
+        cases,
         notes: NOTES.map(str::to_owned).to_vec(),
         plotted: &measures::BETS_PER_SECOND,
     })

@@ -28,12 +28,13 @@ use crate::bench::turns::{Contestant, Entry, Pending};
 const NAME: &str = "PostgreSQL";
 
 /// Besides the defaults: no checkpoint in the middle, no socket file.
-const SETTINGS: [&str; 5] = [
+const SETTINGS: [&str; 6] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "synchronous_commit=on",
     "max_connections=1100",
     "max_wal_size=8GB",
+    "checkpoint_timeout=1h",
 ];
 
 /// How many different batches an agency has.

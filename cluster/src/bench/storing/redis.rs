@@ -3,7 +3,7 @@
 //! A batch is one RPUSH to its agency's list, a bet a value: what most users would take, and
 //! cheaper than a stream's XADD. The protocol is written here: it is a few lines.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -16,6 +16,7 @@ use crate::bench::daemon::{self, Daemon};
 use crate::bench::outcome::{Role, Sample};
 use crate::bench::stage::Stage;
 use crate::bench::turns::{Contestant, Entry, Pending};
+use crate::raw_connection::RawConnection;
 
 const NAME: &str = "Redis";
 
@@ -72,7 +73,32 @@ fn push(batch: &[Fields], agency: u32) -> Vec<u8> {
 }
 
 /// A Redis of its own.
-struct Redis(Served<Pushes>);
+struct Redis {
+    served: Served<Pushes>,
+    address: SocketAddr,
+    agencies: u32,
+}
+
+impl Redis {
+    /// All lists together are exactly as long as what was acknowledged.
+    async fn check(self) -> anyhow::Result<()> {
+        let acknowledged = self.served.acknowledged();
+        let mut connection = RawConnection::open(self.address).await?;
+        let mut stored = 0;
+        for agency in 1..=self.agencies {
+            stored += length(&connection.ask(&format!("LLEN bets:{agency}")).await?)?;
+        }
+        ensure!(stored == acknowledged, "{stored} bets are stored, {acknowledged} acknowledged");
+        drop(connection);
+        self.served.stop().await?.close().context("remove what was stored")
+    }
+}
+
+/// The number in an answer `:3`.
+fn length(answer: &str) -> anyhow::Result<u64> {
+    let number = answer.strip_prefix(':').and_then(|number| number.trim_end().parse().ok());
+    number.with_context(|| format!("answered {answer}"))
+}
 
 /// Starts a Redis, if it is installed.
 ///
@@ -95,7 +121,8 @@ pub async fn enter(setting: Setting, bets: &Bets, stage: &Stage) -> anyhow::Resu
         Speaker::connect(address, talk)
     });
     let speakers = agencies.collect::<anyhow::Result<_>>()?;
-    Ok(Entry::Present(Box::new(Redis(Served::new(vec![daemon], speakers, place)))))
+    let served = Served::new(vec![daemon], speakers, place);
+    Ok(Entry::Present(Box::new(Redis { served, address, agencies: setting.agencies })))
 }
 
 impl Contestant for Redis {
@@ -108,11 +135,11 @@ impl Contestant for Redis {
     }
 
     fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
-        Box::pin(self.0.round(time))
+        Box::pin(self.served.round(time))
     }
 
     fn finish(self: Box<Self>) -> Pending<'static, ()> {
-        Box::pin(async { self.0.stop().await?.close().context("remove what was stored") })
+        Box::pin(self.check())
     }
 }
 
@@ -126,5 +153,7 @@ mod tests {
         let packet = String::from_utf8(push(&[bet.clone(), bet], 3)).unwrap();
         let value = "$22\r\nAna;Paz;1;1990-05-17;7\r\n";
         assert_eq!(packet, format!("*4\r\n$5\r\nRPUSH\r\n$6\r\nbets:3\r\n{value}{value}"));
+        assert_eq!(length(":12\r").unwrap(), 12);
+        assert!(length("-ERR unknown command\r").is_err());
     }
 }

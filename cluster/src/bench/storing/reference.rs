@@ -1,7 +1,10 @@
 //! Any server of the protocol, spoken to as the reference's client does: a connection a packet,
 //! `StoreBatch` in its second form.
+//!
+//! What it stores is not counted: nothing but its answers is known of it. One that is on another
+//! machine, with another disk and a network between, is compared with nothing.
 
-use std::net::ToSocketAddrs as _;
+use std::net::{IpAddr, TcpListener, ToSocketAddrs as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -35,13 +38,24 @@ pub async fn case(
     let ours = Ours::start(SETTING, 1, stage, speaker).await?;
     let agencies = (1..=SETTING.agencies).map(|agency| speaker(agency, address));
     let speakers = agencies.collect::<anyhow::Result<_>>()?;
-    let peer = Peer { name: format!("peer {peer}"), speakers };
+    let role = if is_here(address.ip()) {
+        Role::Peer
+    } else {
+        stage.note(&format!("{peer} is not an address of this machine: no ratio to it"));
+        Role::Elsewhere
+    };
+    let peer = Peer { name: format!("peer {peer}"), role, speakers };
     let entries = vec![Entry::Present(Box::new(ours)), Entry::Present(Box::new(peer))];
     Ok(Case {
         name: format!("{}, a connection a packet (the reference's terms)", SETTING.name()),
         parameters: SETTING.parameters(),
         standings: take_turns(entries, options.effort(), &stage.stop).await?,
     })
+}
+
+/// Whether `ip` is one of this machine's: only those can be listened at.
+fn is_here(ip: IpAddr) -> bool {
+    TcpListener::bind((ip, 0)).is_ok()
 }
 
 /// One agency that sends `StoreBatch`.
@@ -75,6 +89,7 @@ impl Talk for Batches {
 /// A server of somebody else, of which nothing but its answers is known.
 struct Peer {
     name: String,
+    role: Role,
     speakers: Vec<Speaker<Batches>>,
 }
 
@@ -84,7 +99,7 @@ impl Contestant for Peer {
     }
 
     fn role(&self) -> Role {
-        Role::Peer
+        self.role
     }
 
     fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
@@ -97,5 +112,17 @@ impl Contestant for Peer {
 
     fn finish(self: Box<Self>) -> Pending<'static, ()> {
         Box::pin(async { Ok(()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_this_machine_are_here() {
+        assert!(is_here(IpAddr::from([127, 0, 0, 3])));
+        // Kept for documentation: nobody has it.
+        assert!(!is_here(IpAddr::from([192, 0, 2, 1])));
     }
 }
