@@ -3,6 +3,8 @@
 //! **Invariant**: the same rows in the same order and the same number give the same winners, on
 //! every instance, at any time.
 
+use std::collections::BTreeMap;
+
 use memchr::{memchr_iter, memchr2, memmem, memrchr};
 use protocol::{AgencyId, BetNumber, RowReader};
 
@@ -13,7 +15,9 @@ pub struct Winners {
     digits: String,
     /// Finds the digits at the end of a line.
     finder: memmem::Finder<'static>,
-    documents: Vec<Vec<String>>,
+    agencies_amount: u32,
+    /// By agency, of those that have any.
+    documents: BTreeMap<AgencyId, Vec<String>>,
     reader: RowReader,
 }
 
@@ -26,7 +30,8 @@ impl Winners {
             number,
             finder: memmem::Finder::new(&format!("{digits}\n")).into_owned(),
             digits,
-            documents: vec![Vec::new(); agencies_amount as usize],
+            agencies_amount,
+            documents: BTreeMap::new(),
             reader: RowReader::default(),
         }
     }
@@ -67,8 +72,8 @@ impl Winners {
     /// These winners, and `later` ones from rows that stand behind theirs.
     #[must_use]
     pub fn followed_by(mut self, later: Self) -> Self {
-        for (documents, more) in self.documents.iter_mut().zip(later.documents) {
-            documents.extend(more);
+        for (agency, more) in later.documents {
+            self.documents.entry(agency).or_default().extend(more);
         }
         self
     }
@@ -78,16 +83,17 @@ impl Winners {
         if row.number() != Some(self.number) {
             return;
         }
-        let index = AgencyId::new(row.agency).map(AgencyId::index);
-        if let Some(documents) = index.and_then(|index| self.documents.get_mut(index)) {
-            documents.push(row.document().to_owned());
+        let agency = AgencyId::new(row.agency).filter(|known| known.get() <= self.agencies_amount);
+        if let Some(agency) = agency {
+            self.documents.entry(agency).or_default().push(row.document().to_owned());
         }
     }
 
     /// The documents of the winners, by agency from 1, in the order of the agency's rows.
     #[must_use]
-    pub fn into_documents(self) -> Vec<Vec<String>> {
-        self.documents
+    pub fn into_documents(mut self) -> Vec<Vec<String>> {
+        let all = AgencyId::all(self.agencies_amount);
+        all.map(|agency| self.documents.remove(&agency).unwrap_or_default()).collect()
     }
 }
 

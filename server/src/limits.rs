@@ -120,14 +120,30 @@ pub const CROWD_TOLD_INTERVAL: Duration = Duration::from_secs(60);
 /// written but not yet durable, one each.
 pub const INTENTS_MAX: u64 = 256;
 
+/// How many intents are read to learn what was added to a ring that is known.
+pub const INTENTS_RECENT: u64 = 8;
+
+/// The highest number of an intent that is read. Nobody counts so far, and whoever goes on from it
+/// does not run out of numbers.
+pub const INTENT_NUMBER_MAX: u64 = u64::MAX / 2;
+
+/// The stack of a thread that only waits for the system, in bytes.
+pub const WAITER_STACK_BYTES: usize = 64 * 1024;
+
 /// How much of a log is read at once, in bytes. A longer line counts as damaged.
 pub const BLOCK_BYTES: usize = 256 * 1024;
 
 /// How many threads look for the winners at the most. Each has a block and its own findings.
-pub const SCAN_THREADS_MAX: u64 = 16;
+pub const SCAN_THREADS_MAX: u64 = 8;
 
 /// How much of a log is worth a further thread, in bytes.
 pub const SCAN_PART_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// The stack of such a thread, in bytes.
+pub const SCAN_STACK_BYTES: usize = 64 * 1024;
+
+/// How much is read at once where a line's end is looked for, in bytes.
+pub const SCAN_SEEK_BYTES: usize = 4 * 1024;
 
 /// A log that is further behind than this, in bytes, is read without the lock first.
 pub const BEHIND_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -155,9 +171,11 @@ pub const CONNECTIONS_BYTES_MAX: usize = CONNECTIONS_MAX * CONNECTION_BYTES
     + ORDINARY_SLOTS_MAX * slot_costs(ORDINARY_SLOT_BYTES)
     + LARGE_SLOTS_MAX * slot_costs(LARGE_SLOT_BYTES);
 
-/// What the store takes at the most, in bytes: the queue, the group that is written from it, and
-/// blocks of the logs. What it keeps of each agency comes on top: some tens of bytes.
-pub const STORE_BYTES_MAX: usize = 2 * QUEUE_BYTES_MAX + 4 * BLOCK_BYTES;
+/// What the store takes at the most, in bytes: the queue, the group that is written from it,
+/// blocks of the logs, and the draw's threads. What it keeps of each agency comes on top: some tens of bytes.
+pub const STORE_BYTES_MAX: usize = 2 * QUEUE_BYTES_MAX
+    + BLOCK_BYTES
+    + SCAN_THREADS_MAX as usize * (BLOCK_BYTES + SCAN_STACK_BYTES);
 
 /// What the program takes before anything is asked of it, in bytes: its code, its threads, the
 /// runtime. Measured, and rounded up.

@@ -81,8 +81,7 @@ pub fn archive<D: Disk>(
     Ok(directory)
 }
 
-/// The day's name, if it may be put away: its time, without colons, which are no part of a file's
-/// name everywhere.
+/// The day's name, if it may be put away: its time.
 fn day_to_put_away<D: Disk>(
     locked: &LockedVolume<'_, D>,
     unfinished: bool,
@@ -98,7 +97,19 @@ fn day_to_put_away<D: Disk>(
             return Err(ArchiveError::Unfinished { bets, closed: locked.closes.fold().summary() });
         }
     };
-    Ok(time.replace(':', "-"))
+    Ok(day_of(&time))
+}
+
+/// A time as a directory's name; whatever else a record may have for it becomes one, too.
+fn day_of(time: &str) -> String {
+    let name: String = time.chars().map(|c| if is_plain(c) { c } else { '-' }).collect();
+    let name = name.trim_start_matches('.');
+    if name.is_empty() { "day".to_owned() } else { name.to_owned() }
+}
+
+/// Colons are no part of a file's name everywhere.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '.'
 }
 
 /// A day that was brought back from the archive, to look at it, has a directory there already.
@@ -116,7 +127,6 @@ fn free_name(disk: &impl Disk, volume: &Path, day: String) -> Result<String, Arc
 /// A marker leads to a directory of the archive and nowhere else.
 fn directory_name(marker: &[u8]) -> Option<String> {
     let name = str::from_utf8(marker).ok()?.trim();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     let is_name = !name.is_empty() && !name.starts_with('.') && name.chars().all(is_plain);
     is_name.then(|| name.to_owned())
 }
@@ -151,4 +161,24 @@ fn move_all<D: Disk>(
 
 fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> ArchiveError {
     ArchiveError::Failed(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_becomes_a_name_that_the_marker_may_hold() {
+        for (time, day) in [
+            ("2026-01-31T10:00:00.123Z", "2026-01-31T10-00-00.123Z"),
+            ("2026-01-31T10:00:00+01:00", "2026-01-31T10-00-00-01-00"),
+            ("../../x", "-..-x"),
+            ("..", "day"),
+            ("", "day"),
+            ("año/1", "a-o-1"),
+        ] {
+            assert_eq!(day_of(time), day);
+            assert_eq!(directory_name(day.as_bytes()), Some(day.to_owned()));
+        }
+    }
 }

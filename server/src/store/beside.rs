@@ -78,16 +78,17 @@ impl<D: Disk> Beside<D> {
         self.lock.give_back();
     }
 
-    /// The first of the files whose name another one has.
+    /// One of the files whose name another one has; an error if a name is nobody's.
     fn replaced(&self) -> io::Result<Option<PathBuf>> {
+        let mut replaced = None;
         for (path, id) in &self.files {
             match self.disk.find(path)? {
                 Some((found, _)) if found == *id => {}
-                Some(_) => return Ok(Some(path.clone())),
+                Some(_) => replaced = Some(path.clone()),
                 None => return Err(gone(path)),
             }
         }
-        Ok(None)
+        Ok(replaced)
     }
 }
 

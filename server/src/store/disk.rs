@@ -13,6 +13,8 @@ use std::thread;
 
 use fs2::FileExt as _;
 
+use crate::limits::WAITER_STACK_BYTES;
+
 /// Which file a name stands for, or a handle holds: its inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileId(pub u64);
@@ -226,7 +228,7 @@ impl Syncer {
             }
         };
         let thread = thread::Builder::new().name("sync".to_owned());
-        thread.stack_size(super::SMALL_STACK_BYTES).spawn(sync_each)?;
+        thread.stack_size(WAITER_STACK_BYTES).spawn(sync_each)?;
         Ok(Self { files, results })
     }
 }
@@ -286,10 +288,11 @@ impl Disk for RealDisk {
 
     fn sync_both(&self, one: &Arc<File>, other: &Arc<File>) -> Result<(), SyncError> {
         let mut started = self.syncer.lock().unwrap_or_else(PoisonError::into_inner);
-        let syncer = match &mut *started {
-            Some(syncer) => syncer,
-            none => none.insert(Syncer::start().map_err(SyncError)?),
-        };
+        if started.is_none() {
+            *started = Syncer::start().ok();
+        }
+        // For want of a thread, one after the other.
+        let Some(syncer) = &*started else { return one.sync().and(other.sync()) };
         let ended = || SyncError(io::Error::other("the thread that syncs has ended"));
         syncer.files.send(Arc::clone(other)).map_err(|_| ended())?;
         let here = one.sync_data();

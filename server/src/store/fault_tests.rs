@@ -164,6 +164,12 @@ impl Run {
         }
     }
 
+    /// An instance that is asked to end leaves the volume tidy; then it starts again.
+    fn restart(&mut self, place: usize) {
+        self.at(place, |volume| volume.settle(deadline()));
+        self.instances[place] = None;
+    }
+
     /// One step of every agency, alternating between the instances.
     fn round(&mut self, round: usize) {
         for index in 0..self.agencies.len() {
@@ -178,6 +184,9 @@ impl Run {
         for place in [0, 1] {
             self.at(place, |volume| volume.look(deadline()).map(|_| ()));
             self.check_draw(place);
+        }
+        if round == 1 {
+            self.restart(0);
         }
     }
 

@@ -104,17 +104,18 @@ impl FileStore {
         Ok((Self { queue, bytes, queue_timeout, draw }, StoreEnd(end)))
     }
 
-    /// Hands a call over that needs no room to speak of.
+    /// Hands a call over that is no batch.
     async fn call<T>(
         &self,
         call: impl FnOnce(oneshot::Sender<T>) -> Call,
     ) -> Result<T, &'static str> {
         let since = Instant::now();
-        let share = self.share(0).await?;
+        let share = self.share(CALL_BYTES_MIN).await?;
         self.answered(since, share, call).await
     }
 
-    /// Hands a call over, and waits for its answer.
+    /// Hands a call over, and waits for its answer. Once it is handed over, there is none when the
+    /// store breaks: then nobody knows whether it was carried out, and the instance ends.
     async fn answered<T>(
         &self,
         since: Instant,
@@ -124,12 +125,15 @@ impl FileStore {
         let (answer, answered) = oneshot::channel();
         let queued = Queued { since, call: call(answer), share };
         self.queue.send(queued).map_err(|_| ENDED)?;
-        answered.await.map_err(|_| ENDED)
+        match answered.await {
+            Ok(answer) => Ok(answer),
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Waits for a share of the queue's bytes, no longer than for a lock.
     async fn share(&self, bytes: usize) -> Result<OwnedSemaphorePermit, &'static str> {
-        let bytes = u32::try_from(bytes.max(CALL_BYTES_MIN)).map_err(|_| FULL)?;
+        let bytes = u32::try_from(bytes).map_err(|_| FULL)?;
         let share = Arc::clone(&self.bytes).acquire_many_owned(bytes);
         match timeout(self.queue_timeout, share).await {
             Ok(share) => share.map_err(|_| ENDED),
@@ -139,7 +143,7 @@ impl FileStore {
 
     async fn append_or_why_not(&self, batch: &Batch<'_>) -> Result<Appended, &'static str> {
         let since = Instant::now();
-        let share = self.share(batch.bets.rows_bytes_max()).await?;
+        let share = self.share(batch.bets.rows_bytes_max().max(CALL_BYTES_MIN)).await?;
         let batch = EncodedBatch::from(batch);
         self.answered(since, share, |answer| Call::Append(batch, answer)).await
     }

@@ -10,7 +10,8 @@
 //!   part, in any part. The log is cut at the first group that does not match its checksum; if
 //!   all match, at the newest intent's end, for what stands behind it may be a group whose intent
 //!   was lost.
-//! - The ring is empty or missing, or is about another file: nothing is pending.
+//! - The ring is empty or missing, is about another file, or its newest record says that all is
+//!   settled: nothing is pending.
 //!
 //! Lines that may be another system's, which knows no intents, are never cut: a cut goes behind
 //! the last of them.
@@ -25,14 +26,11 @@ use std::io;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::limits::INTENTS_MAX;
+use crate::limits::{INTENT_NUMBER_MAX, INTENTS_MAX, INTENTS_RECENT};
 
 use super::disk::{BootId, DiskFile, FileId, read_exactly, write_all};
 
 const RECORD_BYTES: usize = 64;
-/// The highest number of an intent that is read. Nobody counts so far, and whoever goes on from it
-/// does not run out of numbers.
-const SEQUENCE_MAX: u64 = u64::MAX / 2;
 const RING_BYTES: usize = INTENTS_MAX as usize * RECORD_BYTES;
 
 /// Where a group stands in its log, or will.
@@ -47,6 +45,11 @@ pub(crate) struct Intent {
     pub(crate) bytes: u64,
     checksum: u64,
 }
+
+/// What a record of a ring names instead of a log's file: all that was intended before it is
+/// durable, and forgotten. It is one small write, so that a crash leaves the ring as it was or
+/// settled; and the numbers go on, so that no later record is taken for an earlier one.
+const SETTLED: FileId = FileId(0);
 
 impl Intent {
     /// Where the group ends, in bytes.
@@ -90,7 +93,7 @@ impl Intent {
             rest = after;
             Some(u64::from_le_bytes(*bytes))
         };
-        let sequence = number().filter(|sequence| *sequence <= SEQUENCE_MAX)?;
+        let sequence = number().filter(|sequence| *sequence <= INTENT_NUMBER_MAX)?;
         let file = FileId(number()?);
         let (low, high) = (number()?, number()?);
         let boot = BootId(u128::from(low) | u128::from(high) << 64);
@@ -104,10 +107,6 @@ impl Intent {
         })
     }
 }
-
-/// How many records are read to learn what was added to a ring that is known: its newest one, and
-/// those after it.
-const RECENT_RECORDS: u64 = 8;
 
 /// What is known of a ring.
 pub(crate) struct Intents {
@@ -138,8 +137,8 @@ impl Intents {
     /// ring without intents, the place before the first one stands for the newest.
     fn take_recent(&mut self, ring: &impl DiskFile) -> io::Result<bool> {
         let slot = self.sequence() % INTENTS_MAX;
-        let records = RECENT_RECORDS.min(INTENTS_MAX - slot) as usize;
-        let mut bytes = [0; RECENT_RECORDS as usize * RECORD_BYTES];
+        let records = INTENTS_RECENT.min(INTENTS_MAX - slot) as usize;
+        let mut bytes = [0; INTENTS_RECENT as usize * RECORD_BYTES];
         let bytes = bytes.get_mut(..records * RECORD_BYTES).unwrap_or_default();
         match read_exactly(ring, bytes, slot * RECORD_BYTES as u64) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
@@ -164,7 +163,9 @@ impl Intents {
         while self.of_file.front().is_some_and(|first| first.sequence < oldest) {
             self.of_file.pop_front();
         }
-        if intent.file == self.file {
+        if intent.file == SETTLED {
+            self.of_file.clear();
+        } else if intent.file == self.file {
             self.of_file.push_back(intent);
         }
         self.newest = Some(intent);
@@ -177,9 +178,9 @@ impl Intents {
         let mut intents: Vec<_> =
             bytes.chunks_exact(RECORD_BYTES).filter_map(Intent::decode).collect();
         intents.sort_unstable_by_key(|intent| intent.sequence);
-        let newest = intents.last().copied();
-        intents.retain(|intent| intent.file == file);
-        Ok(Self { file, of_file: intents.into(), newest })
+        let mut read = Self { file, ..Self::none() };
+        intents.into_iter().for_each(|intent| read.add(intent));
+        Ok(read)
     }
 
     /// The newest intent of the file.
@@ -225,9 +226,26 @@ impl Intents {
         offset: u64,
         group: &[u8],
     ) -> io::Result<()> {
-        let (sequence, file, checksum) = (self.sequence() + 1, self.file, xxh3_64(group));
-        let intent = Intent { sequence, file, boot, offset, bytes: group.len() as u64, checksum };
-        write_all(ring, &intent.encode(), sequence % INTENTS_MAX * RECORD_BYTES as u64)?;
+        let (file, bytes, checksum) = (self.file, group.len() as u64, xxh3_64(group));
+        self.put(
+            ring,
+            Intent { sequence: self.sequence() + 1, file, boot, offset, bytes, checksum },
+        )
+    }
+
+    /// Says, durably, that all intents in the ring are of groups that are durable.
+    pub(crate) fn settle(&mut self, ring: &impl DiskFile, boot: BootId) -> io::Result<()> {
+        if self.newest.is_none_or(|newest| newest.file == SETTLED) {
+            return Ok(());
+        }
+        let sequence = self.sequence() + 1;
+        let (offset, bytes, checksum) = (0, 0, 0);
+        self.put(ring, Intent { sequence, file: SETTLED, boot, offset, bytes, checksum })?;
+        Ok(ring.sync()?)
+    }
+
+    fn put(&mut self, ring: &impl DiskFile, intent: Intent) -> io::Result<()> {
+        write_all(ring, &intent.encode(), intent.sequence % INTENTS_MAX * RECORD_BYTES as u64)?;
         self.add(intent);
         Ok(())
     }
@@ -239,11 +257,6 @@ fn allocate(ring: &impl DiskFile) -> io::Result<()> {
     if ring.bytes()? >= RING_BYTES as u64 {
         return Ok(());
     }
-    clear(ring)
-}
-
-/// Empties the ring, durably: nothing is pending.
-pub(crate) fn clear(ring: &impl DiskFile) -> io::Result<()> {
     write_all(ring, &[0; RING_BYTES], 0)?;
     Ok(ring.sync()?)
 }
@@ -264,6 +277,10 @@ mod tests {
 
     fn write(ring: &std::fs::File, offset: u64, group: &[u8]) {
         Intents::read(ring, US.0).unwrap().write(ring, US.1, offset, group).unwrap();
+    }
+
+    fn settle(ring: &std::fs::File) {
+        Intents::read(ring, US.0).unwrap().settle(ring, US.1).unwrap();
     }
 
     fn all(intents: &Intents) -> (Option<Intent>, Vec<Intent>) {
@@ -293,8 +310,12 @@ mod tests {
         assert_eq!(Intents::read(&ring, US.0).unwrap().newest(), None);
         write(&ring, 0, b"x");
         assert_eq!(Intents::read(&ring, FileId(8)).unwrap().newest(), None);
-        clear(&ring).unwrap();
-        assert_eq!(Intents::read(&ring, US.0).unwrap().newest(), None);
+        settle(&ring);
+        let settled = Intents::read(&ring, US.0).unwrap();
+        assert_eq!((settled.newest(), settled.sequence(), settled.holds(1)), (None, 2, false));
+        settle(&ring);
+        write(&ring, 0, b"x");
+        assert_eq!(Intents::read(&ring, US.0).unwrap().newest().unwrap().sequence, 3);
     }
 
     /// However many intents were added, whoever added them, and whatever else was done.
@@ -309,16 +330,15 @@ mod tests {
                 Intents::read(&ring, file).unwrap().write(&ring, US.1, offset, b"x").unwrap();
             });
             if added == 3 {
-                clear(&ring).unwrap();
+                settle(&ring);
                 write(&ring, 9, b"after");
             }
             known.refresh(&ring, US.0).unwrap();
             assert_eq!(all(&known), all(&Intents::read(&ring, US.0).unwrap()), "{added}");
             if round == 1 {
-                clear(&ring).unwrap();
+                settle(&ring);
                 known.refresh(&ring, US.0).unwrap();
-                assert_eq!(all(&known), (None, Vec::new()));
-                continue;
+                assert_eq!((known.newest(), known.sequence()), (None, 3));
             }
             known.write(&ring, US.1, 1, b"y").unwrap();
             assert_eq!(all(&known), all(&Intents::read(&ring, US.0).unwrap()), "{added}");

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::disk::DiskFile;
-use crate::limits::LOCK_TRY_TIMEOUT;
+use crate::limits::{LOCK_TRY_TIMEOUT, WAITER_STACK_BYTES};
 
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ impl<F: DiskFile> VolumeLock<F> {
                 let shared = Arc::clone(&self.shared);
                 let spawned = thread::Builder::new()
                     .name("lock".to_owned())
-                    .stack_size(super::SMALL_STACK_BYTES)
+                    .stack_size(WAITER_STACK_BYTES)
                     .spawn(move || shared.wait_in_flock());
                 if let Err(error) = spawned {
                     *waiting = Waiting::Nobody;

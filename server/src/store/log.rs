@@ -19,7 +19,7 @@ use tracing::error;
 
 use super::beside::Beside;
 use super::disk::{Disk, DiskFile, FileId, Mode, SyncError, read_exactly, write_all};
-use super::intent::{self, Intents};
+use super::intent::Intents;
 use super::lines::for_each_block;
 use super::lock::LockError;
 use super::scan;
@@ -339,11 +339,13 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         moved.and_then(|()| self.reopen_if_replaced().map(drop)).map_err(|e| self.log.unreadable(e))
     }
 
-    /// Makes everything durable and empties the ring: then nothing is pending, and whoever edits
+    /// Makes everything durable, and forgets the intents: nothing is pending, and whoever edits
     /// the log by hand, with all instances stopped, finds no intents that speak against it.
     pub(crate) fn settle(&mut self) -> Result<(), LogError> {
         self.sync()?;
-        intent::clear(&*self.log.beside.ring).map_err(|e| self.log.unreadable(e))
+        let log = &mut *self.log;
+        let settled = log.intents.settle(&*log.beside.ring, log.disk.boot());
+        settled.map_err(|e| self.log.unreadable(e))
     }
 
     /// Folds what stands up to the log's `end`, and cuts off what is torn there.

@@ -8,6 +8,8 @@
 //! lock.
 
 mod archive;
+#[cfg(test)]
+mod archive_tests;
 mod batch;
 #[cfg(test)]
 mod behind_tests;
@@ -17,6 +19,8 @@ pub mod disk;
 #[cfg(test)]
 mod fault_tests;
 mod file_store;
+#[cfg(test)]
+mod file_store_tests;
 mod gather;
 mod intent;
 mod ledger;
@@ -28,6 +32,8 @@ mod opening;
 mod plan;
 mod record;
 mod scan;
+#[cfg(test)]
+mod settle_tests;
 #[cfg(test)]
 mod simulated;
 mod volume;
@@ -62,9 +68,6 @@ pub(crate) const FILES: [&str; 4] = [BETS, CLOSES, DRAW, "draw.json.tmp"];
 const ARCHIVING: &str = "archiving";
 /// The directory of finished draws.
 pub(crate) const ARCHIVE: &str = "archive";
-
-/// Enough for threads that only wait for the system.
-const SMALL_STACK_BYTES: usize = 64 * 1024;
 
 /// The server could not; nothing was done, and trying again may help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -20,7 +20,7 @@ pub(super) fn state_of(agency: AgencyId, closes: &Closes, drawn: bool) -> Agency
 pub(super) struct Plan {
     /// For each batch, in their order.
     pub(super) decisions: Vec<Decision>,
-    /// The rows of those that are stored, in their order.
+    /// The rows of those that are stored, in their order, behind what separates them from the log.
     pub(super) group: Vec<u8>,
 }
 
@@ -31,6 +31,7 @@ impl Plan {
         closes: &Closes,
         ledger: &Ledger,
         drawn: bool,
+        separator: &str,
     ) -> Self {
         let mut planned = HashMap::new();
         let mut group = Vec::new();
@@ -39,6 +40,9 @@ impl Plan {
             let decision = batch.decide(*rows, state_of(batch.agency, closes, drawn));
             if decision == Decision::Store {
                 *rows += batch.rows;
+                if group.is_empty() {
+                    group.extend_from_slice(separator.as_bytes());
+                }
                 group.extend_from_slice(&batch.lines);
             }
             decision

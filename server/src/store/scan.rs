@@ -10,13 +10,9 @@ use std::thread::{Builder, available_parallelism, scope};
 
 use memchr::memchr;
 
-use super::SMALL_STACK_BYTES;
 use super::disk::DiskFile;
 use super::lines::for_each_block;
-use crate::limits::{SCAN_PART_BYTES_MIN, SCAN_THREADS_MAX};
-
-/// How much is read at once where a line's end is looked for, in bytes.
-const SEEK_BYTES: usize = 4 * 1024;
+use crate::limits::{SCAN_PART_BYTES_MIN, SCAN_SEEK_BYTES, SCAN_STACK_BYTES, SCAN_THREADS_MAX};
 
 /// How many threads a scan of so many bytes is worth, on this machine.
 pub(super) fn threads_for(bytes: u64) -> u64 {
@@ -47,13 +43,17 @@ pub(super) fn scan<T: Send>(
     let scan_part = &scan_part;
     scope(|scope| {
         let spawn = |part| {
-            let thread = Builder::new().name("scan".to_owned()).stack_size(SMALL_STACK_BYTES);
-            thread.spawn_scoped(scope, move || scan_part(part))
+            let thread = Builder::new().name("scan".to_owned()).stack_size(SCAN_STACK_BYTES);
+            (part, thread.spawn_scoped(scope, move || scan_part(part)))
         };
-        let others = others.iter().map(spawn).collect::<io::Result<Vec<_>>>()?;
+        let others: Vec<_> = others.iter().map(spawn).collect();
         let mut results = vec![scan_part(first)?];
-        for other in others {
-            results.push(other.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+        for (part, thread) in others {
+            results.push(match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic))?,
+                // For want of a thread: the draw does not wait for one.
+                Err(_) => scan_part(part)?,
+            });
         }
         Ok(results)
     })
@@ -76,7 +76,7 @@ fn parts(file: &impl DiskFile, end: u64, count: u64) -> io::Result<Vec<Range<u64
 
 /// Where the line ends, its `\n` included, that the byte at `from` is part of; `end` at the most.
 fn line_end(file: &impl DiskFile, mut from: u64, end: u64) -> io::Result<u64> {
-    let mut bytes = vec![0; SEEK_BYTES];
+    let mut bytes = vec![0; SCAN_SEEK_BYTES];
     while from < end {
         let read = file.read_at(&mut bytes, from)?;
         match memchr(b'\n', bytes.get(..read).unwrap_or_default()) {
@@ -103,12 +103,12 @@ mod tests {
 
     #[test]
     fn parts_end_with_lines_also_where_those_are_long() {
-        let long = [&b"a\n"[..], &[b'x'; 3 * SEEK_BYTES], b"\nb\n"].concat();
+        let long = [&b"a\n"[..], &[b'x'; 3 * SCAN_SEEK_BYTES], b"\nb\n"].concat();
         let end = long.len() as u64;
         let parts = scanned(&long, end, 3);
         assert_eq!(
             parts,
-            [[&b"a\n"[..], &[b'x'; 3 * SEEK_BYTES], b"\n"].concat(), b"b\n".to_vec()]
+            [[&b"a\n"[..], &[b'x'; 3 * SCAN_SEEK_BYTES], b"\n"].concat(), b"b\n".to_vec()]
         );
         assert!(scanned(b"", 0, 4).is_empty());
         assert_eq!(scanned(b"a\nb\nunfinished", 4, 2), [b"a\nb\n".to_vec()]);

@@ -87,6 +87,11 @@ pub(super) struct SimulatedFile {
 }
 
 impl Machine {
+    /// Holds up every operation until it is dropped.
+    pub(super) fn hold(&self) -> impl Drop + use<'_> {
+        self.state()
+    }
+
     /// A new process.
     pub(super) fn process(&self) -> SimulatedDisk {
         let mut state = self.state();

@@ -26,7 +26,7 @@ use super::record::{self, AgencyRecord, Draw, DrawRecord, KnownRecord};
 use super::{ARCHIVING, AgencyStatus, BETS, CLOSES, DRAW, LOCKS};
 use crate::draw::Winners;
 
-/// Both logs, locked. The locks are given back in the reverse of their order.
+/// Both logs, locked.
 pub(super) struct LockedVolume<'v, D: Disk> {
     pub(super) bets: Locked<'v, D, Ledger>,
     pub(super) closes: Locked<'v, D, Closes>,
@@ -162,9 +162,11 @@ impl<D: Disk> Volume<D> {
         deadline: Instant,
     ) -> Result<Vec<Appended>, LogError> {
         let LockedVolume { mut bets, closes, draw } = self.lock(deadline)?;
-        let plan = Plan::of(batches, closes.fold(), bets.fold(), draw.is_some());
+        let separator = bets.separator();
+        let plan = Plan::of(batches, closes.fold(), bets.fold(), draw.is_some(), separator);
         if !plan.group.is_empty() {
             bets.append(&plan.group)?;
+            bets.fold_appended(separator.as_bytes());
         }
         let mut answers = Vec::with_capacity(batches.len());
         for (batch, decision) in batches.iter().zip(plan.decisions) {

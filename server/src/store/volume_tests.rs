@@ -1,6 +1,6 @@
 //! The volume beside another system: what it left, what it adds, and what it knows nothing of.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use protocol::{AgencyId, AgencyState, BetNumber, Bets, Outcome, Refusal};
@@ -11,13 +11,14 @@ use super::log::LogError;
 use super::opening::{OpenError, StoreSettings};
 use super::simulated::{Fault, Machine, SimulatedDisk};
 use super::volume::Volume;
+use crate::limits::BLOCK_BYTES;
 
-const BETS: &str = "/volume/bets.csv";
+pub(super) const BETS: &str = "/volume/bets.csv";
 const CLOSES: &str = "/volume/agencies_closed.txt";
-const ROW: &str = "1,Ana,Paz,D1,2000-01-01,7\n";
+pub(super) const ROW: &str = "1,Ana,Paz,D1,2000-01-01,7\n";
 const OTHERS: &str = "1,Leo,Sol,D2,2000-01-02,8\r\n2,\"Eva, J\",\"Luz\",D3,2000-01-03,07\r\n";
 
-fn settings() -> StoreSettings {
+pub(super) fn settings() -> StoreSettings {
     StoreSettings {
         volume: "/volume".into(),
         agencies_amount: 2,
@@ -27,37 +28,37 @@ fn settings() -> StoreSettings {
     }
 }
 
-fn deadline() -> Instant {
+pub(super) fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(1)
 }
 
-fn agency(number: u32) -> AgencyId {
+pub(super) fn agency(number: u32) -> AgencyId {
     AgencyId::new(number).unwrap()
 }
 
-fn open(machine: &Machine) -> Volume<SimulatedDisk> {
+pub(super) fn open(machine: &Machine) -> Volume<SimulatedDisk> {
     Volume::open(machine.process(), settings()).unwrap()
 }
 
 /// One bet of agency 1, which wins.
-fn batch(first_row: Option<u64>) -> EncodedBatch {
+pub(super) fn batch(first_row: Option<u64>) -> EncodedBatch {
     let bets = Bets::parse("Ana;Paz;D1;2000-01-01;7").unwrap();
     EncodedBatch::from(&Batch { agency: agency(1), first_row, bets })
 }
 
-fn append(volume: &mut Volume<SimulatedDisk>, first_row: Option<u64>) -> Appended {
+pub(super) fn append(volume: &mut Volume<SimulatedDisk>, first_row: Option<u64>) -> Appended {
     volume.append(&[batch(first_row)], deadline()).unwrap().remove(0)
 }
 
-fn status(volume: &mut Volume<SimulatedDisk>, number: u32) -> AgencyStatus {
+pub(super) fn status(volume: &mut Volume<SimulatedDisk>, number: u32) -> AgencyStatus {
     volume.status(&[agency(number)], deadline()).unwrap()[0]
 }
 
-fn close(volume: &mut Volume<SimulatedDisk>, number: u32, rows: Option<u64>) -> Outcome {
+pub(super) fn close(volume: &mut Volume<SimulatedDisk>, number: u32, rows: Option<u64>) -> Outcome {
     volume.close(&[(agency(number), rows)], deadline()).unwrap().remove(0)
 }
 
-fn content(machine: &Machine, path: &str) -> String {
+pub(super) fn content(machine: &Machine, path: &str) -> String {
     String::from_utf8(machine.content(Path::new(path)).unwrap()).unwrap()
 }
 
@@ -253,64 +254,6 @@ fn settings_that_contradict_a_draw_are_refused_with_the_way_out() {
     }
 }
 
-/// A day of one row and one close; drawn, if `drawn`, after a second close.
-fn a_day(machine: &Machine, drawn: bool) -> Volume<SimulatedDisk> {
-    let mut volume = open(machine);
-    append(&mut volume, Some(1));
-    close(&mut volume, 1, Some(1));
-    if drawn {
-        close(&mut volume, 2, None);
-        assert!(volume.look(deadline()).unwrap());
-    }
-    volume
-}
-
-/// Puts a day away by a process that dies at each operation in turn, then by one that does not.
-fn put_away_in_two_goes(drawn: bool) {
-    for ahead in 1.. {
-        let machine = Machine::default();
-        let mut volume = a_day(&machine, drawn);
-        machine.fail_at(machine.operations() + ahead, Fault::Die);
-        let first = super::archive(machine.process(), settings(), true);
-        machine.heal();
-        // Whatever is in place by now: nothing is added to the day that is put away.
-        let late = append(&mut volume, Some(2)).outcome;
-        assert_ne!(late, Outcome::Done, "at operation {ahead}");
-        let again = super::archive(machine.process(), settings(), true);
-        let directory = match (&first, again) {
-            (Ok(directory), Err(super::ArchiveError::Empty)) => directory.clone(),
-            (Err(_), Ok(directory)) => directory,
-            (Err(_), Err(super::ArchiveError::Empty)) => PathBuf::new(),
-            other => panic!("at operation {ahead}: {other:?}"),
-        };
-        if directory.as_os_str().is_empty() {
-            assert_eq!(content(&machine, BETS), "", "all was put away but the last word of it");
-        } else {
-            let closes = if drawn { "1\n2\n" } else { "1\n" };
-            assert_eq!(content(&machine, directory.join("bets.csv").to_str().unwrap()), ROW);
-            let path = directory.join("agencies_closed.txt");
-            assert_eq!(content(&machine, path.to_str().unwrap()), closes);
-            assert_eq!(machine.content(&directory.join("draw.json")).is_some(), drawn);
-        }
-        let fresh = status(&mut volume, 1);
-        assert_eq!((fresh.stored.rows, fresh.state), (0, AgencyState::Open));
-        assert_eq!(append(&mut volume, Some(1)).outcome, Outcome::Done);
-        if first.is_ok() {
-            return;
-        }
-    }
-}
-
-#[test]
-fn a_drawn_day_is_put_away_also_when_the_first_try_was_cut_short() {
-    put_away_in_two_goes(true);
-}
-
-#[test]
-fn an_unfinished_day_is_put_away_also_when_the_first_try_was_cut_short() {
-    put_away_in_two_goes(false);
-}
-
 #[test]
 fn what_another_system_wrote_where_a_group_was_meant_to_stand_is_not_cut() {
     let no_row_of_it =
@@ -403,4 +346,18 @@ fn an_instance_ends_when_any_sync_fails() {
     }
     // The fence, and what the group's bytes and intent take.
     assert!(ended >= 3, "{ended} syncs failed");
+}
+
+/// What a crash left behind other rows: more than a block of what is no line.
+#[test]
+fn a_group_does_not_go_on_in_a_line_that_never_ended() {
+    let machine = Machine::default();
+    let (mut one, mut other) = (open(&machine), open(&machine));
+    add(&machine, BETS, &"\0".repeat(BLOCK_BYTES + 9));
+    let two = [batch(Some(1)), batch(Some(2))];
+    assert!(one.append(&two, deadline()).unwrap().iter().all(|a| a.outcome == Outcome::Done));
+    assert!(content(&machine, BETS).ends_with(&format!("\n{}", ROW.repeat(2))));
+    for volume in [&mut one, &mut other, &mut open(&machine)] {
+        assert_eq!(status(volume, 1).stored.rows, 2);
+    }
 }

@@ -1,0 +1,71 @@
+//! What the queue and the store's thread do, on a disk whose syncs are counted, held up, or fail.
+
+use std::future::ready;
+use std::pin::pin;
+
+use protocol::{Bets, Outcome};
+
+use super::simulated::{Fault, Machine};
+use super::volume_tests::{agency, settings};
+use super::{Batch, FileStore, Store};
+
+const BET: &str = "Ana;Paz;D1;2000-01-01;7";
+
+fn batch(first_row: u64) -> Batch<'static> {
+    Batch { agency: agency(1), first_row: Some(first_row), bets: Bets::parse(BET).unwrap() }
+}
+
+/// A client that is told "not stored" sends it again, and rows without a number would be doubled.
+#[tokio::test]
+async fn a_batch_whose_sync_failed_is_not_answered() {
+    let machine = Machine::default();
+    let (store, mut end) = FileStore::open_on(machine.process(), settings()).unwrap();
+    assert_eq!(store.append(&batch(1)).await.outcome, Outcome::Done);
+    machine.only_syncs_fail();
+    let now = machine.operations();
+    (1..200).for_each(|ahead| machine.fail_at(now + ahead, Fault::Fail));
+    let batch = batch(2);
+    tokio::select! {
+        answered = store.append(&batch) => panic!("{answered:?}"),
+        ended = end.wait() => assert!(ended.is_err()),
+    }
+    let late = store.append(&batch).await.outcome;
+    assert!(matches!(late, Outcome::TryAgain(_)), "nothing is taken any more: {late:?}");
+}
+
+/// What comes while the store's thread is at work shares the next lock, append and sync.
+#[tokio::test]
+async fn calls_that_wait_together_are_stored_together() {
+    let machine = Machine::default();
+    let (store, _end) = FileStore::open_on(machine.process(), settings()).unwrap();
+    assert_eq!(store.append(&batch(1)).await.outcome, Outcome::Done);
+    let before = machine.operations();
+    assert_eq!(store.append(&batch(2)).await.outcome, Outcome::Done);
+    let group = machine.operations() - before;
+
+    let batches: Vec<_> = (3..=8).map(batch).collect();
+    let before = machine.operations();
+    let all = async {
+        let [a, b, c, d, e, f] = &batches[..] else { panic!("six") };
+        let stored = tokio::join!(
+            store.append(a),
+            store.append(b),
+            store.append(c),
+            store.append(d),
+            store.append(e),
+            store.append(f)
+        );
+        [stored.0, stored.1, stored.2, stored.3, stored.4, stored.5]
+    };
+    let mut all = pin!(all);
+    let held = machine.hold();
+    tokio::select! {
+        biased;
+        stored = &mut all => panic!("stored on a disk that is held up: {stored:?}"),
+        () = ready(()) => {}
+    }
+    drop(held);
+    assert!(all.await.iter().all(|appended| appended.outcome == Outcome::Done));
+    let groups = (machine.operations() - before).div_ceil(group);
+    assert!(groups <= 2, "six batches that waited together were {groups} groups");
+}
