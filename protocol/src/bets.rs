@@ -16,14 +16,14 @@ const ROW_EXTRA_BYTES_MAX: usize = 6 + 5 + 1;
 /// One or more valid bets of one agency, as they stand on the wire:
 /// `first;last;document;birthdate;number`, a `:` between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bets<'a> {
+pub struct WireBets<'a> {
     text: &'a str,
     count: usize,
     /// Whether no name needs quotes in a row and no number has a leading zero.
     is_plain: bool,
 }
 
-impl<'a> Bets<'a> {
+impl<'a> WireBets<'a> {
     /// Reads bets as they stand on the wire.
     ///
     /// # Errors
@@ -60,7 +60,7 @@ impl<'a> Bets<'a> {
     /// Reads exactly one bet.
     ///
     /// # Errors
-    /// As [`Bets::parse`]; a second bet counts as part of the first one's number.
+    /// As [`WireBets::parse`]; a second bet counts as part of the first one's number.
     pub(crate) fn parse_one(text: &'a str) -> Result<Self, RequestError> {
         let bets = Self::parse(text)?;
         match memchr(b':', text.as_bytes()) {
@@ -155,7 +155,7 @@ mod tests {
         AgencyId::new(crate::limits::AGENCIES_MAX).unwrap()
     }
 
-    fn rows(bets: &Bets<'_>) -> String {
+    fn rows(bets: &WireBets<'_>) -> String {
         let mut out = Vec::new();
         bets.write_rows(agency(), &mut out);
         String::from_utf8(out).unwrap()
@@ -184,9 +184,12 @@ mod tests {
             ("Ana;Paz;1;2000-02-30;7", bet(2, Field::Birthdate, "a calendar date YYYY-MM-DD")),
             ("Ana;Paz;1;2000-01-01;", bet(2, Field::Number, "0 to 9999 in plain digits")),
         ] {
-            assert_eq!(Bets::parse(&format!("{ANA}:{second}")), Err(error), "{second}");
+            assert_eq!(WireBets::parse(&format!("{ANA}:{second}")), Err(error), "{second}");
         }
-        assert_eq!(Bets::parse_one(&format!("{ANA}:{ANA}")), Err(RequestError::Bets { bets: 2 }));
+        assert_eq!(
+            WireBets::parse_one(&format!("{ANA}:{ANA}")),
+            Err(RequestError::Bets { bets: 2 })
+        );
     }
 
     #[test]
@@ -198,7 +201,7 @@ mod tests {
             ("Iñaki;Ñ º;1;2000-01-01;007", "100000,Iñaki,Ñ º,1,2000-01-01,7\n"),
         ] {
             let text = format!("{bet}:{ANA}:{bet}");
-            let bets = Bets::parse(&text).unwrap();
+            let bets = WireBets::parse(&text).unwrap();
             assert_eq!(rows(&bets), format!("{row}100000,Ana,Paz,1,2000-01-01,7\n{row}"));
             assert_eq!(bets.len(), 3);
         }
@@ -213,7 +216,7 @@ mod tests {
             let text: Vec<_> = names.windows(2)
                 .map(|pair| format!("{};{};A1;2000-01-01;{number}", pair[0], pair[1])).collect();
             let text = text.join(":");
-            let bets = Bets::parse(&text).unwrap();
+            let bets = WireBets::parse(&text).unwrap();
             let mut one_by_one = Vec::new();
             bets.iter().for_each(|bet| write_row(agency(), &bet, &mut one_by_one));
             prop_assert_eq!(bets.iter().count(), bets.len());

@@ -4,7 +4,7 @@
 //! nothing else: this crate does no IO, knows no clock and keeps no state but a half-read line.
 //!
 //! **Invariant**: a value of a type from here is valid. Text is checked once, where it comes in;
-//! whoever holds a [`Bet`], [`Bets`] or an [`AgencyId`] need not check it again.
+//! whoever holds a [`Bet`], [`WireBets`] or an [`AgencyId`] need not check it again.
 //!
 //! The rules come from `PROTOCOL.md`, which names each packet, field and limit.
 
@@ -18,7 +18,7 @@ mod response;
 mod row;
 mod values;
 
-pub use bets::Bets;
+pub use bets::WireBets;
 pub use digest::{Digest, ParseDigestError};
 pub use frame::{Frame, Framed, Framer};
 pub use malformed::{Malformed, RequestError};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::Digest;
-use crate::bets::Bets;
+use crate::bets::WireBets;
 use crate::malformed::{Malformed, RequestError};
 use crate::response::{Outcome, Refusal, Response};
 use crate::values::{AgencyId, plain_digits};
@@ -16,7 +16,7 @@ pub enum Request<'a> {
         /// Whose bet it is.
         agency: AgencyId,
         /// The one bet.
-        bet: Bets<'a>,
+        bet: WireBets<'a>,
     },
     /// Store these bets after the agency's last row, whatever that is: sent again, they are
     /// stored again.
@@ -24,7 +24,7 @@ pub enum Request<'a> {
         /// Whose bets they are.
         agency: AgencyId,
         /// The bets.
-        bets: Bets<'a>,
+        bets: WireBets<'a>,
     },
     /// Store these bets as the agency's rows `first_row`…; safe to repeat.
     StoreRows {
@@ -33,7 +33,7 @@ pub enum Request<'a> {
         /// The row of the first bet, from 1.
         first_row: u64,
         /// The bets.
-        bets: Bets<'a>,
+        bets: WireBets<'a>,
     },
     /// The agency sends no more.
     AgencyClose {
@@ -240,14 +240,14 @@ fn row(text: &str, what: &'static str) -> Result<u64, RequestError> {
 /// `agency;first;last;document;birthdate;number`
 fn parse_bet(body: &str) -> Result<Request<'_>, RequestError> {
     let (agency, bet) = body.split_once(';').ok_or(RequestError::NoBets)?;
-    Ok(Request::StoreBet { agency: agency_of(agency)?, bet: Bets::parse_one(bet)? })
+    Ok(Request::StoreBet { agency: agency_of(agency)?, bet: WireBets::parse_one(bet)? })
 }
 
 /// `agency;first;…;number:…` or `agency:first;…;number:…`: the agency ends where the first
 /// separator of either kind stands.
 fn parse_batch(body: &str) -> Result<Request<'_>, RequestError> {
     let (agency, bets) = body.split_once([';', ':']).ok_or(RequestError::NoBets)?;
-    Ok(Request::StoreBatch { agency: agency_of(agency)?, bets: Bets::parse(bets)? })
+    Ok(Request::StoreBatch { agency: agency_of(agency)?, bets: WireBets::parse(bets)? })
 }
 
 /// `agency;first_row:first;last;document;birthdate;number:…`
@@ -259,7 +259,7 @@ fn parse_rows(body: &str) -> Result<Request<'_>, RequestError> {
     if first_row == 0 {
         return Err(RequestError::Row { what: "the first row, 0," });
     }
-    Ok(Request::StoreRows { agency, first_row, bets: Bets::parse(bets)? })
+    Ok(Request::StoreRows { agency, first_row, bets: WireBets::parse(bets)? })
 }
 
 #[cfg(test)]

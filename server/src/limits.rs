@@ -30,7 +30,8 @@ pub const GROUP_CALLS_MAX: usize = QUEUE_CALLS_MAX;
 /// How many bytes of rows may wait for the store's thread, or be worked on by it.
 pub const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The most of it that the rows of one packet can claim: see [`protocol::Bets::rows_bytes_max`].
+/// The most of it that the rows of one packet can claim: see
+/// [`protocol::WireBets::rows_bytes_max`].
 pub const BATCH_BYTES_MAX: usize = LINE_BYTES_MAX * 2 + protocol::limits::BETS_MAX * 12;
 
 /// The stack of the store's thread, in bytes.

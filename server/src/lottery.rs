@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use protocol::{AgencyId, Bets, Outcome, PacketType, Refusal, Request, Response};
+use protocol::{AgencyId, Outcome, PacketType, Refusal, Request, Response, WireBets};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -66,7 +66,7 @@ impl<S: Store> Lottery<S> {
         }
     }
 
-    async fn store_bet(&self, agency: AgencyId, bet: Bets<'_>) -> Answer {
+    async fn store_bet(&self, agency: AgencyId, bet: WireBets<'_>) -> Answer {
         let batch = Batch { agency, first_row: None, bets: bet };
         let outcome = self.store.append(&batch).await.outcome;
         let bet = bet.first();
@@ -80,14 +80,14 @@ impl<S: Store> Lottery<S> {
         Answer::Respond(Response::Store { stored: outcome == Outcome::Done })
     }
 
-    async fn store_batch(&self, agency: AgencyId, bets: Bets<'_>) -> Answer {
+    async fn store_batch(&self, agency: AgencyId, bets: WireBets<'_>) -> Answer {
         let batch = Batch { agency, first_row: None, bets };
         let outcome = self.store.append(&batch).await.outcome;
         log_batch(agency, bets.len(), &outcome);
         Answer::Respond(Response::Store { stored: outcome == Outcome::Done })
     }
 
-    async fn store_rows(&self, agency: AgencyId, first_row: u64, bets: Bets<'_>) -> Answer {
+    async fn store_rows(&self, agency: AgencyId, first_row: u64, bets: WireBets<'_>) -> Answer {
         let batch = Batch { agency, first_row: Some(first_row), bets };
         let appended = self.store.append(&batch).await;
         log_batch(agency, bets.len(), &appended.outcome);

@@ -193,7 +193,7 @@ impl Server {
         Some(line)
     }
 
-    fn store_batch(&self, bets: protocol::Bets<'_>) -> Response {
+    fn store_batch(&self, bets: protocol::WireBets<'_>) -> Response {
         self.lottery.set(|volume| volume.rows.extend(bets.texts().map(str::to_owned)));
         Response::Store { stored: true }
     }
@@ -210,7 +210,7 @@ impl Server {
         Response::AgencyStatus { rows, digest: digest(&volume.rows), state: volume.state }
     }
 
-    fn store_rows(&self, first_row: u64, bets: protocol::Bets<'_>) -> Response {
+    fn store_rows(&self, first_row: u64, bets: protocol::WireBets<'_>) -> Response {
         let mut volume = self.lottery.volume.lock().unwrap();
         let (stored, first) = (volume.rows.len(), first_row as usize);
         let outcome = if first == stored + 1 {

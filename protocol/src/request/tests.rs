@@ -11,8 +11,8 @@ fn parse(line: &str) -> Result<Request<'_>, Malformed> {
     Request::parse(line.as_bytes())
 }
 
-fn bets(text: &str) -> Bets<'_> {
-    Bets::parse(text).unwrap()
+fn bets(text: &str) -> WireBets<'_> {
+    WireBets::parse(text).unwrap()
 }
 
 fn agency(number: u32) -> AgencyId {

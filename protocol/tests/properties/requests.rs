@@ -1,6 +1,8 @@
 //! Packets to a server: whatever the line is, it is a request or refused with a reason.
 
-use protocol::{Bet, Bets, Malformed, Outcome, PacketType, Refusal, Request, Response, write_row};
+use protocol::{
+    Bet, Malformed, Outcome, PacketType, Refusal, Request, Response, WireBets, write_row,
+};
 
 /// A line is read as a request that prints as the same request, or is answered with a refusal
 /// that a client can read and that says why.
@@ -49,7 +51,7 @@ pub fn bets_are_those_one_by_one(text: &str) {
     let mut bets = text.split(':').map(|text| text.split(';').collect::<Vec<_>>());
     let are_bets = bets
         .all(|fields| <[&str; 5]>::try_from(fields).is_ok_and(|fields| Bet::new(fields).is_ok()));
-    assert_eq!(Bets::parse(text).is_ok(), are_bets);
+    assert_eq!(WireBets::parse(text).is_ok(), are_bets);
 }
 
 fn says_why(malformed: &Malformed) {

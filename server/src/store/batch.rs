@@ -1,6 +1,6 @@
 //! What is done with a batch: whether it is stored, was stored, or is refused, and why.
 
-use protocol::{AgencyId, AgencyState, Bets, Outcome, Refusal};
+use protocol::{AgencyId, AgencyState, Outcome, Refusal, WireBets};
 
 use super::ledger::AgencyRows;
 
@@ -12,7 +12,7 @@ pub struct Batch<'a> {
     /// The row of the first bet, from 1; `None` puts them behind the agency's last row.
     pub first_row: Option<u64>,
     /// The bets.
-    pub bets: Bets<'a>,
+    pub bets: WireBets<'a>,
 }
 
 /// How a batch ended, and what is stored of its agency now.

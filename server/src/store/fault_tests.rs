@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use protocol::{AgencyId, AgencyState, BetNumber, Bets, Digest, Outcome};
+use protocol::{AgencyId, AgencyState, BetNumber, Digest, Outcome, WireBets};
 
 use super::AgencyRows;
 use super::batch::{Batch, EncodedBatch};
@@ -45,7 +45,7 @@ fn fields(agency: AgencyId, row: u64) -> [String; 5] {
 fn encode(agency: AgencyId, first_row: u64, last_row: u64) -> EncodedBatch {
     let rows: Vec<_> = (first_row..=last_row).map(|row| fields(agency, row).join(";")).collect();
     let bets = rows.join(":");
-    let bets = Bets::parse(&bets).unwrap();
+    let bets = WireBets::parse(&bets).unwrap();
     EncodedBatch::from(&Batch { agency, first_row: Some(first_row), bets })
 }
 

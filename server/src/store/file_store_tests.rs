@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::pin::pin;
 
-use protocol::{Bets, Outcome};
+use protocol::{Outcome, WireBets};
 
 use super::simulated::{Fault, Machine};
 use super::volume_tests::{agency, settings};
@@ -12,7 +12,7 @@ use super::{Batch, FileStore, Store};
 const BET: &str = "Ana;Paz;D1;2000-01-01;7";
 
 fn batch(first_row: u64) -> Batch<'static> {
-    Batch { agency: agency(1), first_row: Some(first_row), bets: Bets::parse(BET).unwrap() }
+    Batch { agency: agency(1), first_row: Some(first_row), bets: WireBets::parse(BET).unwrap() }
 }
 
 /// A client that is told "not stored" sends it again, and rows without a number would be doubled.

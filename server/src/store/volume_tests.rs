@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use protocol::{AgencyId, AgencyState, BetNumber, Bets, Outcome, Refusal};
+use protocol::{AgencyId, AgencyState, BetNumber, Outcome, Refusal, WireBets};
 
 use super::AgencyStatus;
 use super::batch::{Appended, Batch, EncodedBatch};
@@ -42,7 +42,7 @@ pub(super) fn open(machine: &Machine) -> Volume<SimulatedDisk> {
 
 /// One bet of agency 1, which wins.
 pub(super) fn batch(first_row: Option<u64>) -> EncodedBatch {
-    let bets = Bets::parse("Ana;Paz;D1;2000-01-01;7").unwrap();
+    let bets = WireBets::parse("Ana;Paz;D1;2000-01-01;7").unwrap();
     EncodedBatch::from(&Batch { agency: agency(1), first_row, bets })
 }
 

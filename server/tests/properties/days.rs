@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use protocol::{
-    AgencyId, AgencyState, Bets, Digest, Outcome, Refusal, Request, Response, write_row,
+    AgencyId, AgencyState, Digest, Outcome, Refusal, Request, Response, WireBets, write_row,
 };
 use server::lottery::{Answer, Lottery};
 use server::store::{AgencyRows, Store as _};
@@ -134,7 +134,7 @@ impl List {
         }
     }
 
-    fn store_rows(&mut self, agency: AgencyId, first_row: u64, bets: Bets<'_>) -> Outcome {
+    fn store_rows(&mut self, agency: AgencyId, first_row: u64, bets: WireBets<'_>) -> Outcome {
         let stored = self.agencies[agency.index()].rows;
         let is_stored = first_row.saturating_add(bets.len() as u64 - 1) <= stored;
         let refusal = match self.state(agency) {
@@ -151,7 +151,7 @@ impl List {
         Outcome::Refused(refusal, String::new())
     }
 
-    fn store(&mut self, agency: AgencyId, bets: Bets<'_>) {
+    fn store(&mut self, agency: AgencyId, bets: WireBets<'_>) {
         for bet in bets.iter() {
             write_row(agency, &bet, &mut self.rows);
             let mut wire = Vec::new();
