@@ -3,7 +3,7 @@
 #
 #   scripts/bench.sh [--quick] [QUESTION...] [--out DIR]
 #
-#   --quick    fewer cases and shorter rounds: all of it in under two minutes
+#   --quick    fewer cases and shorter rounds: all of it in under two minutes on 2 quiet cores
 #   --out DIR  where JSON and plots go (default target/bench)
 #
 # `scripts/bench.sh --help` lists these; `cluster bench --help` all options. Nothing else should run

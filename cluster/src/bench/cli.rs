@@ -53,7 +53,7 @@ pub struct Options {
     #[arg(value_enum, value_name = "QUESTION")]
     pub questions: Vec<Question>,
 
-    /// Fewer cases and shorter rounds: all of it in about three minutes
+    /// Fewer cases and shorter rounds: all of it in under two minutes on 2 quiet cores
     #[arg(long)]
     pub quick: bool,
 
