@@ -9,6 +9,8 @@
 mod record;
 mod rows;
 
+pub use record::{other_draws, time_of_draw};
+
 use std::fmt;
 
 use anyhow::Context as _;

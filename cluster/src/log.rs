@@ -14,7 +14,7 @@ use tokio::sync::watch;
 /// How many lines of a log are held in memory.
 const LINES_KEPT: usize = 2_000;
 
-/// How many alarming lines of a log are held in memory.
+/// How many alarming lines of each level are held in memory.
 const ALARMS_KEPT: usize = 100;
 
 /// One line of a log in the reference's form:
@@ -63,8 +63,12 @@ struct Lines {
 
 impl Lines {
     fn push(&mut self, line: String) {
-        if LogLine(&line).is_alarm() && self.alarms.len() < ALARMS_KEPT {
-            self.alarms.push(line.clone());
+        if LogLine(&line).is_alarm() {
+            let kind = LogLine(&line).level();
+            let alike = self.alarms.iter().filter(|kept| LogLine(kept).level() == kind);
+            if alike.count() < ALARMS_KEPT {
+                self.alarms.push(line.clone());
+            }
         }
         if self.kept.len() == LINES_KEPT {
             self.kept.pop_front();

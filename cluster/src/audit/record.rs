@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::{AgencyAudit, Expected, Problem, brief};
+use crate::log::LogLine;
+use crate::volume::Volume;
 
 /// What `draw.json` must have; it may have more.
 #[derive(Deserialize)]
@@ -25,6 +27,30 @@ struct DrawnAgency {
     rows: u64,
     digest: String,
     winners: Vec<String>,
+}
+
+/// When the draw was held, as `draw.json` says.
+///
+/// # Errors
+/// There is no such record.
+pub fn time_of_draw(volume: &Volume) -> anyhow::Result<String> {
+    #[derive(Deserialize)]
+    struct Held {
+        time: String,
+    }
+    let text = fs::read(volume.draw()).context("read draw.json")?;
+    Ok(serde_json::from_slice::<Held>(&text).context("read draw.json")?.time)
+}
+
+/// The draws that the lines of a log tell of, but for the one that was held at `time`.
+pub fn other_draws<'l>(
+    lines: impl Iterator<Item = &'l str>,
+    time: &str,
+) -> impl Iterator<Item = &'l str> {
+    lines.filter(move |line| {
+        let line = LogLine(line);
+        line.is("sorteo", "success") && line.field("time") != Some(time)
+    })
 }
 
 /// Every agency has closed, and no other. A close that stands twice changes nothing.

@@ -115,7 +115,10 @@ async fn hold_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
             joined = runs.join_next() => joined,
             () = signal.cancelled() => None,
         };
-        let Some(joined) = joined else { break };
+        let Some(joined) = joined else {
+            summary.break_off(runs.len());
+            break;
+        };
         let run = joined.context("follow a run")?;
         progress.tell(&run);
         let again = options.to_hold_again(run.seed, binary);

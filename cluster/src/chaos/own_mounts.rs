@@ -5,12 +5,13 @@
 //! the last process in it.
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Tells the program that it is in a namespace of its own.
-const INSIDE: &str = "LOTERIA_CHAOS_OWN_MOUNTS";
+/// Tells the program which namespace it was started from: another one than its own.
+const OUTSIDE: &str = "LOTERIA_CHAOS_MOUNTS_OUTSIDE";
 
 /// How to get one: as root, and as anybody where the system allows it.
 const WAYS: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--mount"]];
@@ -18,7 +19,12 @@ const WAYS: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--moun
 /// Whether this process may mount.
 #[must_use]
 pub fn are_here() -> bool {
-    std::env::var_os(INSIDE).is_some()
+    std::env::var_os(OUTSIDE).is_some_and(|outside| Some(outside) != namespace())
+}
+
+/// What the system calls the namespace of this process.
+fn namespace() -> Option<OsString> {
+    fs::read_link("/proc/self/ns/mnt").ok().map(PathBuf::into_os_string)
 }
 
 /// Starts `cluster chaos` anew in a namespace of its own, with the same `arguments`, the first of
@@ -27,7 +33,7 @@ pub fn enter(arguments: &[OsString]) {
     if are_here() {
         return;
     }
-    let Ok(program) = std::env::current_exe() else { return };
+    let (Ok(program), Some(outside)) = (std::env::current_exe(), namespace()) else { return };
     let Some(way) = WAYS.into_iter().find(|way| may_mount(way)) else { return };
     // It only comes back with an error: then it goes on without.
     let _ = Command::new("unshare")
@@ -36,7 +42,7 @@ pub fn enter(arguments: &[OsString]) {
         .arg(program)
         .arg("chaos")
         .args(arguments.get(1..).unwrap_or_default())
-        .env(INSIDE, "1")
+        .env(OUTSIDE, outside)
         .exec();
 }
 

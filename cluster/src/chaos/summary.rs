@@ -45,6 +45,8 @@ pub struct Summary {
     effects: BTreeMap<&'static str, u64>,
     skipped: BTreeMap<&'static str, u64>,
     violations: Vec<Violation>,
+    /// How many runs a signal broke off: nothing is known of them.
+    broken_off: u64,
     seconds: u64,
 }
 
@@ -84,10 +86,15 @@ impl Summary {
         }
     }
 
+    /// Takes note of runs that a signal broke off.
+    pub fn break_off(&mut self, runs: usize) {
+        self.broken_off = runs as u64;
+    }
+
     /// Takes note of the end, after `took`.
     #[must_use]
     pub fn finish(mut self, took: Duration) -> Self {
-        self.ok = self.violations.is_empty() && self.runs > 0;
+        self.ok = self.violations.is_empty() && self.runs > 0 && self.broken_off == 0;
         self.seconds = took.as_secs();
         self
     }
@@ -156,7 +163,14 @@ impl Summary {
         };
         let [runs, bets] = [("run", self.runs), ("bet", self.bets)].map(counted);
         let wrong = counted(("run", self.violations.len() as u64));
-        format!("{seeds}: {runs}, {bets}, {wrong} with violations, {} s\n", self.seconds)
+        let broken_off = match self.broken_off {
+            0 => String::new(),
+            count => format!(", {} broken off, whatever their seeds", counted(("run", count))),
+        };
+        format!(
+            "{seeds}: {runs}, {bets}, {wrong} with violations{broken_off}, {} s\n",
+            self.seconds
+        )
     }
 }
 

@@ -11,9 +11,10 @@ use anyhow::Context as _;
 
 use super::front::list;
 use super::stage::{Stage, WINNER};
-use crate::audit::{AgencyAudit, Announced, Audit, Expected, Problem};
+use crate::audit::{self, AgencyAudit, Announced, Audit, Expected, Problem};
 use crate::client_process::{ClientEnd, ClientProcess};
 use crate::directory;
+use crate::log::LogLine;
 use crate::raw_connection::RawConnection;
 use crate::server_process::ServerProcess;
 use crate::volume::Volume;
@@ -52,10 +53,11 @@ pub async fn reach(
             stage.findings.add(format!("{error:#}"));
         }
         let name = server.process().name();
-        for line in server.alarms().iter().filter(|line| !line.contains(" WARNING ")) {
+        for line in server.alarms().iter().filter(|line| LogLine(line).level() != "WARNING") {
             stage.findings.add(format!("{name}: {line}"));
         }
     }
+    check_draws_told(stage, servers)?;
     stage.draw.look();
     check_files(stage, &ends).await
 }
@@ -78,7 +80,7 @@ fn check_memory(stage: &Stage, server: &ServerProcess) -> anyhow::Result<()> {
 }
 
 /// How often rows of a dead server were cut off, by the servers' logs (only the first hundred
-/// alarms of each start are counted), and whether a repeated close was written once.
+/// warnings of each start are counted), and whether a repeated close was written once.
 pub fn count_effects(stage: &Stage, servers: &[ServerProcess]) {
     let closes = fs::read_to_string(stage.volume.agencies_closed()).unwrap_or_default();
     if closes.lines().count() > stage.bets.agencies() as usize {
@@ -88,6 +90,19 @@ pub fn count_effects(stage: &Stage, servers: &[ServerProcess]) {
     for _ in alarms.filter(|line| line.contains("action: mend_log")) {
         stage.tallies.effects.add("rows of a dead server cut off");
     }
+}
+
+/// However often an instance started, all of them tell of the one draw that is on record.
+fn check_draws_told(stage: &Stage, servers: &[ServerProcess]) -> anyhow::Result<()> {
+    let time = audit::time_of_draw(&stage.volume)?;
+    for server in servers {
+        let log = fs::read_to_string(server.process().log_path()).context("read a log")?;
+        for line in audit::other_draws(log.lines(), &time) {
+            let name = server.process().name();
+            stage.findings.add(format!("{name} tells of another draw than {time}: {line}"));
+        }
+    }
+    Ok(())
 }
 
 /// Asks an instance about every agency.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::container::{Container, Written};
 use super::plan::Who;
 use super::stage::{SERVER_PORT, Stage};
-use crate::audit::{Announced, Audit, Expected};
+use crate::audit::{self, Announced, Audit, Expected};
 use crate::chaos::stage::WINNER;
 use crate::chaos::tally::Tally;
 use crate::log::LogLine;
@@ -43,7 +43,8 @@ pub async fn reach(stage: &Stage) -> anyhow::Result<u64> {
             stage.findings.add(format!("{name}, asked at the end: {error:#}"));
         }
     }
-    run_again(stage).await?;
+    let clients = stage.written_by_clients().await?;
+    run_again(stage, &clients).await?;
     stop_all(stage).await?;
     let is_same = fs::read(stage.volume.draw()).context("read draw.json")? == draw
         && fs::read(stage.volume.bets()).context("read bets.csv")? == stored;
@@ -51,8 +52,7 @@ pub async fn reach(stage: &Stage) -> anyhow::Result<u64> {
         stage.findings.add("draw.json or bets.csv changed after all agencies had their winners");
     }
     let servers = stage.written_by_servers().await?;
-    check_servers(stage, &servers);
-    let clients = stage.written_by_clients().await?;
+    check_servers(stage, &servers)?;
     check_files(stage, &clients).await
 }
 
@@ -91,7 +91,7 @@ async fn ask(stage: &Stage, server: &Container) -> anyhow::Result<()> {
 }
 
 /// Runs a client once more: nothing is stored, and the winners are the same.
-async fn run_again(stage: &Stage) -> anyhow::Result<()> {
+async fn run_again(stage: &Stage, before: &[(String, Written)]) -> anyhow::Result<()> {
     let client = stage.seat(Who::Client(0))?;
     let container = &client.container;
     container.start().await?;
@@ -100,6 +100,13 @@ async fn run_again(stage: &Stage) -> anyhow::Result<()> {
     if code != 0 {
         let name = container.short_name();
         stage.findings.add(format!("{name}, run once more, ended with exit code {code}"));
+    }
+    let again = stage.written_by_clients().await?;
+    if let (Some((name, first)), Some((_, again))) = (before.first(), again.first())
+        && first.printed != again.printed
+    {
+        let (first, again) = (&first.printed, &again.printed);
+        stage.findings.add(format!("{name} printed {first:?}, and run once more {again:?}"));
     }
     Ok(())
 }
@@ -117,8 +124,12 @@ async fn stop_all(stage: &Stage) -> anyhow::Result<()> {
 }
 
 /// Takes note of what the faults led to, and of what no fault may lead to.
-fn check_servers(stage: &Stage, servers: &[(String, Written)]) {
+fn check_servers(stage: &Stage, servers: &[(String, Written)]) -> anyhow::Result<()> {
+    let time = audit::time_of_draw(&stage.volume)?;
     for (name, written) in servers {
+        for line in audit::other_draws(written.log.iter().map(String::as_str), &time) {
+            stage.findings.add(format!("{name} tells of another draw than {time}: {line}"));
+        }
         let stored = |line: &String| LogLine(line).is("apuestas_almacenadas", "success");
         if name.contains("-added") && written.log.iter().any(stored) {
             stage.tallies.effects.add("added server that agencies sent bets to");
@@ -130,6 +141,7 @@ fn check_servers(stage: &Stage, servers: &[(String, Written)]) {
             }
         }
     }
+    Ok(())
 }
 
 fn count_effect(line: &str, effects: &Tally) {
