@@ -1,8 +1,8 @@
 //! An agency's bets: its file, read and validated whole, kept as the packets carry it.
 //!
-//! Knows nothing of connections; `read` reads. A physical line is a row, so that one unbalanced quote spoils
-//! its own line and not those after it. The last line needs no line end; one blank line at the
-//! very end is skipped, any other blank line is an error.
+//! Knows nothing of connections; `read` reads. A physical line is a row, so that one unbalanced
+//! quote spoils its own line and not those after it. The last line needs no line end; one blank
+//! line at the very end is skipped, any other blank line is an error.
 //!
 //! **Invariant**: every row in [`Bets`] is a valid bet in the wire's form, so that any run of rows
 //! is a slice of one text and a packet is made without looking at its bets again.
@@ -78,7 +78,7 @@ impl Bets {
         self.ends.len() as u64
     }
 
-    /// The digest of the first `rows` rows, of which there must be so many. Takes about 10 ns a row.
+    /// The digest of the first `rows` rows, of which there must be so many.
     #[must_use]
     pub fn digest(&self, rows: u64) -> Option<Digest> {
         self.fold(Digest::default(), 0, rows)

@@ -57,7 +57,11 @@ pub struct Generate {
     #[arg(long, default_value = "5", value_parser = agency)]
     pub agencies: AgencyId,
     /// How many rows each file has
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(..=GENERATED_ROWS_MAX))]
+    #[arg(
+        long,
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u64).range(..=GENERATED_ROWS_MAX),
+    )]
     pub rows: u64,
     /// What the bets are made from
     #[arg(long, default_value_t = 1)]

@@ -68,8 +68,8 @@ fn the_environment_goes_before_the_file() {
 fn every_wrong_value_is_refused_by_name() {
     let yaml = "id: 0\nserver: {address: 'a:1,b'}\nbatch_size: 0\nmax_packet_bytes: 65537\n\
                 log: {level: loud, format: xml}\nconnect_timeout: 0\nanswer_timeout: 5\n\
-                give_up_after: -1\nfallback: maybe\nwinners_patience: 1.5\nagencies_amount: 100001\n\
-                generate_rows: many";
+                give_up_after: -1\nfallback: maybe\nwinners_patience: 1.5\n\
+                agencies_amount: 100001\ngenerate_rows: many";
     let errors = read_text(yaml, nothing).unwrap_err();
     let told = SettingErrors(errors.clone()).to_string();
     for key in KEYS {

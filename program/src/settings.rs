@@ -1,8 +1,8 @@
 //! Settings: as typed in a file or in the environment, then read once into values that hold.
 //!
 //! The environment goes before the file, the file before the default. A value that is empty, or
-//! blank, counts as unset, in both: Compose passes such variables on. Every wrong value is reported,
-//! not only the first.
+//! blank, counts as unset, in both: Compose passes such variables on. Every wrong value is
+//! reported, not only the first.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -107,7 +107,8 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Length>
     Ok(Length::Over)
 }
 
-/// A line without its end and, if it is the first, without the mark that some editors put at the start of a file.
+/// A line without its end and, if it is the first, without the mark that some editors put at the
+/// start of a file.
 fn content(line: &[u8], number: u64) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);

@@ -35,8 +35,8 @@ pub fn file_name(agency: AgencyId) -> String {
 pub struct Plan {
     /// Whose bets they are.
     pub agency: AgencyId,
-    /// How many there are, up to [`GENERATED_ROWS_MAX`]. Up to 40 million rows over all agencies, documents
-    /// are unique in all files of one row count and seed; in one file they always are.
+    /// How many there are, up to [`GENERATED_ROWS_MAX`]. Up to 40 million rows over all agencies,
+    /// documents are unique in all files of one row count and seed; in one file they always are.
     pub rows: u64,
     /// How many of them bet on the winning number, spread evenly; no more than there are rows.
     pub winners: u64,

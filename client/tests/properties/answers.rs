@@ -70,7 +70,8 @@ mod tests {
     proptest! {
         #[test]
         fn holds_for_near_answers(
-            lines in proptest::collection::vec(LINE, 0..6), piece in 1..80_usize, max in 1..80_usize,
+            lines in proptest::collection::vec(LINE, 0..6),
+            piece in 1..80_usize, max in 1..80_usize,
         ) {
             a_connection_gives_answers_or_says_why(lines.concat().as_bytes(), piece, max);
         }

@@ -100,8 +100,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LINE: &str = "(\u{feff}|)\"?(Ana|\"A, B\"|\"\"|A;|),(Paz|ñ),\"?(1|A9)\"?,2000-0[1-3]-(01|30),\
-                        (7|0007|12345)\"?\r?\n{0,2}";
+    const LINE: &str = "(\u{feff}|)\"?(Ana|\"A, B\"|\"\"|A;|),(Paz|ñ),\"?(1|A9)\"?,\
+                        2000-0[1-3]-(01|30),(7|0007|12345)\"?\r?\n{0,2}";
     const BET: &str = "(Ana|\"A, B\"|\"A\"\"\"),\"?[a-zñ]{1,80}\"?,A9,2000-01-01,7\r?\n";
 
     fn all(bytes: &[u8], piece: usize, batch: usize) {
@@ -128,14 +128,16 @@ mod tests {
     proptest! {
         #[test]
         fn hold_for_bets(
-            lines in proptest::collection::vec(BET, 0..12), piece in 0..9_usize, batch in 0..5_usize,
+            lines in proptest::collection::vec(BET, 0..12),
+            piece in 0..9_usize, batch in 0..5_usize,
         ) {
             all(lines.concat().as_bytes(), piece, batch);
         }
 
         #[test]
         fn hold_for_near_bets(
-            lines in proptest::collection::vec(LINE, 0..6), piece in 0..9_usize, batch in 0..5_usize,
+            lines in proptest::collection::vec(LINE, 0..6),
+            piece in 0..9_usize, batch in 0..5_usize,
         ) {
             all(lines.concat().as_bytes(), piece, batch);
         }

@@ -79,8 +79,10 @@ mod tests {
 
     const SHIPPED: &str = include_str!("../../config.yaml");
     const LINE: &str = " {0,2}(id|server|address|server.address|batch_size|max_packet_bytes|log|\
-        level|log.level|answer_timeout|fallback|winners_file|agencies_amount|[a-z&*!{\\[\"?-]{1,3}): ?\
-        (-?[0-9]{1,5}|auto|a:1, b:2|\\[a:1, '[::1]:2'\\]|yes|no|~|debug|[a-z:'\"&*!{}\\[\\]| ]{0,6})";
+        level|log.level|answer_timeout|fallback|winners_file|agencies_amount|\
+        [a-z&*!{\\[\"?-]{1,3}): ?\
+        (-?[0-9]{1,5}|auto|a:1, b:2|\\[a:1, '[::1]:2'\\]|yes|no|~|debug|\
+        [a-z:'\"&*!{}\\[\\]| ]{0,6})";
     const VARIABLE: &str = "(CLI_ID|CLI_SERVER_ADDRESS|CLI_BATCH_SIZE|CLI_LOG_LEVEL|CLI_BETS_DIR|\
         CLI_WINNERS_FILE|NOMBRE|APELLIDO|DOCUMENTO|NACIMIENTO|NUMERO|HOSTNAME)=\
         (7|auto|a:1|:1,|2000-01-01|debug| |\u{0}|)";
