@@ -5,9 +5,10 @@
 
 use memchr::{memchr, memchr_iter, memchr2, memchr2_iter};
 
+use crate::bet::{Bet, Field, NameBytes};
 use crate::malformed::RequestError;
-use crate::row::{decimal, write_row};
-use crate::values::{AgencyId, Bet, NameBytes};
+use crate::row::write_row;
+use crate::values::{AgencyId, decimal};
 
 /// What a row has beside its bet's bytes at most: the agency, five separators, `\n`. The bet has
 /// separators of its own, which are counted twice.
@@ -33,7 +34,7 @@ impl<'a> WireBets<'a> {
         let names = NameBytes::of(text);
         let mut is_plain = memchr2(b',', b'"', bytes).is_none();
         let (mut count, mut field, mut start) = (0, 0, 0);
-        let mut fields = [""; 5];
+        let mut fields = [""; Field::ALL.len()];
         for end in memchr2_iter(b';', b':', bytes).chain([bytes.len()]) {
             if let Some(place) = fields.get_mut(field) {
                 *place = text.get(start..end).unwrap_or_default();
@@ -44,7 +45,7 @@ impl<'a> WireBets<'a> {
             }
             count += 1;
             if field != fields.len() {
-                return Err(RequestError::Fields { bet: count, fields: field, wanted: 5 });
+                return Err(RequestError::Fields { bet: count, fields: field });
             }
             let bet = Bet::with_names(fields, names).map_err(|e| RequestError::Bet {
                 bet: count,
@@ -60,13 +61,19 @@ impl<'a> WireBets<'a> {
     /// Reads exactly one bet.
     ///
     /// # Errors
-    /// As [`WireBets::parse`]; a second bet counts as part of the first one's number.
+    /// As [`WireBets::parse`]; and [`RequestError::Bets`] if there are more.
     pub(crate) fn parse_one(text: &'a str) -> Result<Self, RequestError> {
         let bets = Self::parse(text)?;
         match memchr(b':', text.as_bytes()) {
             None => Ok(bets),
             Some(_) => Err(RequestError::Bets { bets: bets.count }),
         }
+    }
+
+    /// The bets as they stand on the wire.
+    #[must_use]
+    pub fn text(&self) -> &'a str {
+        self.text
     }
 
     /// How many bets they are; at least one.
@@ -136,17 +143,11 @@ impl<'a> WireBets<'a> {
         let rows = out.get_mut(start..).unwrap_or_default();
         rows.iter_mut().for_each(|byte| *byte = if *byte == b';' { b',' } else { *byte });
     }
-
-    /// Appends the bets as they stand on the wire.
-    pub(crate) fn write_wire(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.text.as_bytes());
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::values::Field;
     use proptest::prelude::*;
 
     const ANA: &str = "Ana;Paz;1;2000-01-01;7";
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn says_which_bet_is_wrong_and_how() {
         let bet = |bet, field, allowed| RequestError::Bet { bet, field, allowed };
-        let fields = |bet, fields| RequestError::Fields { bet, fields, wanted: 5 };
+        let fields = |bet, fields| RequestError::Fields { bet, fields };
         for (second, error) in [
             ("", fields(2, 1)),
             ("Ana;Paz;1;2000-01-01", fields(2, 4)),

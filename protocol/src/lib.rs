@@ -8,6 +8,7 @@
 //!
 //! The rules come from `PROTOCOL.md`, which names each packet, field and limit.
 
+mod bet;
 mod bets;
 mod digest;
 mod frame;
@@ -18,6 +19,7 @@ mod response;
 mod row;
 mod values;
 
+pub use bet::{Bet, Field, InvalidField};
 pub use bets::WireBets;
 pub use digest::{Digest, ParseDigestError};
 pub use frame::{Frame, Framed, Framer};
@@ -25,4 +27,4 @@ pub use malformed::{Malformed, RequestError};
 pub use request::{PacketType, Request, write_rows_packet};
 pub use response::{AgencyState, Outcome, Refusal, Response, ResponseError, WINNERS_HEAD};
 pub use row::{DamagedRow, RowReader, StoredRow, write_row};
-pub use values::{AgencyId, Bet, BetNumber, Field, InvalidField, InvalidValue};
+pub use values::{AgencyId, BetNumber, InvalidValue};

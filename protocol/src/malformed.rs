@@ -17,14 +17,12 @@ pub enum RequestError {
     #[error("the agency is not a number from 1 to {}", limits::AGENCIES_MAX)]
     Agency,
     /// The packet has too few or too many fields.
-    #[error("bet {bet} has {fields} fields instead of {wanted}")]
+    #[error("bet {bet} has {fields} fields instead of {}", Field::ALL.len())]
     Fields {
         /// Which bet of the packet, from 1.
         bet: usize,
         /// How many fields it has.
         fields: usize,
-        /// How many it should have.
-        wanted: usize,
     },
     /// A field of a bet breaks its rule.
     #[error("bet {bet}: {field} is not {allowed}")]

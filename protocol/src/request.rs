@@ -15,7 +15,7 @@ pub enum Request<'a> {
     StoreBet {
         /// Whose bet it is.
         agency: AgencyId,
-        /// The one bet.
+        /// The bet; [`Request::parse`] sees to it that there is one only.
         bet: WireBets<'a>,
     },
     /// Store these bets after the agency's last row, whatever that is: sent again, they are
@@ -180,31 +180,27 @@ impl<'a> Request<'a> {
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::StoreBet { agency, bet } => {
-                write_head(out, format_args!("StoreBet:{agency};"));
-                bet.write_wire(out);
+                write_line(out, format_args!("StoreBet:{agency};{}", bet.text()));
             }
             Self::StoreBatch { agency, bets } => {
-                write_head(out, format_args!("StoreBatch:{agency};"));
-                bets.write_wire(out);
+                write_rows_packet(*agency, None, bets.text(), out);
             }
             Self::StoreRows { agency, first_row, bets } => {
-                write_head(out, format_args!("StoreRows:{agency};{first_row}:"));
-                bets.write_wire(out);
+                write_rows_packet(*agency, Some(*first_row), bets.text(), out);
             }
             Self::AgencyClose { agency, rows: None } => {
-                write_head(out, format_args!("AgencyClose:{agency}"));
+                write_line(out, format_args!("AgencyClose:{agency}"));
             }
             Self::AgencyClose { agency, rows: Some(rows) } => {
-                write_head(out, format_args!("AgencyClose:{agency};{rows}"));
+                write_line(out, format_args!("AgencyClose:{agency};{rows}"));
             }
             Self::AgencyStatus { agency } => {
-                write_head(out, format_args!("AgencyStatus:{agency}"));
+                write_line(out, format_args!("AgencyStatus:{agency}"));
             }
             Self::WinnersRequest { agency } => {
-                write_head(out, format_args!("WinnersRequest:{agency}"));
+                write_line(out, format_args!("WinnersRequest:{agency}"));
             }
         }
-        out.push(b'\n');
     }
 }
 
@@ -213,15 +209,14 @@ impl<'a> Request<'a> {
 /// after it has read its file.
 pub fn write_rows_packet(agency: AgencyId, first_row: Option<u64>, bets: &str, out: &mut Vec<u8>) {
     match first_row {
-        Some(row) => write_head(out, format_args!("StoreRows:{agency};{row}:")),
-        None => write_head(out, format_args!("StoreBatch:{agency};")),
+        Some(row) => write_line(out, format_args!("StoreRows:{agency};{row}:{bets}")),
+        None => write_line(out, format_args!("StoreBatch:{agency};{bets}")),
     }
-    out.extend_from_slice(bets.as_bytes());
-    out.push(b'\n');
 }
 
-fn write_head(out: &mut Vec<u8>, head: fmt::Arguments<'_>) {
-    std::io::Write::write_fmt(out, head).expect("a Vec takes every byte");
+fn write_line(out: &mut Vec<u8>, line: fmt::Arguments<'_>) {
+    std::io::Write::write_fmt(out, line).expect("a Vec takes every byte");
+    out.push(b'\n');
 }
 
 pub(crate) fn split_type(line: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -7,13 +7,13 @@
 
 use csv_core::ReadRecordResult;
 
+use crate::bet::Bet;
 use crate::limits::NUMBER_DIGITS_MAX;
-use crate::values::{AgencyId, Bet, BetNumber, plain_digits, write_number};
+use crate::values::{AgencyId, BetNumber, decimal, plain_digits, write_number};
 
 /// Appends `bet` as a row of `agency`, with its `\n`.
 pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
-    let mut digits = [0; 10];
-    out.extend_from_slice(decimal(agency.get(), &mut digits));
+    out.extend_from_slice(decimal(agency.get(), &mut [0; 10]));
     for name in [bet.first_name(), bet.last_name()] {
         out.push(b',');
         write_name(name, out);
@@ -25,19 +25,6 @@ pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
     out.push(b',');
     write_number(bet.number(), out);
     out.push(b'\n');
-}
-
-pub(crate) fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
-    let mut start = digits.len();
-    for (place, digit) in digits.iter_mut().enumerate().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        start = place;
-        if number == 0 {
-            break;
-        }
-    }
-    digits.get(start..).unwrap_or_default()
 }
 
 /// Only names can need quotes, and only for a comma or a quote: they hold no line ends.

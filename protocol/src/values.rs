@@ -1,15 +1,10 @@
-//! Values of the lottery that cannot be wrong: agencies, numbers, bets.
+//! Numbers of the lottery that cannot be wrong, of agencies and of bets, read and written.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use chrono::NaiveDate;
-
-use crate::limits::{
-    AGENCIES_MAX, BIRTHDATE_BYTES, DOCUMENT_BYTES_MAX, NAME_BYTES_MAX, NUMBER_DIGITS_MAX,
-    NUMBER_MAX,
-};
+use crate::limits::{AGENCIES_MAX, NUMBER_DIGITS_MAX, NUMBER_MAX};
 
 /// A text that is no value of the wanted kind; says what is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -120,255 +115,28 @@ impl fmt::Display for BetNumber {
     }
 }
 
-/// A field of a bet, in the order of the wire and of the files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field {
-    /// 1..=100 bytes without control characters, `;` or `:`.
-    FirstName,
-    /// As [`Field::FirstName`].
-    LastName,
-    /// 1..=20 ASCII letters and digits.
-    Document,
-    /// A calendar date, `YYYY-MM-DD`.
-    Birthdate,
-    /// 0..=9999.
-    Number,
-}
-
-impl Field {
-    /// All fields of a bet, in order.
-    pub const ALL: [Self; 5] =
-        [Self::FirstName, Self::LastName, Self::Document, Self::Birthdate, Self::Number];
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::FirstName => "first name",
-            Self::LastName => "last name",
-            Self::Document => "document",
-            Self::Birthdate => "birthdate",
-            Self::Number => "number",
-        })
-    }
-}
-
-/// A field of a bet that breaks its rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is not {allowed}")]
-pub struct InvalidField {
-    /// Which field it is.
-    pub field: Field,
-    /// What is allowed there, as a phrase.
-    pub allowed: &'static str,
-}
-
-/// One valid bet, borrowed from the text that it was read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bet<'a> {
-    first_name: &'a str,
-    last_name: &'a str,
-    document: &'a str,
-    birthdate: &'a str,
-    number: BetNumber,
-}
-
-impl<'a> Bet<'a> {
-    /// A bet of these fields, in the order of [`Field::ALL`].
-    ///
-    /// # Errors
-    /// The first field that breaks its rule.
-    pub fn new(fields: [&'a str; 5]) -> Result<Self, InvalidField> {
-        Self::with_names(fields, NameBytes::Any)
-    }
-
-    /// As [`Bet::new`], of fields out of a text that was looked at as a whole.
-    pub(crate) fn with_names(fields: [&'a str; 5], names: NameBytes) -> Result<Self, InvalidField> {
-        let [first_name, last_name, document, birthdate, number] = fields;
-        check(Field::FirstName, is_name(first_name, names))?;
-        check(Field::LastName, is_name(last_name, names))?;
-        check(Field::Document, is_document(document))?;
-        check(Field::Birthdate, is_birthdate(birthdate))?;
-        let number = number.parse().map_err(|_| InvalidField::of(Field::Number))?;
-        Ok(Self { first_name, last_name, document, birthdate, number })
-    }
-
-    /// The bettor's first name.
-    #[must_use]
-    pub fn first_name(&self) -> &'a str {
-        self.first_name
-    }
-
-    /// The bettor's last name.
-    #[must_use]
-    pub fn last_name(&self) -> &'a str {
-        self.last_name
-    }
-
-    /// The bettor's document.
-    #[must_use]
-    pub fn document(&self) -> &'a str {
-        self.document
-    }
-
-    /// The bettor's birthdate, `YYYY-MM-DD`.
-    #[must_use]
-    pub fn birthdate(&self) -> &'a str {
-        self.birthdate
-    }
-
-    /// The number that was bet on.
-    #[must_use]
-    pub fn number(&self) -> BetNumber {
-        self.number
-    }
-
-    /// Appends the bet as it stands on the wire: `first;last;document;birthdate;number`.
-    pub fn write_wire(&self, out: &mut Vec<u8>) {
-        for text in [self.first_name, self.last_name, self.document, self.birthdate] {
-            out.extend_from_slice(text.as_bytes());
-            out.push(b';');
-        }
-        write_number(self.number, out);
-    }
-}
-
 /// Appends the decimal digits of `number`.
 pub(crate) fn write_number(number: BetNumber, out: &mut Vec<u8>) {
-    let mut left = number.get();
-    let mut digits = [b'0'; 4];
+    out.extend_from_slice(decimal(number.get().into(), &mut [0; 10]));
+}
+
+/// The digits of `number`, without leading zeros, at the end of `digits`.
+pub(crate) fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
     let mut start = digits.len();
     for (place, digit) in digits.iter_mut().enumerate().rev() {
-        *digit = b'0' + (left % 10) as u8;
-        left /= 10;
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
         start = place;
-        if left == 0 {
+        if number == 0 {
             break;
         }
     }
-    out.extend_from_slice(digits.get(start..).unwrap_or_default());
-}
-
-impl InvalidField {
-    pub(crate) fn of(field: Field) -> Self {
-        let allowed = match field {
-            Field::FirstName | Field::LastName => {
-                "1 to 100 bytes without control characters, ';' or ':'"
-            }
-            Field::Document => "1 to 20 ASCII letters and digits",
-            Field::Birthdate => "a calendar date YYYY-MM-DD",
-            Field::Number => "0 to 9999 in plain digits",
-        };
-        Self { field, allowed }
-    }
-}
-
-fn check(field: Field, holds: bool) -> Result<(), InvalidField> {
-    if holds { Ok(()) } else { Err(InvalidField::of(field)) }
-}
-
-/// What is known of the bytes of a name before it is looked at by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NameBytes {
-    /// Nothing.
-    Any,
-    /// It was cut out at the separators of a text that holds no control character.
-    Allowed,
-}
-
-impl NameBytes {
-    /// What is known of the names that `text` has between its separators. Looking at a whole
-    /// packet at once is many times faster than at name after name.
-    pub(crate) fn of(text: &str) -> Self {
-        // The control characters beyond ASCII, U+0080 to U+009F, all start with this byte.
-        const CONTROLS_LEAD: u8 = 0xc2;
-        let is_suspect = |b: u8| (b < b' ') | (b == 0x7f) | (b == CONTROLS_LEAD);
-        match text.bytes().fold(false, |found, b| found | is_suspect(b)) {
-            true => Self::Any,
-            false => Self::Allowed,
-        }
-    }
-}
-
-fn is_name(text: &str, bytes: NameBytes) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&text.len())
-        && (bytes == NameBytes::Allowed
-            || !text.chars().any(|c| c.is_control() || c == ';' || c == ':'))
-}
-
-fn is_document(text: &str) -> bool {
-    (1..=DOCUMENT_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric())
-}
-
-/// Year 0 is refused: the reference system's calendar starts with year 1.
-fn is_birthdate(text: &str) -> bool {
-    let Ok(&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2]) =
-        <&[u8; BIRTHDATE_BYTES]>::try_from(text.as_bytes())
-    else {
-        return false;
-    };
-    let digits = [y1, y2, y3, y4, m1, m2, d1, d2];
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return false;
-    }
-    let [y1, y2, y3, y4, m1, m2, d1, d2] = digits.map(|digit| u32::from(digit - b'0'));
-    let (year, month, day) = (y1 * 1000 + y2 * 100 + y3 * 10 + y4, m1 * 10 + m2, d1 * 10 + d2);
-    let is_in_every_month = (1..=28).contains(&day) && (1..=12).contains(&month);
-    year > 0
-        && (is_in_every_month || NaiveDate::from_ymd_opt(year.cast_signed(), month, day).is_some())
+    digits.get(start..).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn bet<'a>(fields: [&'a str; 5]) -> Result<Bet<'a>, Field> {
-        Bet::new(fields).map_err(|invalid| invalid.field)
-    }
-
-    #[test]
-    fn accepts_the_edges_of_every_field() {
-        let long = "ñ".repeat(50);
-        for fields in [
-            ["a", "b", "1", "2000-02-29", "0"],
-            [&long, "O'Brien, \"Pat\"", "ABC12345678901234567", "0001-01-01", "9999"],
-            ["=1+1", " ", "x", "9999-12-31", "00000000000000000075"],
-        ] {
-            assert!(bet(fields).is_ok(), "{fields:?}");
-        }
-    }
-
-    #[test]
-    fn names_the_field_that_breaks_its_rule() {
-        let long = "a".repeat(101);
-        for (fields, field) in [
-            (["", "b", "1", "2000-01-01", "0"], Field::FirstName),
-            ([&long, "b", "1", "2000-01-01", "0"], Field::FirstName),
-            (["a\u{85}", "b", "1", "2000-01-01", "0"], Field::FirstName),
-            (["a", "b\r", "1", "2000-01-01", "0"], Field::LastName),
-            (["a", "ñ;", "1", "2000-01-01", "0"], Field::LastName),
-            (["a", "ñ:", "1", "2000-01-01", "0"], Field::LastName),
-            (["a", "b", "", "2000-01-01", "0"], Field::Document),
-            (["a", "b", "123456789012345678901", "2000-01-01", "0"], Field::Document),
-            (["a", "b", "12-3", "2000-01-01", "0"], Field::Document),
-            (["a", "b", "ñ", "2000-01-01", "0"], Field::Document),
-            (["a", "b", "1", "1999-02-29", "0"], Field::Birthdate),
-            (["a", "b", "1", "0000-01-01", "0"], Field::Birthdate),
-            (["a", "b", "1", "2000-13-01", "0"], Field::Birthdate),
-            (["a", "b", "1", "2000-00-28", "0"], Field::Birthdate),
-            (["a", "b", "1", "2000-01-00", "0"], Field::Birthdate),
-            (["a", "b", "1", "2000-04-31", "0"], Field::Birthdate),
-            (["a", "b", "1", "2000-1-01", "0"], Field::Birthdate),
-            (["a", "b", "1", "2000/01/01", "0"], Field::Birthdate),
-            (["a", "b", "1", "2000-01-01", ""], Field::Number),
-            (["a", "b", "1", "2000-01-01", "+1"], Field::Number),
-            (["a", "b", "1", "2000-01-01", "10000"], Field::Number),
-            (["a", "b", "1", "2000-01-01", "000000000000000000001"], Field::Number),
-        ] {
-            assert_eq!(bet(fields), Err(field), "{fields:?}");
-        }
-    }
 
     #[test]
     fn writes_numbers_without_leading_zeros() {
@@ -377,6 +145,7 @@ mod tests {
             write_number(BetNumber::new(number).unwrap(), &mut out);
             assert_eq!(out, number.to_string().as_bytes());
         }
+        assert_eq!(decimal(u32::MAX, &mut [0; 10]), b"4294967295");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Bets to measure with: believable, the same in every run, in the forms of the wire and of the
-//! files. Shared by the benchmarks of several crates, each of which uses a part of it.
-#![allow(dead_code)]
+//! files.
+#![allow(dead_code, reason = "benchmarks of several crates share it, and each uses a part of it")]
 
 const FIRST_NAMES: [&str; 8] =
     ["Ana", "Juan Pablo", "María Laura", "Santiago Lionel", "Joaquín", "Lucía", "Valentina", "Eva"];
