@@ -112,3 +112,20 @@ async fn a_volume_that_is_gone_is_told_and_nothing_is_stored_elsewhere() {
     assert_eq!(lottery.ask(0, &format!("StoreRows:1;2:{LEO}")).await, answer);
     lottery.end().await;
 }
+
+#[tokio::test]
+async fn winners_of_a_volume_that_is_gone_are_told_to_be_asked_for_again() {
+    let mut lottery = Lottery::start(1, 1).await;
+    lottery.allow_alarm("server", "look", "agencies_closed.lock is gone");
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
+    assert_eq!(lottery.ask(0, "AgencyClose:1;1").await, "AgencyCloseResponse:0");
+    let winners = lottery.ask(0, "WinnersRequest:1").await;
+    assert!(winners.starts_with("WinnersResponse:"), "{winners}");
+    let (volume, away) = (lottery.volume.path(), lottery.directory.path().join("away"));
+    fs::rename(volume, &away).unwrap();
+    let answer = lottery.ask(0, "WinnersRequest:1").await;
+    assert!(answer.starts_with("Error:busy lock "), "{answer}");
+    fs::rename(&away, volume).unwrap();
+    assert_eq!(lottery.ask(0, "WinnersRequest:1").await, winners);
+    lottery.end().await;
+}

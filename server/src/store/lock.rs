@@ -21,8 +21,8 @@ use crate::limits::{LOCK_TRY_TIMEOUT, WAITER_STACK_BYTES};
 pub enum LockError {
     /// Another holder kept it until the deadline.
     #[error(
-        "another instance holds the lock {0}, or another program (`fuser` on that file of the \
-         volume lists who has it open)"
+        "another instance holds the lock {0}, or another program (`lslocks` on the host names the \
+         process)"
     )]
     Held(String),
     /// The system refused.

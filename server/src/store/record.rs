@@ -158,6 +158,15 @@ impl<D: Disk> KnownRecord<D> {
         (self.draw, self.read) = (draw?.map(Arc::new), found);
         Ok(())
     }
+
+    /// As [`KnownRecord::refresh`], without a lock: that a known record is there no longer is left
+    /// to who holds the locks, for the volume itself may be gone. Says whether it is so.
+    pub(super) fn refresh_or_miss(&mut self) -> io::Result<bool> {
+        if self.read.is_some() && self.disk.find(&self.path)?.is_none() {
+            return Ok(true);
+        }
+        self.refresh().map(|()| false)
+    }
 }
 
 #[cfg(test)]

@@ -251,7 +251,10 @@ impl<D: Disk> Volume<D> {
 
     /// Looks for a draw, and holds it if it is due; says whether it did.
     pub(crate) fn look(&mut self, deadline: Instant) -> Result<bool, LogError> {
-        self.record.refresh().map_err(|e| LogError::Read(self.record.path.clone(), e))?;
+        let missing = self.record.refresh_or_miss();
+        if missing.map_err(|e| LogError::Read(self.record.path.clone(), e))? {
+            self.lock(deadline)?;
+        }
         if self.draw().is_some() || !self.may_be_due()? {
             return Ok(false);
         }
