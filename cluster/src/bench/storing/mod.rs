@@ -93,15 +93,16 @@ async fn measure(
 ) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
     let instances = if options.instances.is_empty() { &[1, 3] } else { &*options.instances };
+    // First of all: whether it is there shows before the long part.
+    if let Some(peer) = &options.peer {
+        stage.note(&format!("storing: beside {peer}"));
+        cases.push(reference::case(peer, options, bets, stage).await?);
+    }
     for setting in settings(options) {
         stage.note(&format!("storing: {}", setting.name()));
         let entries = enter(setting, instances, bets, postgres, stage).await?;
         let standings = take_turns(entries, options.effort(), &stage.stop).await?;
         cases.push(Case { name: setting.name(), parameters: setting.parameters(), standings });
-    }
-    if let Some(peer) = &options.peer {
-        stage.note(&format!("storing: beside {peer}"));
-        cases.push(reference::case(peer, options, bets, stage).await?);
     }
     Ok(cases)
 }

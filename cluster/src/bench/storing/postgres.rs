@@ -7,12 +7,13 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::time::sleep;
 
 use super::Setting;
 use super::bets::{self, Bets};
@@ -26,6 +27,9 @@ use crate::bench::stage::Stage;
 use crate::bench::turns::{Contestant, Entry, Pending};
 
 const NAME: &str = "PostgreSQL";
+
+/// How long it may take to be ready after it listens.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Besides the defaults: no checkpoint in the middle, no socket file.
 const SETTINGS: [&str; 6] = [
@@ -83,6 +87,12 @@ impl Postgres {
         command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
         let mut daemon = Daemon::spawn("postgres", command, place.path())?;
         daemon.listens(address).await?;
+        // It refuses connections for a moment after it has begun to listen.
+        let since = Instant::now();
+        while let Err(error) = wire::connect(address) {
+            ensure!(since.elapsed() < READY_TIMEOUT, "PostgreSQL is not ready: {error:#}");
+            sleep(Duration::from_millis(50)).await;
+        }
         Ok(Self::Running(Rc::new(Server { daemon, address, place })))
     }
 
