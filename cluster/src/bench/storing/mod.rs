@@ -94,9 +94,10 @@ async fn measure(
     let mut cases = Vec::new();
     let instances = if options.instances.is_empty() { &[1, 3] } else { &*options.instances };
     // First of all: whether it is there shows before the long part.
+    let mut beside_peer = None;
     if let Some(peer) = &options.peer {
         stage.note(&format!("storing: beside {peer}"));
-        cases.push(reference::case(peer, options, bets, stage).await?);
+        beside_peer = Some(reference::case(peer, options, bets, stage).await?);
     }
     for setting in settings(options) {
         stage.note(&format!("storing: {}", setting.name()));
@@ -104,6 +105,7 @@ async fn measure(
         let standings = take_turns(entries, options.effort(), &stage.stop).await?;
         cases.push(Case { name: setting.name(), parameters: setting.parameters(), standings });
     }
+    cases.extend(beside_peer);
     Ok(cases)
 }
 
