@@ -9,6 +9,7 @@
 //! connection give way that has had its slot for [`STALL_GRACE`]: of those that stall the one that
 //! has had it longest.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +53,7 @@ pub struct Pool {
 #[derive(Debug)]
 pub struct Slot {
     bytes: usize,
-    place: usize,
+    entry: u64,
     holders: Arc<Holders>,
     _permit: OwnedSemaphorePermit,
 }
@@ -62,29 +63,27 @@ pub struct Slot {
 pub struct GiveWay;
 
 /// Who has the slots of a pool.
-#[derive(Debug)]
-struct Holders(Mutex<Places>);
+#[derive(Debug, Default)]
+struct Holders(Mutex<Entries>);
 
-/// A place for each slot, and which of them are free: as many as the semaphore says, or more.
-#[derive(Debug)]
-struct Places {
-    all: Vec<Option<Holder>>,
-    free: Vec<usize>,
+/// Those that were not told to give way, by when they came: whoever holds a slot and is not among
+/// them any more must give way.
+#[derive(Debug, Default)]
+struct Entries {
+    holders: BTreeMap<u64, Holder>,
+    next: u64,
 }
 
 #[derive(Debug)]
 struct Holder {
     since: Instant,
-    must_give_way: bool,
     /// Wakes the holder, while it stalls.
     stalled: Option<Waker>,
 }
 
 impl Pool {
-    fn new(slots: usize, bytes: usize) -> Self {
-        let all = (0..slots).map(|_| None).collect();
-        let holders = Arc::new(Holders(Mutex::new(Places { all, free: (0..slots).collect() })));
-        Self { bytes, free: Arc::new(Semaphore::new(slots)), holders }
+    pub(crate) fn new(slots: usize, bytes: usize) -> Self {
+        Self { bytes, free: Arc::new(Semaphore::new(slots)), holders: Arc::default() }
     }
 
     /// A slot, if there is one.
@@ -109,8 +108,8 @@ impl Pool {
 
     fn slot(&self, permit: OwnedSemaphorePermit) -> Slot {
         let (bytes, holders) = (self.bytes, Arc::clone(&self.holders));
-        let place = holders.enter();
-        Slot { bytes, place, holders, _permit: permit }
+        let entry = holders.enter();
+        Slot { bytes, entry, holders, _permit: permit }
     }
 }
 
@@ -124,64 +123,53 @@ impl Slot {
     /// Does `work`, which waits for the client.
     ///
     /// # Errors
-    /// Others need the slot: it must be given up, and the work is dropped.
+    /// Others need the slot: it must be given up, and the work is dropped, or what came of it.
     pub async fn stall<T>(
         &self,
         mut work: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, GiveWay> {
         poll_fn(|context| {
-            if self.holders.must_give_way(self.place) {
-                return Poll::Ready(Err(GiveWay));
-            }
             let done = work.as_mut().poll(context);
             let stalled = done.is_pending().then(|| context.waker().clone());
-            self.holders.set_stalled(self.place, stalled);
-            done.map(Ok)
+            match self.holders.set_stalled(self.entry, stalled) {
+                Ok(()) => done.map(Ok),
+                Err(told) => Poll::Ready(Err(told)),
+            }
         })
         .await
     }
 }
 
 impl Drop for Slot {
-    /// Before the permit goes back: there is a free place for whoever gets that.
     fn drop(&mut self) {
-        self.holders.leave(self.place);
+        self.holders.leave(self.entry);
     }
 }
 
 impl Holders {
-    fn lock(&self) -> MutexGuard<'_, Places> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place, for which the caller has a permit.
-    fn enter(&self) -> usize {
-        let holder = Holder { since: Instant::now(), must_give_way: false, stalled: None };
-        let mut places = self.lock();
-        let place = places.free.pop().expect("there are as many places as permits");
-        if let Some(free) = places.all.get_mut(place) {
-            *free = Some(holder);
-        }
-        place
+    fn enter(&self) -> u64 {
+        let mut entries = self.lock();
+        let entry = entries.next;
+        entries.next += 1;
+        // Under the lock, so that who comes later has the later time.
+        entries.holders.insert(entry, Holder { since: Instant::now(), stalled: None });
+        entry
     }
 
-    fn leave(&self, place: usize) {
-        let mut places = self.lock();
-        places.free.push(place);
-        if let Some(left) = places.all.get_mut(place) {
-            *left = None;
-        }
+    fn leave(&self, entry: u64) {
+        self.lock().holders.remove(&entry);
     }
 
-    fn must_give_way(&self, place: usize) -> bool {
-        let places = self.lock();
-        places.all.get(place).and_then(Option::as_ref).is_some_and(|holder| holder.must_give_way)
-    }
-
-    fn set_stalled(&self, place: usize, stalled: Option<Waker>) {
-        if let Some(Some(holder)) = self.lock().all.get_mut(place) {
-            holder.stalled = stalled;
-        }
+    /// Says who is to be woken when the holder must give way, or that it must already: under one
+    /// lock, so that no holder is told between its question and its sleep.
+    fn set_stalled(&self, entry: u64, stalled: Option<Waker>) -> Result<(), GiveWay> {
+        let mut entries = self.lock();
+        entries.holders.get_mut(&entry).ok_or(GiveWay)?.stalled = stalled;
+        Ok(())
     }
 
     /// Tells the one that has to give way next, if there is any yet, and gives it time for that.
@@ -192,12 +180,17 @@ impl Holders {
     }
 
     fn tell_next(&self) {
-        let mut places = self.lock();
-        let holders = places.all.iter_mut().flatten();
-        let due = holders.filter(|one| !one.must_give_way && one.since.elapsed() >= STALL_GRACE);
-        let Some(next) = due.min_by_key(|one| (one.stalled.is_none(), one.since)) else { return };
-        next.must_give_way = true;
-        if let Some(waker) = next.stalled.take() {
+        let mut entries = self.lock();
+        let now = Instant::now();
+        let mut due = entries
+            .holders
+            .iter()
+            .take_while(|(_, one)| now.duration_since(one.since) >= STALL_GRACE)
+            .peekable();
+        let oldest = due.peek().map(|(entry, _)| **entry);
+        let stalling = due.find(|(_, one)| one.stalled.is_some()).map(|(entry, _)| *entry);
+        let told = stalling.or(oldest).and_then(|entry| entries.holders.remove(&entry));
+        if let Some(waker) = told.and_then(|holder| holder.stalled) {
             waker.wake();
         }
     }
@@ -248,6 +241,43 @@ mod tests {
             Ok(3),
             "another holder, another story"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_told_while_it_begins_to_stall_gives_way_at_once() {
+        let pool = Pool::new(1, 7);
+        let slot = pool.claim().await;
+        sleep(STALL_GRACE).await;
+        let work = poll_fn(|_| {
+            pool.holders.tell_next();
+            Poll::<()>::Pending
+        });
+        let told = timeout(MOMENT, slot.stall(pin!(work))).await;
+        assert_eq!(told, Ok(Err(GiveWay)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_told_twice_and_each_that_is_told_is_the_next_one() {
+        let pool = Pool::new(4, 7);
+        let mut slots = Vec::new();
+        for _ in 0..4 {
+            slots.push(pool.claim().await);
+            sleep(MOMENT).await;
+        }
+        sleep(STALL_GRACE).await;
+        let mut never = pin!(pending::<()>());
+        let mut stalling = pin!(slots[2].stall(never.as_mut()));
+        assert!(timeout(MOMENT, stalling.as_mut()).await.is_err());
+        for told in [2, 0, 1, 3] {
+            assert!(pool.holders.lock().holders.contains_key(&told));
+            pool.holders.tell_next();
+            assert!(!pool.holders.lock().holders.contains_key(&told));
+        }
+        pool.holders.tell_next();
+        assert_eq!(stalling.await, Err(GiveWay));
+        let late = pool.holders.enter();
+        pool.holders.tell_next();
+        assert_eq!(pool.holders.set_stalled(late, None), Ok(()), "it has the grace, too");
     }
 
     #[tokio::test(start_paused = true)]
