@@ -5,27 +5,25 @@
 //! together is bounded by [`Slots`]: a connection that waits for its client holds next to nothing,
 //! or gives way.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use protocol::{AgencyId, Frame, Framed, Malformed, Request, Response, WINNERS_HEAD};
+use protocol::{AgencyId, Frame, Framed, Malformed, Request, Response};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::input::{Fault, Held, Input};
-use crate::limits::{ANSWER_BYTES_MAX, WRITE_TIMEOUT};
+use crate::limits::ANSWER_BYTES_MAX;
 use crate::lottery::{Answer, Lottery};
+use crate::output::Output;
 use crate::slots::Slots;
 use crate::store::Store;
-
-/// What is told to a client whose connection is closed for others, where it can be.
-const BUSY: &[u8] = b"Error:busy too many packets are unfinished, connect again\n";
 
 /// Serves a connection with `peer` until that one has gone, or until `shutdown`; what is being
 /// answered then is still answered.
@@ -36,7 +34,7 @@ pub async fn serve<S: Store>(
     slots: Arc<Slots>,
     shutdown: CancellationToken,
 ) {
-    let (input, held, output) = (Input::default(), Held::default(), Vec::new());
+    let (input, held, output) = (Input::default(), Held::default(), Output::default());
     let mut connection = Connection { stream, peer, lottery, slots, shutdown, input, held, output };
     match connection.run().await {
         Ok(()) => {}
@@ -44,7 +42,7 @@ pub async fn serve<S: Store>(
         Err(fault @ (Fault::GaveWay | Fault::NoSlot)) => {
             let next = "its client connects again; if many do not, somebody holds packets back";
             warn!(action = "connection", result = "fail", %peer, error = %fault, next);
-            connection.tell_busy();
+            connection.output.tell_busy(&connection.stream);
         }
     }
 }
@@ -57,8 +55,7 @@ struct Connection<S> {
     shutdown: CancellationToken,
     input: Input,
     held: Held,
-    /// Answers that are not sent yet.
-    output: Vec<u8>,
+    output: Output,
 }
 
 /// What to do after the lines at hand.
@@ -104,29 +101,29 @@ impl<S: Store> Connection<S> {
             match request {
                 Err(malformed) => {
                     tell_malformed(&malformed, self.peer);
-                    malformed.response().write(&mut self.output);
+                    self.output.push(&malformed.response());
                     // It costs next to nothing, and nothing would be awaited: others go first.
                     yield_now().await;
                 }
                 Ok(Request::WinnersRequest { agency }) => break Next::Winners(agency),
                 Ok(request) => {
-                    send(&self.stream, &mut self.output, &self.held).await?;
+                    self.output.send(&self.stream, &self.held).await?;
                     match self.lottery.execute(request).await {
-                        Answer::Respond(response) => response.write(&mut self.output),
+                        Answer::Respond(response) => self.output.push(&response),
                         Answer::Nothing => {}
                         Answer::HangUp => break Next::HangUp,
                     }
                 }
             }
-            if self.output.len() > ANSWER_BYTES_MAX {
-                send(&self.stream, &mut self.output, &self.held).await?;
+            if self.output.bytes() > ANSWER_BYTES_MAX {
+                self.output.send(&self.stream, &self.held).await?;
             }
             if self.shutdown.is_cancelled() {
                 break Next::Read;
             }
         };
         self.input.drop_taken(taken, ended);
-        send(&self.stream, &mut self.output, &self.held).await?;
+        self.output.send(&self.stream, &self.held).await?;
         self.input.rest(&mut self.held);
         Ok(next)
     }
@@ -144,11 +141,11 @@ impl<S: Store> Connection<S> {
         });
         match held.stall(waiting).await?? {
             Some(Answer::Respond(Response::Winners(documents))) => {
-                send_winners(stream, &documents, held).await?;
+                output.send_winners(stream, &documents, held).await?;
             }
             Some(Answer::Respond(response)) => {
-                response.write(output);
-                send(stream, output, held).await?;
+                output.push(&response);
+                output.send(stream, held).await?;
             }
             Some(Answer::Nothing | Answer::HangUp) | None => return Ok(false),
         }
@@ -175,13 +172,6 @@ impl<S: Store> Connection<S> {
             }
         }
     }
-
-    /// Says why the connection ends, if that fits the socket and no answer is cut by it.
-    fn tell_busy(&self) {
-        if self.output.is_empty() {
-            let _ = self.stream.try_write(BUSY);
-        }
-    }
 }
 
 /// What no client of this protocol sends is worth a look only for who looks for it; a packet that
@@ -194,45 +184,6 @@ fn tell_malformed(malformed: &Malformed, peer: SocketAddr) {
             warn!(action = "packet", result = "fail", packet, %peer, %error);
         }
     }
-}
-
-/// Sends the answers that wait, and gives their buffer back.
-async fn send(stream: &TcpStream, output: &mut Vec<u8>, held: &Held) -> Result<(), Fault> {
-    if !output.is_empty() {
-        write_all(stream, &mut [IoSlice::new(output)], held).await?;
-        *output = Vec::new();
-    }
-    Ok(())
-}
-
-/// Sends the answer from where it is: many may wait for one agency's winners, which may be many,
-/// and no connection holds them but the record.
-async fn send_winners(stream: &TcpStream, documents: &str, held: &Held) -> Result<(), Fault> {
-    let answer = [WINNERS_HEAD, documents, "\n"];
-    let mut pieces = answer.map(|piece| IoSlice::new(piece.as_bytes()));
-    write_all(stream, &mut pieces, held).await
-}
-
-/// Writes all of `pieces`; the client has to take some of them within [`WRITE_TIMEOUT`], again
-/// and again. Answers to packets fit the socket at once but for clients that do not read.
-async fn write_all(
-    stream: &TcpStream,
-    mut pieces: &mut [IoSlice<'_>],
-    held: &Held,
-) -> Result<(), Fault> {
-    while !pieces.is_empty() {
-        match stream.try_write_vectored(pieces) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-            Ok(bytes) => IoSlice::advance_slices(&mut pieces, bytes),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                // Boxed: few of the many connections wait for this.
-                let mut waiting = Box::pin(timeout(WRITE_TIMEOUT, stream.writable()));
-                held.stall(waiting.as_mut()).await?.map_err(io::Error::from)??;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod health;
 mod input;
 pub mod limits;
 pub mod lottery;
+mod output;
 mod prepare;
 pub mod serve;
 pub mod settings;

@@ -74,7 +74,8 @@ pub const STALL_GRACE: Duration = Duration::from_millis(250);
 /// has one.
 pub const SLOT_TIMEOUT: Duration = LOCK_TIMEOUT;
 
-/// How many bytes of answers gather before they are sent, while more packets wait to be answered.
+/// How many bytes of answers gather before they are sent, while more lines wait to be answered:
+/// answers to what is no packet. What is executed waits until all answers before are sent.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024;
 
 /// What the system may keep of a connection in each direction, in bytes, before it has the other
