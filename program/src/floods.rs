@@ -2,23 +2,23 @@
 //! fill its disk.
 //!
 //! **Invariant**: of one kind of warning (one place of the code) no more than
-//! [`WARNINGS_MAX`] are logged in [`PERIOD`]. The last of them says that more are left out, the
-//! first one after that says how many were.
+//! [`WARNINGS_MAX`] are logged in [`FLOOD_PERIOD`]. About the last of them says that more are left
+//! out, about the first one after that says how many were.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// How many warnings of one kind are logged in a period.
-const WARNINGS_MAX: u32 = 50;
+use crate::limits::{FLOOD_PERIOD, WARNINGS_MAX};
 
-/// How long a period is.
-const PERIOD: Duration = Duration::from_secs(60);
+/// What is said beside an event's own fields.
+type Note = (&'static str, Value);
 
 /// All kinds of warnings that were logged so far: as many as the code has places.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +30,9 @@ struct Kind {
     since: Instant,
     logged: u32,
     left_out: u64,
-    left_out_before: u64,
+    /// What is still to be said. Admitting an event and writing it are two calls, between which
+    /// other threads may admit theirs: whichever is written first says it.
+    notes: Vec<Note>,
 }
 
 impl Floods {
@@ -39,12 +41,12 @@ impl Floods {
         act(kinds.entry(event.callsite()).or_insert_with(|| Kind::new(Instant::now())))
     }
 
-    /// What is to be said beside the event's own fields.
-    pub(crate) fn notes(&self, event: &Metadata<'_>) -> Vec<(&'static str, Value)> {
+    /// What is to be said beside the event's own fields. It is handed out once.
+    pub(crate) fn notes(&self, event: &Metadata<'_>) -> Vec<Note> {
         if *event.level() != Level::WARN {
             return Vec::new();
         }
-        self.with(event, |kind| kind.notes())
+        self.with(event, |kind| mem::take(&mut kind.notes))
     }
 }
 
@@ -61,32 +63,30 @@ impl<S: Subscriber> Filter<S> for Floods {
 
 impl Kind {
     fn new(now: Instant) -> Self {
-        Self { since: now, logged: 0, left_out: 0, left_out_before: 0 }
+        Self { since: now, logged: 0, left_out: 0, notes: Vec::new() }
     }
 
     fn admits(&mut self, now: Instant) -> bool {
-        if now.duration_since(self.since) >= PERIOD {
-            *self = Self { left_out_before: self.left_out, ..Self::new(now) };
+        if now.duration_since(self.since) >= FLOOD_PERIOD {
+            self.begin_period(now);
         }
-        let is_admitted = self.logged < WARNINGS_MAX;
-        if is_admitted {
-            self.logged += 1;
-        } else {
+        if self.logged == WARNINGS_MAX {
             self.left_out += 1;
+            return false;
         }
-        is_admitted
+        self.logged += 1;
+        if self.logged == WARNINGS_MAX {
+            let more = format!("left out for up to {} s", FLOOD_PERIOD.as_secs());
+            self.notes.push(("more_of_these", Value::from(more)));
+        }
+        true
     }
 
-    fn notes(&self) -> Vec<(&'static str, Value)> {
-        match self.logged {
-            1 if self.left_out_before > 0 => {
-                vec![("left_out_before", Value::from(self.left_out_before))]
-            }
-            WARNINGS_MAX => {
-                let more = format!("left out for up to {} s", PERIOD.as_secs());
-                vec![("more_of_these", Value::from(more))]
-            }
-            _ => Vec::new(),
+    fn begin_period(&mut self, now: Instant) {
+        let before = mem::replace(self, Self::new(now));
+        self.notes = before.notes;
+        if before.left_out > 0 {
+            self.notes.push(("left_out_before", Value::from(before.left_out)));
         }
     }
 }
@@ -95,21 +95,43 @@ impl Kind {
 mod tests {
     use super::*;
 
+    fn logged(kind: &mut Kind, at: Instant, count: u32) -> usize {
+        (0..count).filter(|_| kind.admits(at)).count()
+    }
+
+    fn notes(kind: &mut Kind) -> Vec<Note> {
+        mem::take(&mut kind.notes)
+    }
+
     #[test]
     fn a_flood_is_cut_and_told_and_counted() {
         let start = Instant::now();
         let mut kind = Kind::new(start);
-        let logged = |kind: &mut Kind, at: Instant, count: u32| {
-            (0..count).filter(|_| kind.admits(at)).count()
-        };
         assert_eq!(logged(&mut kind, start, WARNINGS_MAX - 1), WARNINGS_MAX as usize - 1);
-        assert_eq!(kind.notes(), []);
+        assert_eq!(notes(&mut kind), []);
         assert_eq!(logged(&mut kind, start, 1_000), 1);
         let cut = [("more_of_these", Value::from("left out for up to 60 s"))];
-        assert_eq!(kind.notes(), cut);
-        assert_eq!(logged(&mut kind, start + PERIOD, 1), 1);
-        assert_eq!(kind.notes(), [("left_out_before", Value::from(999))]);
-        assert_eq!(logged(&mut kind, start + 2 * PERIOD, 1), 1);
-        assert_eq!(kind.notes(), [], "there was no flood");
+        assert_eq!(notes(&mut kind), cut);
+        assert_eq!(logged(&mut kind, start + FLOOD_PERIOD, 1), 1);
+        assert_eq!(notes(&mut kind), [("left_out_before", Value::from(999))]);
+        assert_eq!(logged(&mut kind, start + 2 * FLOOD_PERIOD, 1), 1);
+        assert_eq!(notes(&mut kind), [], "there was no flood");
+    }
+
+    #[test]
+    fn threads_that_log_at_once_lose_no_count() {
+        let start = Instant::now();
+        let mut kind = Kind::new(start);
+        logged(&mut kind, start, WARNINGS_MAX + 7);
+        notes(&mut kind);
+        // Two are admitted before either of them is written.
+        assert_eq!(logged(&mut kind, start + FLOOD_PERIOD, 2), 2);
+        assert_eq!(notes(&mut kind), [("left_out_before", Value::from(7))]);
+        assert_eq!(notes(&mut kind), []);
+        // Nor does the end of a period take anything away that is not written yet.
+        logged(&mut kind, start + FLOOD_PERIOD, WARNINGS_MAX + 1);
+        assert_eq!(logged(&mut kind, start + 2 * FLOOD_PERIOD, 1), 1);
+        let names: Vec<_> = notes(&mut kind).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["more_of_these", "left_out_before"]);
     }
 }

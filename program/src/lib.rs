@@ -6,6 +6,7 @@
 pub mod descriptors;
 pub mod exit;
 mod floods;
+mod limits;
 pub mod log;
 pub mod settings;
 pub mod shutdown;
