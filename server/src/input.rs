@@ -123,3 +123,58 @@ async fn wait_for_slot(held: &Held, pool: &Pool) -> Result<Slot, Fault> {
     let mut claim = Box::pin(timeout(SLOT_TIMEOUT, pool.claim()));
     held.stall(claim.as_mut()).await?.map_err(|_| Fault::NoSlot)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::STALL_GRACE;
+
+    fn one_of_each() -> Slots {
+        Slots { ordinary: Pool::new(1, 7), large: Pool::new(1, 70) }
+    }
+
+    /// A connection that has filled an ordinary slot.
+    async fn with_a_full_slot(slots: &Slots) -> (Input, Held) {
+        let (mut input, mut held) = (Input::default(), Held::default());
+        input.make_room(&mut held, slots).await.unwrap();
+        input.room().extend_from_slice(b"AgencyS");
+        (input, held)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_larger_slot_gives_way_in_the_one_it_has() {
+        let slots = one_of_each();
+        let _executing = slots.large.claim().await;
+        let (mut input, mut held) = with_a_full_slot(&slots).await;
+        let started = Instant::now();
+        let upgrade = async {
+            let told = input.make_room(&mut held, &slots).await;
+            drop(held);
+            told
+        };
+        let (told, claimed) = tokio::join!(upgrade, slots.ordinary.claim());
+        assert!(matches!(told, Err(Fault::GaveWay)), "{told:?}");
+        assert_eq!((claimed.bytes(), started.elapsed()), (7, STALL_GRACE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_larger_slot_takes_the_place_of_the_one_before() {
+        let slots = one_of_each();
+        let (mut input, mut held) = with_a_full_slot(&slots).await;
+        input.make_room(&mut held, &slots).await.unwrap();
+        assert_eq!(input.room().as_slice(), b"AgencyS");
+        assert_eq!(input.room().capacity(), 70);
+        assert_eq!(slots.ordinary.try_claim().map(|slot| slot.bytes()), Some(7));
+        assert!(slots.large.try_claim().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_slot_in_time_is_told_so() {
+        let slots = one_of_each();
+        let (_executing, _larger) = (slots.ordinary.claim().await, slots.large.claim().await);
+        let started = Instant::now();
+        let told = Input::default().make_room(&mut Held::default(), &slots).await;
+        assert!(matches!(told, Err(Fault::NoSlot)), "{told:?}");
+        assert_eq!(started.elapsed(), SLOT_TIMEOUT);
+    }
+}
