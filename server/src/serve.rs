@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use program::socket::{self, KeepAlive};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -20,6 +21,14 @@ use crate::limits::{
 use crate::lottery::Lottery;
 use crate::slots::Slots;
 use crate::store::Store;
+
+/// What helps where there are as many connections as there may be.
+const MORE_FILES: &str = "others wait until some end; for more at once raise the limit of open \
+                          files (ulimit -n, nofile) or start another instance";
+
+/// What helps where the system refuses connections for another reason.
+const LOOK_AT_THE_SYSTEM: &str = "others wait, and it is tried again; look at this machine's \
+                                  memory and at what may forbid it to accept connections";
 
 /// A socket that accepts connections at `address`; `backlog` of them may wait to be accepted.
 /// Must be called within a runtime.
@@ -61,12 +70,12 @@ pub async fn run<S: Store>(
                     let slots = Arc::clone(&slots);
                     connections.spawn(connection::serve(stream, peer, lottery, slots, shutdown));
                     if connections.len() == connections_max {
-                        crowd.tell(connections_max, "no more are served at once");
+                        crowd.tell(connections_max, "no more are served at once", MORE_FILES);
                     }
                 }
                 Err(error) if is_clients_fault(&error) => {}
                 Err(error) => {
-                    crowd.tell(connections.len(), &error.to_string());
+                    crowd.tell(connections.len(), &error.to_string(), advice(&error));
                     pause(&mut connections).await;
                 }
             },
@@ -91,7 +100,7 @@ fn prepare(stream: &TcpStream) {
     }
 }
 
-/// The system refused a connection, most likely for want of descriptors: goes on when one of ours
+/// The system refused a connection, most likely for want of something that each takes: goes on when one of ours
 /// has ended, which frees one, or after a moment.
 async fn pause(connections: &mut JoinSet<()>) {
     tokio::select! {
@@ -100,7 +109,7 @@ async fn pause(connections: &mut JoinSet<()>) {
     }
 }
 
-/// Tells that there are as many connections as can be: now and then, for while there are it is so
+/// Tells that there are as many connections as can be, or why the system refuses more: now and then, for while there are it is so
 /// with every one that ends.
 #[derive(Debug, Default)]
 struct Crowd {
@@ -108,11 +117,9 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn tell(&mut self, open: usize, error: &str) {
+    fn tell(&mut self, open: usize, error: &str, next: &str) {
         if self.told.is_none_or(|told| told.elapsed() >= CROWD_TOLD_INTERVAL) {
             self.told = Some(Instant::now());
-            let next = "others wait until some end; for more at once raise the limit of open \
-                        files (ulimit -n, nofile) or start another instance";
             warn!(action = "accept_connections", result = "in_progress", open, error, next);
         }
     }
@@ -126,4 +133,30 @@ fn is_clients_fault(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
+}
+
+/// What helps against the refusal of a connection.
+fn advice(refused: &io::Error) -> &'static str {
+    match Errno::from_io_error(refused) {
+        Some(Errno::MFILE | Errno::NFILE) => MORE_FILES,
+        _ => LOOK_AT_THE_SYSTEM,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_descriptors_are_advised_where_they_would_help_only() {
+        for (error, helps) in [
+            (Errno::MFILE, MORE_FILES),
+            (Errno::NFILE, MORE_FILES),
+            (Errno::NOBUFS, LOOK_AT_THE_SYSTEM),
+            (Errno::NOMEM, LOOK_AT_THE_SYSTEM),
+            (Errno::PERM, LOOK_AT_THE_SYSTEM),
+        ] {
+            assert_eq!(advice(&error.into()), helps, "{error}");
+        }
+    }
 }
