@@ -16,7 +16,7 @@ use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED, LOCK_TIMEOUT, SETTLE_
 use crate::lottery::Lottery;
 use crate::settings::Config;
 use crate::store::disk::RealDisk;
-use crate::store::{FileStore, Store, StoreSettings};
+use crate::store::{FileStore, Store, StoreEnd, StoreSettings};
 use crate::watch::Common;
 use crate::{health, prepare, serve, store, watch};
 
@@ -157,12 +157,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         format!("listen on SERVER_IP={} SERVER_PORT={}{LISTEN_ADVICE}", config.ip, config.port)
     })?;
     let address = listener.local_addr()?.to_string();
-    if !config.volume.exists() {
-        // Said, because a mistyped name would be an empty volume, and all bets of the day gone.
-        let made = config.volume.display();
-        info!(action = "volume", result = "success", %made);
-    }
-    let (store, mut end) = FileStore::open(store_settings(config, instance_name(&listener)?))?;
+    let (store, mut end) = open_store(config, instance_name(&listener)?)?;
     let broadcast = config.broadcast();
     let announcer = UdpAnnouncer::bind(broadcast).with_context(|| {
         format!("hear announcements on UDP_BROADCAST_PORT={}{HEAR_ADVICE}", broadcast.port())
@@ -185,6 +180,20 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+fn open_store(
+    config: &Config,
+    instance: String,
+) -> Result<(FileStore, StoreEnd), store::OpenError> {
+    let is_new = !config.volume.exists();
+    let opened = FileStore::open(store_settings(config, instance))?;
+    if is_new {
+        // Said, because a mistyped name would be an empty volume, and all bets of the day gone.
+        let made = config.volume.display();
+        info!(action = "volume", result = "success", %made);
+    }
+    Ok(opened)
 }
 
 /// How the draw's record names this instance: by its address, or by the host where it serves on
