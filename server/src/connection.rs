@@ -159,7 +159,7 @@ impl<S: Store> Connection<S> {
             let readable = async {
                 let waiting = pin!(timeout_at(input.deadline(), stream.readable()));
                 held.stall(waiting).await?.map_err(io::Error::from)??;
-                input.make_room(held, slots).await
+                input.make_room(stream, held, slots).await
             };
             tokio::select! {
                 readable = readable => readable?,

@@ -4,13 +4,14 @@
 //! [`REST_BYTES`].
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 
 use protocol::{Framed, Framer};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use crate::limits::{IDLE_TIMEOUT, LINE_TIMEOUT, REST_BYTES, SLOT_TIMEOUT};
-use crate::slots::{GiveWay, Pool, Slot, Slots};
+use crate::limits::{IDLE_TIMEOUT, LINE_TIMEOUT, ORDINARY_SLOT_BYTES, REST_BYTES, SLOT_TIMEOUT};
+use crate::slots::{GiveWay, Slot, Slots};
 
 /// Why a connection ends early.
 #[derive(Debug, thiserror::Error)]
@@ -71,25 +72,46 @@ impl Input {
         &mut self.unread
     }
 
-    /// Sees to it that there is room to read: takes the slot that this needs.
+    /// Sees to it that there is room to read from `stream`: takes the slot that this needs.
     ///
     /// # Errors
     /// There is none in time, or others need the one that is held meanwhile.
-    pub async fn make_room(&mut self, held: &mut Held, slots: &Slots) -> Result<(), Fault> {
+    pub async fn make_room(
+        &mut self,
+        stream: &TcpStream,
+        held: &mut Held,
+        slots: &Slots,
+    ) -> Result<(), Fault> {
         let pool = match &held.0 {
             None => &slots.ordinary,
             Some(slot) if self.unread.len() < slot.bytes() => return Ok(()),
             Some(_) => &slots.large,
         };
+        // Boxed: few of the many connections wait, and the others need no room for that.
         let slot = match pool.try_claim() {
             Some(slot) => slot,
-            None => wait_for_slot(held, pool).await?,
+            None if held.0.is_none() => Box::pin(self.wait_for_first_slot(stream, slots)).await?,
+            None => Box::pin(wait_for_large_slot(held, slots)).await?,
         };
         let mut roomy = Vec::with_capacity(slot.bytes());
         roomy.extend_from_slice(&self.unread);
         self.unread = roomy;
         held.0 = Some(slot);
         Ok(())
+    }
+
+    async fn wait_for_first_slot(&self, stream: &TcpStream, slots: &Slots) -> Result<Slot, Fault> {
+        let mut waiting = vec![0; ORDINARY_SLOT_BYTES - self.unread.len()];
+        let count = stream.peek(&mut waiting).await?;
+        let is_whole = waiting.get(..count).is_some_and(|bytes| bytes.contains(&b'\n'));
+        drop(waiting);
+        let claim = async {
+            tokio::select! {
+                slot = slots.ordinary.claim() => slot,
+                slot = slots.whole.claim(), if is_whole => slot,
+            }
+        };
+        timeout(SLOT_TIMEOUT, claim).await.map_err(|_| Fault::NoSlot)
     }
 
     /// Until when the client must have sent something.
@@ -118,10 +140,9 @@ impl Held {
     }
 }
 
-/// Boxed: few of the many connections wait for a slot, and the others need no room for that.
-async fn wait_for_slot(held: &Held, pool: &Pool) -> Result<Slot, Fault> {
-    let mut claim = Box::pin(timeout(SLOT_TIMEOUT, pool.claim()));
-    held.stall(claim.as_mut()).await?.map_err(|_| Fault::NoSlot)
+async fn wait_for_large_slot(held: &Held, slots: &Slots) -> Result<Slot, Fault> {
+    let claim = pin!(timeout(SLOT_TIMEOUT, slots.large.claim()));
+    held.stall(claim).await?.map_err(|_| Fault::NoSlot)
 }
 
 #[cfg(test)]

@@ -5,6 +5,10 @@
 //! the number of connections, so what all of them hold together is bounded. Who holds a slot is
 //! executing, which ends by itself, or *stalls*: it waits for its client.
 //!
+//! Some slots are kept for packets that have come in whole when there is no ordinary slot left:
+//! whoever has one of these must not stall. However many clients stall, packets that are whole are
+//! executed.
+//!
 //! **Invariant**: clients keep nobody from a slot for long. Each claim that finds none has a
 //! connection give way that has had its slot for [`STALL_GRACE`]: of those that stall the one that
 //! has had it longest.
@@ -20,6 +24,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::limits::{
     LARGE_SLOT_BYTES, LARGE_SLOTS_MAX, ORDINARY_SLOT_BYTES, ORDINARY_SLOTS_MAX, STALL_GRACE,
+    WHOLE_SLOTS_MAX,
 };
 
 /// All slots of an instance, by size. Those who need more than an ordinary packet takes do not
@@ -30,13 +35,16 @@ pub struct Slots {
     pub ordinary: Pool,
     /// For packets of any length.
     pub large: Pool,
+    /// For ordinary packets that have come in whole, when many others have not.
+    pub whole: Pool,
 }
 
 impl Default for Slots {
     fn default() -> Self {
         Self {
-            ordinary: Pool::new(ORDINARY_SLOTS_MAX, ORDINARY_SLOT_BYTES),
-            large: Pool::new(LARGE_SLOTS_MAX, LARGE_SLOT_BYTES),
+            ordinary: Pool::new(ORDINARY_SLOTS_MAX, ORDINARY_SLOT_BYTES, true),
+            large: Pool::new(LARGE_SLOTS_MAX, LARGE_SLOT_BYTES, true),
+            whole: Pool::new(WHOLE_SLOTS_MAX, ORDINARY_SLOT_BYTES, false),
         }
     }
 }
@@ -45,6 +53,7 @@ impl Default for Slots {
 #[derive(Debug)]
 pub struct Pool {
     bytes: usize,
+    may_stall: bool,
     free: Arc<Semaphore>,
     holders: Arc<Holders>,
 }
@@ -53,6 +62,7 @@ pub struct Pool {
 #[derive(Debug)]
 pub struct Slot {
     bytes: usize,
+    may_stall: bool,
     entry: u64,
     holders: Arc<Holders>,
     _permit: OwnedSemaphorePermit,
@@ -82,8 +92,8 @@ struct Holder {
 }
 
 impl Pool {
-    pub(crate) fn new(slots: usize, bytes: usize) -> Self {
-        Self { bytes, free: Arc::new(Semaphore::new(slots)), holders: Arc::default() }
+    pub(crate) fn new(slots: usize, bytes: usize, may_stall: bool) -> Self {
+        Self { bytes, may_stall, free: Arc::new(Semaphore::new(slots)), holders: Arc::default() }
     }
 
     /// A slot, if there is one.
@@ -107,9 +117,9 @@ impl Pool {
     }
 
     fn slot(&self, permit: OwnedSemaphorePermit) -> Slot {
-        let (bytes, holders) = (self.bytes, Arc::clone(&self.holders));
+        let (bytes, may_stall, holders) = (self.bytes, self.may_stall, Arc::clone(&self.holders));
         let entry = holders.enter();
-        Slot { bytes, entry, holders, _permit: permit }
+        Slot { bytes, may_stall, entry, holders, _permit: permit }
     }
 }
 
@@ -130,6 +140,9 @@ impl Slot {
     ) -> Result<T, GiveWay> {
         poll_fn(|context| {
             let done = work.as_mut().poll(context);
+            if done.is_pending() && !self.may_stall {
+                return Poll::Ready(Err(GiveWay));
+            }
             let stalled = done.is_pending().then(|| context.waker().clone());
             match self.holders.set_stalled(self.entry, stalled) {
                 Ok(()) => done.map(Ok),
@@ -208,7 +221,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn of_those_who_stall_the_one_that_has_its_slot_longest_gives_way_after_the_grace() {
-        let pool = Pool::new(3, 7);
+        let pool = Pool::new(3, 7, true);
         let (executing, first) = (pool.claim().await, pool.claim().await);
         sleep(MOMENT).await;
         let second = pool.claim().await;
@@ -229,7 +242,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_executes_is_waited_for_and_then_gives_way_before_it_waits_for_its_client() {
-        let pool = Pool::new(1, 7);
+        let pool = Pool::new(1, 7, true);
         let busy = pool.claim().await;
         sleep(STALL_GRACE).await;
         let early = timeout(100 * STALL_GRACE, pool.claim()).await;
@@ -243,9 +256,16 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn who_must_not_stall_gives_way_at_once() {
+        let slot = Pool::new(1, 7, false).claim().await;
+        assert_eq!(slot.stall(pin!(ready(3))).await, Ok(3));
+        assert_eq!(slot.stall(pin!(pending::<()>())).await, Err(GiveWay));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_is_told_while_it_begins_to_stall_gives_way_at_once() {
-        let pool = Pool::new(1, 7);
+        let pool = Pool::new(1, 7, true);
         let slot = pool.claim().await;
         sleep(STALL_GRACE).await;
         let work = poll_fn(|_| {
@@ -258,7 +278,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_told_twice_and_each_that_is_told_is_the_next_one() {
-        let pool = Pool::new(4, 7);
+        let pool = Pool::new(4, 7, true);
         let mut slots = Vec::new();
         for _ in 0..4 {
             slots.push(pool.claim().await);
@@ -284,7 +304,7 @@ mod tests {
     async fn as_many_give_way_as_are_waited_for() {
         const ALL: usize = 20;
         const CLAIMS: usize = 7;
-        let pool = Arc::new(Pool::new(ALL, 7));
+        let pool = Arc::new(Pool::new(ALL, 7, true));
         let mut holders = JoinSet::new();
         for _ in 0..ALL {
             let slot = pool.claim().await;

@@ -44,6 +44,8 @@ pub enum Attack {
     NoDescriptors,
     /// Forged and senseless datagrams, as fast as they can be sent
     Datagrams,
+    /// The same, 10,000 a second
+    PacedDatagrams,
     /// 10,000 connections that wait for winners
     Waiting,
 }
@@ -165,7 +167,7 @@ impl Attack {
         match self {
             Self::Mutations => Box::pin(mutations::make(target, signals, None)),
             Self::PacedMutations => {
-                Box::pin(mutations::make(target, signals, Some(PACED_LINES_PER_SECOND)))
+                Box::pin(mutations::make(target, signals, Some(PACED_PER_SECOND)))
             }
             Self::SlowWriters => Box::pin(stalls::slow_writers(target, signals)),
             Self::HalfLines => Box::pin(stalls::half_lines(target, signals, stalls, 60_000)),
@@ -179,7 +181,10 @@ impl Attack {
             Self::Storm => Box::pin(crowds::storm(target, signals)),
             Self::Full => Box::pin(descriptors::full(target, signals)),
             Self::NoDescriptors => Box::pin(descriptors::taken_away(target, signals)),
-            Self::Datagrams => Box::pin(datagrams::flood(target, signals)),
+            Self::Datagrams => Box::pin(datagrams::flood(target, signals, None)),
+            Self::PacedDatagrams => {
+                Box::pin(datagrams::flood(target, signals, Some(PACED_PER_SECOND)))
+            }
             Self::Waiting => Box::pin(crowds::waiting(target, signals)),
         }
     }
@@ -206,7 +211,7 @@ impl Attack {
         match self {
             Self::HalfLines | Self::ManyHalfLines | Self::SmallHalfLines => Some(0.05),
             Self::Idle | Self::Waiting | Self::Full | Self::NoDescriptors => Some(0.05),
-            Self::Datagrams => Some(0.25),
+            Self::Datagrams | Self::PacedDatagrams => Some(0.25),
             _ => None,
         }
     }
@@ -217,12 +222,12 @@ impl Attack {
     pub fn memory_mib_most(self) -> f64 {
         match self {
             Self::Idle | Self::Waiting => 64.0,
-            _ => 100.0,
+            _ => 128.0,
         }
     }
 }
 
-const PACED_LINES_PER_SECOND: u64 = 10_000;
+const PACED_PER_SECOND: u64 = 10_000;
 
 /// Enough for a server to start, and for some connections beyond those that it keeps back.
 const FULL_DESCRIPTORS: u32 = 128;
