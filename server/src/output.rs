@@ -111,9 +111,10 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let slots = Slots { ordinary: Pool::new(1, 7), large: Pool::new(1, 70) };
+        let [ordinary, large, whole] = [7, 70, 7].map(|bytes| Pool::new(1, bytes, true));
+        let slots = Slots { ordinary, large, whole };
         let (mut output, mut held) = (Output::default(), Held::default());
-        Input::default().make_room(&mut held, &slots).await.unwrap();
+        Input::default().make_room(&stream, &mut held, &slots).await.unwrap();
         let sending = async {
             let sent = output.send_winners(&stream, documents, &held).await;
             drop(held);
