@@ -149,27 +149,42 @@ async fn wait_for_large_slot(held: &Held, slots: &Slots) -> Result<Slot, Fault> 
 mod tests {
     use super::*;
     use crate::limits::STALL_GRACE;
+    use crate::slots::Pool;
+    use std::net::Ipv4Addr;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
 
     fn one_of_each() -> Slots {
-        Slots { ordinary: Pool::new(1, 7), large: Pool::new(1, 70) }
+        let [ordinary, large, whole] = [7, 70, 7].map(|bytes| Pool::new(1, bytes, true));
+        Slots { ordinary, large, whole }
+    }
+
+    /// Both ends of a connection on which the start of a packet has come in.
+    async fn half_a_packet() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(b"AgencyS").await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        (client, stream)
     }
 
     /// A connection that has filled an ordinary slot.
-    async fn with_a_full_slot(slots: &Slots) -> (Input, Held) {
+    async fn with_a_full_slot(stream: &TcpStream, slots: &Slots) -> (Input, Held) {
         let (mut input, mut held) = (Input::default(), Held::default());
-        input.make_room(&mut held, slots).await.unwrap();
+        input.make_room(stream, &mut held, slots).await.unwrap();
         input.room().extend_from_slice(b"AgencyS");
         (input, held)
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_a_larger_slot_gives_way_in_the_one_it_has() {
+        let (_client, stream) = half_a_packet().await;
         let slots = one_of_each();
         let _executing = slots.large.claim().await;
-        let (mut input, mut held) = with_a_full_slot(&slots).await;
+        let (mut input, mut held) = with_a_full_slot(&stream, &slots).await;
         let started = Instant::now();
         let upgrade = async {
-            let told = input.make_room(&mut held, &slots).await;
+            let told = input.make_room(&stream, &mut held, &slots).await;
             drop(held);
             told
         };
@@ -180,9 +195,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_larger_slot_takes_the_place_of_the_one_before() {
+        let (_client, stream) = half_a_packet().await;
         let slots = one_of_each();
-        let (mut input, mut held) = with_a_full_slot(&slots).await;
-        input.make_room(&mut held, &slots).await.unwrap();
+        let (mut input, mut held) = with_a_full_slot(&stream, &slots).await;
+        input.make_room(&stream, &mut held, &slots).await.unwrap();
         assert_eq!(input.room().as_slice(), b"AgencyS");
         assert_eq!(input.room().capacity(), 70);
         assert_eq!(slots.ordinary.try_claim().map(|slot| slot.bytes()), Some(7));
@@ -191,10 +207,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_slot_in_time_is_told_so() {
+        let (_client, stream) = half_a_packet().await;
         let slots = one_of_each();
         let (_executing, _larger) = (slots.ordinary.claim().await, slots.large.claim().await);
         let started = Instant::now();
-        let told = Input::default().make_room(&mut Held::default(), &slots).await;
+        let told = Input::default().make_room(&stream, &mut Held::default(), &slots).await;
         assert!(matches!(told, Err(Fault::NoSlot)), "{told:?}");
         assert_eq!(started.elapsed(), SLOT_TIMEOUT);
     }
