@@ -4,7 +4,7 @@
 //! `2026-01-31 10:00:00 INFO     action: sorteo | result: success`.
 //! Whoever logs gives `action` and `result` first: `info!(action = "sorteo", result = "success")`.
 //!
-//! Warnings that come in floods are cut, see [`crate::floods`].
+//! Warnings that come in floods are cut, see `floods`.
 //!
 //! **Invariant**: an event is one line. Control characters in a value come out as blanks.
 
