@@ -3,7 +3,7 @@
 //! Knows sockets and time; what a request means it leaves to [`Lottery`]. What one connection can
 //! claim is bounded: a line, a batch in the store's queue, an answer. What all of them can claim
 //! together is bounded by [`Slots`]: a connection that waits for its client holds next to nothing,
-//! or gives way.
+//! or gives way; what is refused at once waits for its turn in [`Pace`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,8 +13,7 @@ use std::sync::Arc;
 use protocol::{AgencyId, Frame, Framed, Malformed, Request, Response};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::task::yield_now;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -22,8 +21,16 @@ use crate::input::{Fault, Held, Input};
 use crate::limits::ANSWER_BYTES_MAX;
 use crate::lottery::{Answer, Lottery};
 use crate::output::Output;
+use crate::pace::Pace;
 use crate::slots::Slots;
 use crate::store::Store;
+
+/// What all connections share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    slots: Slots,
+    pace: Pace,
+}
 
 /// Serves a connection with `peer` until that one has gone, or until `shutdown`; what is being
 /// answered then is still answered.
@@ -31,11 +38,12 @@ pub async fn serve<S: Store>(
     stream: TcpStream,
     peer: SocketAddr,
     lottery: Lottery<S>,
-    slots: Arc<Slots>,
+    shared: Arc<Shared>,
     shutdown: CancellationToken,
 ) {
     let (input, held, output) = (Input::default(), Held::default(), Output::default());
-    let mut connection = Connection { stream, peer, lottery, slots, shutdown, input, held, output };
+    let mut connection =
+        Connection { stream, peer, lottery, shared, shutdown, input, held, output };
     match connection.run().await {
         Ok(()) => {}
         Err(Fault::Io(error)) => debug!(action = "connection", result = "fail", %peer, %error),
@@ -51,7 +59,7 @@ struct Connection<S> {
     stream: TcpStream,
     peer: SocketAddr,
     lottery: Lottery<S>,
-    slots: Arc<Slots>,
+    shared: Arc<Shared>,
     shutdown: CancellationToken,
     input: Input,
     held: Held,
@@ -88,31 +96,30 @@ impl<S: Store> Connection<S> {
     /// Answers the whole lines at hand, up to a request for winners: that one may take hours, for
     /// which nothing must be held.
     async fn answer_lines(&mut self) -> Result<Next, Fault> {
-        let (mut taken, mut ended) = (0, false);
+        let (mut taken, mut ended, mut discarded) = (0, false, 0);
         let next = loop {
             let Framed { consumed, frame } = self.input.next(taken);
             taken += consumed;
             let request = match frame {
-                Frame::Incomplete => break Next::Read,
+                Frame::Incomplete => {
+                    discarded = consumed;
+                    break Next::Read;
+                }
                 Frame::TooLong(head) => Err(Malformed::too_long(&head)),
                 Frame::Line(line) => Request::parse(line),
             };
             ended = true;
-            match request {
-                Err(malformed) => {
-                    tell_malformed(&malformed, self.peer);
-                    self.output.push(&malformed.response());
-                    // It costs next to nothing, and nothing would be awaited: others go first.
-                    yield_now().await;
-                }
-                Ok(Request::WinnersRequest { agency }) => break Next::Winners(agency),
-                Ok(request) => {
-                    self.output.send(&self.stream, &self.held).await?;
-                    match self.lottery.execute(request).await {
-                        Answer::Respond(response) => self.output.push(&response),
-                        Answer::Nothing => {}
-                        Answer::HangUp => break Next::HangUp,
-                    }
+            if let Some(refusal) = refusal(&request, &self.lottery, self.peer) {
+                taken = self.wait_behind(taken, consumed).await?;
+                self.output.push(&refusal);
+            } else if let Ok(Request::WinnersRequest { agency }) = request {
+                break Next::Winners(agency);
+            } else if let Ok(request) = request {
+                self.output.send(&self.stream, &self.held).await?;
+                match self.lottery.execute(request).await {
+                    Answer::Respond(response) => self.output.push(&response),
+                    Answer::Nothing => {}
+                    Answer::HangUp => break Next::HangUp,
                 }
             }
             if self.output.bytes() > ANSWER_BYTES_MAX {
@@ -125,7 +132,43 @@ impl<S: Store> Connection<S> {
         self.input.drop_taken(taken, ended);
         self.output.send(&self.stream, &self.held).await?;
         self.input.rest(&mut self.held);
+        self.wait_for_discarded(discarded).await?;
         Ok(next)
+    }
+
+    /// Waits until the line may be refused that ends at `taken` and is so long. Says how many of
+    /// the bytes before that are still there.
+    async fn wait_behind(&mut self, taken: usize, bytes: usize) -> Result<usize, Fault> {
+        if self.shared.pace.try_pass(bytes) {
+            return Ok(taken);
+        }
+        let taken = self.input.rest_early(taken, &mut self.held);
+        self.wait_for_turn(bytes).await?;
+        Ok(taken)
+    }
+
+    /// So many bytes of a line that is too long were read and are gone: it has no end yet, and may
+    /// never have one.
+    async fn wait_for_discarded(&mut self, bytes: usize) -> Result<(), Fault> {
+        if bytes > 0 && !self.shared.pace.try_pass(bytes) {
+            let since = Instant::now();
+            self.wait_for_turn(bytes).await?;
+            self.input.excuse(since.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Waits for the turn in the queue of what is refused, but not at the end. Who has a slot holds
+    /// it for nothing meanwhile, and gives way to others as if it waited for its client.
+    async fn wait_for_turn(&self, bytes: usize) -> Result<(), Fault> {
+        // Boxed: what only few wait for is no part of all connections.
+        let mut waiting = Box::pin(async {
+            tokio::select! {
+                () = self.shared.pace.pass(bytes) => {}
+                () = self.shutdown.cancelled() => {}
+            }
+        });
+        Ok(self.held.stall(waiting.as_mut()).await?)
     }
 
     /// Waits for the draw; says whether the connection goes on.
@@ -154,12 +197,12 @@ impl<S: Store> Connection<S> {
 
     /// Reads what has come in; says whether there was anything before the end or the shutdown.
     async fn read(&mut self) -> Result<bool, Fault> {
-        let Self { stream, slots, shutdown, input, held, .. } = self;
+        let Self { stream, shared, shutdown, input, held, .. } = self;
         loop {
             let readable = async {
                 let waiting = pin!(timeout_at(input.deadline(), stream.readable()));
                 held.stall(waiting).await?.map_err(io::Error::from)??;
-                input.make_room(stream, held, slots).await
+                input.make_room(stream, held, &shared.slots).await
             };
             tokio::select! {
                 readable = readable => readable?,
@@ -170,6 +213,21 @@ impl<S: Store> Connection<S> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => input.rest(held),
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+}
+
+/// The answer to what is refused without the store being asked.
+fn refusal<S: Store>(
+    request: &Result<Request<'_>, Malformed>,
+    lottery: &Lottery<S>,
+    peer: SocketAddr,
+) -> Option<Response> {
+    match request {
+        Ok(request) => lottery.refuse(request),
+        Err(malformed) => {
+            tell_malformed(malformed, peer);
+            Some(malformed.response())
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::{Pin, pin};
+use std::time::Duration;
 
 use protocol::{Framed, Framer};
 use tokio::net::TcpStream;
@@ -20,7 +21,10 @@ pub enum Fault {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// Others needed what it held while it waited for its client.
-    #[error("it kept others waiting: it had sent a packet in part, or did not read its answers")]
+    #[error(
+        "it kept others waiting: it had sent a packet in part or many that are refused, or did not \
+         read its answers"
+    )]
     GaveWay,
     /// There was no room for what the client sends.
     #[error("no room for its packet in {} s: too many are being executed", SLOT_TIMEOUT.as_secs())]
@@ -57,6 +61,22 @@ impl Input {
         if self.framer.is_mid_line(&self.unread) {
             self.line_since.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// Gives the slot back before all is taken, if what stands behind the first `taken` bytes, where
+    /// a line has ended, needs none. Says how many of these are still there.
+    pub fn rest_early(&mut self, taken: usize, held: &mut Held) -> usize {
+        if self.unread.len() - taken > REST_BYTES {
+            return taken;
+        }
+        self.drop_taken(taken, true);
+        self.rest(held);
+        0
+    }
+
+    /// The line that is unfinished was not read for so long: that is not its client's fault.
+    pub fn excuse(&mut self, waited: Duration) {
+        self.line_since = self.line_since.map(|since| since + waited);
     }
 
     /// Gives the slot back if what is unread needs none.

@@ -13,6 +13,7 @@ mod input;
 pub mod limits;
 pub mod lottery;
 mod output;
+mod pace;
 mod prepare;
 pub mod serve;
 pub mod settings;

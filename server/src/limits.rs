@@ -81,6 +81,25 @@ pub const SLOT_TIMEOUT: Duration = LOCK_TIMEOUT;
 /// answers to what is no packet. What is executed waits until all answers before are sent.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024;
 
+/// What refusing a line takes of a processor, in nanoseconds: a short line that is no packet, read,
+/// told apart and answered among many. Measured, and rounded up.
+pub const REFUSAL_NANOSECONDS: u32 = 2_500;
+
+/// What share of a processor refused lines may take: one part in so many.
+pub const REFUSALS_SHARE: u32 = 10;
+
+/// How many lines are refused in a second at the most, over all connections, without the store
+/// being asked; more wait. What is left of the processors is for those who store.
+pub const REFUSALS_PER_SECOND_MAX: u32 = 1_000_000_000 / REFUSALS_SHARE / REFUSAL_NANOSECONDS;
+
+/// How many of them may come at once: those of a hundredth of a second, so that a timer good to a
+/// millisecond is good enough, and one of these serves many lines.
+pub const REFUSALS_AT_ONCE_MAX: u32 = REFUSALS_PER_SECOND_MAX / 100;
+
+/// So many bytes of a line that is refused count as a further line: as many as are looked at in
+/// [`REFUSAL_NANOSECONDS`], each of them some times over.
+pub const REFUSED_BYTES: usize = 1_024;
+
 /// What the system may keep of a connection in each direction, in bytes, before it has the other
 /// side wait: a packet. It takes up to twice as much for its own book-keeping.
 pub const SYSTEM_BUFFER_BYTES: usize = LINE_BYTES_MAX;
@@ -194,6 +213,10 @@ const _: () = assert!(REST_BYTES < ORDINARY_SLOT_BYTES && ORDINARY_SLOT_BYTES < 
 const _: () = assert!(LARGE_SLOT_BYTES >= LINE_BYTES_MAX, "every packet fits a slot");
 const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BYTES_MAX, "every batch fits the queue");
 const _: () = assert!(QUEUE_BYTES_MAX <= u32::MAX as usize, "a semaphore counts the bytes");
+const _: () = assert!(
+    LARGE_SLOT_BYTES / REFUSED_BYTES < REFUSALS_AT_ONCE_MAX as usize,
+    "whatever is refused at once can be"
+);
 const _: () = assert!(
     DRAIN_TIMEOUT.as_millis() + SETTLE_TIMEOUT.as_millis() < 5_000,
     "SIGTERM ends an instance within 5 s"

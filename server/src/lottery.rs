@@ -42,16 +42,26 @@ impl<S: Store> Lottery<S> {
         Arc::clone(&self.closed)
     }
 
-    /// Executes a request. Takes as long as it takes: a sync for a batch, until the draw for
-    /// winners.
-    pub async fn execute(&self, request: Request<'_>) -> Answer {
+    /// The answer to a request that is refused without the store being asked: its agency is none
+    /// of this lottery.
+    pub fn refuse(&self, request: &Request<'_>) -> Option<Response> {
         let agency = request.agency();
-        if agency.get() > self.agencies_amount {
-            let reason = format!("agency {agency} is not one of 1 to {}", self.agencies_amount);
-            let packet = request.packet_type().name();
-            warn!(action = "packet", result = "fail", packet, error = reason);
-            return Answer::Respond(request.packet_type().refuse(Refusal::Agency, reason));
+        if agency.get() <= self.agencies_amount {
+            return None;
         }
+        let reason = format!("agency {agency} is not one of 1 to {}", self.agencies_amount);
+        let packet = request.packet_type().name();
+        warn!(action = "packet", result = "fail", packet, error = reason);
+        Some(request.packet_type().refuse(Refusal::Agency, reason))
+    }
+
+    /// Executes a request, unless it is to be refused. Takes as long as it takes: a sync for a
+    /// batch, until the draw for winners.
+    pub async fn execute(&self, request: Request<'_>) -> Answer {
+        if let Some(response) = self.refuse(&request) {
+            return Answer::Respond(response);
+        }
+        let agency = request.agency();
         // Boxed, but for winners: the many connections that wait for the draw need not each hold
         // room for everything that another request would take.
         match request {

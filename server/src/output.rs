@@ -59,14 +59,13 @@ impl Output {
         write_all(stream, &mut pieces, held, &mut self.is_cut).await
     }
 
-    /// Says why the connection is closed for others, if that fits the socket and no answer is cut
-    /// by it.
-    pub fn tell_busy(&self, stream: &TcpStream) {
+    /// Says why the connection is closed for others, behind the answers that wait, if that fits the
+    /// socket and no answer is cut by it.
+    pub fn tell_busy(&mut self, stream: &TcpStream) {
         if !self.is_cut {
-            let mut line = Vec::new();
             let reason = "busy too many packets are unfinished, connect again";
-            Response::Error(reason.to_owned()).write(&mut line);
-            let _ = stream.try_write(&line);
+            self.push(&Response::Error(reason.to_owned()));
+            let _ = stream.try_write(&self.answers);
         }
     }
 }

@@ -13,13 +13,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::connection;
+use crate::connection::{self, Shared};
 use crate::limits::{
     ACCEPT_PAUSE, CROWD_TOLD_INTERVAL, DRAIN_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES,
     KEEPALIVE_TIME, SYSTEM_BUFFER_BYTES,
 };
 use crate::lottery::Lottery;
-use crate::slots::Slots;
 use crate::store::Store;
 
 /// What helps where there are as many connections as there may be.
@@ -55,7 +54,7 @@ pub async fn run<S: Store>(
     connections_max: usize,
     shutdown: CancellationToken,
 ) {
-    let (mut connections, slots) = (JoinSet::new(), Arc::new(Slots::default()));
+    let (mut connections, shared) = (JoinSet::new(), Arc::new(Shared::default()));
     let mut crowd = Crowd::default();
     loop {
         let has_room = connections.len() < connections_max;
@@ -67,8 +66,8 @@ pub async fn run<S: Store>(
                     debug!(action = "accept_connections", result = "success", %peer);
                     let (lottery, shutdown) = (lottery.clone(), shutdown.clone());
                     prepare(&stream);
-                    let slots = Arc::clone(&slots);
-                    connections.spawn(connection::serve(stream, peer, lottery, slots, shutdown));
+                    let shared = Arc::clone(&shared);
+                    connections.spawn(connection::serve(stream, peer, lottery, shared, shutdown));
                     if connections.len() == connections_max {
                         crowd.tell(connections_max, "no more are served at once", MORE_FILES);
                     }

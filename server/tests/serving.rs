@@ -9,7 +9,7 @@ use std::time::Duration;
 use protocol::{AgencyId, AgencyState, Digest, Outcome, Refusal};
 use server::limits::{
     LARGE_SLOT_BYTES, LARGE_SLOTS_MAX, LINE_TIMEOUT, ORDINARY_SLOT_BYTES, ORDINARY_SLOTS_MAX,
-    REST_BYTES,
+    REFUSALS_AT_ONCE_MAX, REST_BYTES,
 };
 use server::lottery::Lottery;
 use server::serve;
@@ -238,6 +238,54 @@ async fn half_lines_keep_no_whole_packet_waiting() {
         assert!(ended.is_ok(), "it is closed: {half_bytes}");
         assert!(said.is_empty() || said.starts_with(b"Error:busy "), "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_lines_is_answered_in_order_and_to_the_last() {
+    let instance = Instance::start(10);
+    let (mut flooding, mut storing) = (instance.connect().await, instance.connect().await);
+    let asked = ["hello", "AgencyStatus:3", "AgencyStatus:1", "WinnersRequest:3", "StoreBet:1"];
+    let agency = "Error:agency agency 3 is not one of 1 to 2";
+    let status = "AgencyStatusResponse:0;0000000000000000;open";
+    let answers = ["Error:unknown packet", agency, status, agency, "StoreResponse:1"];
+    let lines = format!("{}\n", asked.join("\n"));
+    for _ in 0..REFUSALS_AT_ONCE_MAX {
+        send(&mut flooding, lines.as_bytes()).await;
+    }
+    // What is no flood is answered meanwhile.
+    instance.allowed.add_permits(1);
+    send(&mut storing, format!("StoreBet:1;{BET}\n").as_bytes()).await;
+    assert_eq!(line(&mut storing).await, "StoreResponse:0");
+    for _ in 0..REFUSALS_AT_ONCE_MAX {
+        for answer in answers {
+            assert_eq!(line(&mut flooding).await, answer);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_lines_is_cut_between_two_answers_at_the_end() {
+    const LINES: usize = 1_000 * REFUSALS_AT_ONCE_MAX as usize;
+    let instance = Instance::start(10);
+    let mut flooding = instance.connect().await;
+    let (read, mut write) = flooding.get_mut().split();
+    let mut read = BufReader::new(read);
+    let sending = async { write.write_all(&b"\n".repeat(LINES)).await };
+    let reading = async {
+        let (mut answers, mut line) = (0, String::new());
+        while read.read_line(&mut line).await.is_ok_and(|bytes| bytes > 0) {
+            assert_eq!(line, "Error:unknown packet\n");
+            line.clear();
+            answers += 1;
+            if answers == REFUSALS_AT_ONCE_MAX as usize {
+                instance.shutdown.cancel();
+            }
+        }
+        answers
+    };
+    let (_, answers) = tokio::join!(sending, reading);
+    assert!(answers < LINES, "the end waits for no more than the line at hand");
+    instance.running.await.unwrap();
 }
 
 #[tokio::test]
