@@ -45,6 +45,7 @@ async fn a_full_disk_is_answered_and_nothing_is_stored_half() {
     };
     let mut lottery = setup.start().await;
     lottery.expect_alarm("server", "apuestas_almacenadas", "No space left on device");
+    lottery.expect_alarm("server", "store", "told to try again: make room on the volume's file");
     // A row on the wire is about 100 bytes, a batch is several pages of the file system.
     let name = "n".repeat(60);
     let rows: Vec<String> =
@@ -61,8 +62,14 @@ async fn a_full_disk_is_answered_and_nothing_is_stored_half() {
         stored += batch;
     };
     let wire: Vec<&str> = rows[..stored].iter().map(String::as_str).collect();
+    let place = stored / batch % 2;
     let state = format!("{stored};{}", digest(&wire));
     assert!(refused.starts_with(&format!("StoreRowsResponse:1;{state};")), "{refused}");
+    let next = rows[stored..stored + batch].join(":");
+    let next = format!("StoreRows:1;{}:{next}", stored + 1);
+    for _ in 0..3 {
+        assert_eq!(lottery.ask(place, &next).await, refused);
+    }
     for place in 0..2 {
         let status = format!("AgencyStatusResponse:{state};open");
         assert_eq!(lottery.ask(place, "AgencyStatus:1").await, status);
@@ -73,11 +80,15 @@ async fn a_full_disk_is_answered_and_nothing_is_stored_half() {
     let more = format!("remount,size={}", 4 * DISK_BYTES);
     let room = Command::new("mount").args(["-o", &more]).arg(lottery.volume.path()).status();
     assert!(room.unwrap().success());
-    let bets = rows[stored..stored + batch].join(":");
-    let packet = format!("StoreRows:1;{}:{bets}", stored + 1);
     let wire: Vec<&str> = rows[..stored + batch].iter().map(String::as_str).collect();
     let answer = format!("StoreRowsResponse:0;{};{}", stored + batch, digest(&wire));
-    assert_eq!(lottery.ask(stored / batch % 2, &packet).await, answer);
+    assert_eq!(lottery.ask(place, &next).await, answer);
+    let told = |result| {
+        let lines =
+            lottery.cluster.servers().iter().map(cluster::server_process::ServerProcess::log);
+        lines.map(|log| log.matching(|line| line.is("store", result))).sum::<usize>()
+    };
+    assert_eq!((told("fail"), told("success")), (1, 1), "once, however many batches came");
     assert_eq!(
         lottery.ask(0, &format!("AgencyClose:1;{}", stored + batch)).await,
         "AgencyCloseResponse:0"

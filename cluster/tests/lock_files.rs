@@ -32,7 +32,8 @@ async fn instances_that_opened_other_lock_files_do_not_write_at_the_same_time() 
     let mut lottery = setup.start().await;
     lottery.expect_alarm("server-1", "lock", "it was replaced while servers run");
     lottery.allow_alarm("server", "mend_log", "a group whose writer died");
-    for action in ["apuestas_almacenadas", "agencia_consultada", "agencia_cerrada", "look"] {
+    for action in ["apuestas_almacenadas", "agencia_consultada", "agencia_cerrada", "look", "store"]
+    {
         lottery.allow_alarm("server", action, "agencies_closed.lock is gone");
     }
     for action in ["connect", "connection"] {
@@ -94,6 +95,7 @@ async fn a_volume_that_is_gone_is_told_and_nothing_is_stored_elsewhere() {
         lottery.expect_alarm("server", action, "agencies_closed.lock is gone: if the volume");
     }
     lottery.allow_alarm("server", "look", "agencies_closed.lock is gone");
+    lottery.expect_alarm("server", "store", "told to try again: put the volume back");
     lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
     let (volume, away) = (lottery.volume.path(), lottery.directory.path().join("away"));
     fs::rename(volume, &away).unwrap();
@@ -110,6 +112,8 @@ async fn a_volume_that_is_gone_is_told_and_nothing_is_stored_elsewhere() {
     fs::rename(&away, volume).unwrap();
     let answer = format!("StoreRowsResponse:0;2;{}", digest(&[ANA, LEO]));
     assert_eq!(lottery.ask(0, &format!("StoreRows:1;2:{LEO}")).await, answer);
+    let log = lottery.cluster.servers()[0].log();
+    assert!(log.wait_for(|line| line.is("store", "success")).await.is_some());
     lottery.end().await;
 }
 
@@ -117,6 +121,7 @@ async fn a_volume_that_is_gone_is_told_and_nothing_is_stored_elsewhere() {
 async fn winners_of_a_volume_that_is_gone_are_told_to_be_asked_for_again() {
     let mut lottery = Lottery::start(1, 1).await;
     lottery.allow_alarm("server", "look", "agencies_closed.lock is gone");
+    lottery.expect_alarm("server", "store", "told to try again: put the volume back");
     lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
     assert_eq!(lottery.ask(0, "AgencyClose:1;1").await, "AgencyCloseResponse:0");
     let winners = lottery.ask(0, "WinnersRequest:1").await;

@@ -40,6 +40,19 @@ async fn a_torn_last_line_is_cut_off_before_the_next_batch() {
     lottery.end().await;
 }
 
+/// Agencies that have closed never learn of it: an operator has to.
+#[tokio::test]
+async fn bets_that_were_removed_under_running_servers_are_told() {
+    let mut lottery = Lottery::start(1, 2).await;
+    lottery.expect_alarm("server", "read_log", "removed, cut or replaced while servers run");
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
+    assert_eq!(lottery.ask(0, "AgencyClose:1;1").await, "AgencyCloseResponse:0");
+    std::fs::remove_file(lottery.volume.bets()).unwrap();
+    let stored = format!("StoreRowsResponse:0;1;{}", digest(&[LEO]));
+    assert_eq!(lottery.ask(0, &format!("StoreRows:2;1:{LEO}")).await, stored, "it goes on");
+    lottery.end().await;
+}
+
 #[tokio::test]
 async fn a_torn_last_line_is_no_row_after_a_restart_either() {
     let mut lottery = Lottery::start(1, 1).await;

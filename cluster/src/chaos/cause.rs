@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::client_seat::ClientCommand;
-use super::fault::Fault;
+use super::fault::{DISK_FULL, Fault};
 use super::server_seat::Command;
 use super::stage::Stage;
 use super::verdict;
@@ -125,7 +125,7 @@ fn show_name_after(stage: &Stage, time: Duration) {
 
 fn fill_disk(stage: &Stage, left: u64, lasts: Duration) -> anyhow::Result<()> {
     let Some(disk) = stage.disk.clone() else { return Ok(()) };
-    stage.tallies.faults.add("disk full");
+    stage.tallies.faults.add(DISK_FULL);
     disk.fill(left).context("fill the disk")?;
     let (disk, calm, findings) = (Arc::clone(&disk), stage.calm.clone(), stage.findings.clone());
     tokio::spawn(async move {

@@ -7,6 +7,9 @@ use super::dice::Dice;
 /// The longest that locks are waited for; some pauses are longer, so that it is seen.
 const LOCK_LIMIT_MILLIS: u64 = 5_000;
 
+/// What a full disk is counted as.
+pub const DISK_FULL: &str = "disk full";
+
 /// The most bytes that a full disk has left: some batches still fit.
 const LEFT_BYTES_MAX: u64 = 32 * 1024;
 

@@ -37,6 +37,12 @@ impl Tally {
         }
     }
 
+    /// Whether there was any of `kind`.
+    #[must_use]
+    pub fn has(&self, kind: &str) -> bool {
+        self.counts().contains_key(kind)
+    }
+
     /// All counts.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {

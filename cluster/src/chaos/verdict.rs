@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::fault::DISK_FULL;
 use super::front::list;
 use super::stage::{Stage, WINNER};
 use crate::audit::{self, AgencyAudit, Announced, Audit, Expected, Problem};
@@ -52,14 +53,31 @@ pub async fn reach(
         if let Err(error) = server.stop().await {
             stage.findings.add(format!("{error:#}"));
         }
-        let name = server.process().name();
-        for line in server.alarms().iter().filter(|line| LogLine(line).level() != "WARNING") {
-            stage.findings.add(format!("{name}: {line}"));
+        let (name, was_full) = (server.process().name(), stage.tallies.faults.has(DISK_FULL));
+        for wrong in wrong_alarms(&server.alarms(), was_full) {
+            stage.findings.add(format!("{name}: {wrong}"));
         }
     }
     check_draws_told(stage, servers)?;
     stage.draw.look();
     check_files(stage, &ends).await
+}
+
+/// What of a server's alarms no fault explains, or is missing: a full disk is told to a person, and
+/// only that is.
+fn wrong_alarms(alarms: &[String], was_full: bool) -> Vec<String> {
+    let is_full = |line: &str| line.contains("No space left on device");
+    let is_told = |line: &&String| is_full(line) && LogLine(line).is("store", "fail");
+    let is_wrong = |line: &&String| {
+        LogLine(line).level() != "WARNING" && !(was_full && is_told(line))
+            || is_full(line) && !was_full
+    };
+    let mut wrong: Vec<_> = alarms.iter().filter(is_wrong).cloned().collect();
+    let is_batch = |line: &String| is_full(line) && LogLine(line).level() == "WARNING";
+    if alarms.iter().any(is_batch) && !alarms.iter().any(|line| is_told(&line)) {
+        wrong.push("a full disk was answered, and no person was told what to do".to_owned());
+    }
+    wrong
 }
 
 /// As much as a server may ever need, in KiB: that of one at which ten thousand agencies wait.
@@ -199,4 +217,36 @@ pub fn look_at_remains(stage: &Stage) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_for_the_fault_that_was_caused_and_for_no_other() {
+        let line = |level: &str, action: &str, error: &str| {
+            let fail = "| result: fail | error: append to bets.csv:";
+            format!("2026-01-31 10:00:00 {level:<8} action: {action} {fail} {error}")
+        };
+        let full = "No space left on device (os error 28)";
+        let told = line("ERROR", "store", full);
+        let batch = line("WARNING", "apuestas_almacenadas", full);
+        let torn = line("WARNING", "mend_log", "cut off");
+        let readonly = line("ERROR", "store", "Read-only file system (os error 30)");
+        let damaged = line("ERROR", "read_log", full);
+        for (alarms, was_full, wrong) in [
+            (vec![&torn], false, 0),
+            (vec![&told, &batch, &torn], true, 0),
+            (vec![&told], false, 1),
+            (vec![&batch, &told], false, 2),
+            (vec![&batch], true, 1),
+            (vec![&told, &readonly], true, 1),
+            (vec![&damaged], true, 1),
+        ] {
+            let alarms: Vec<String> = alarms.into_iter().cloned().collect();
+            let found = wrong_alarms(&alarms, was_full);
+            assert_eq!(found.len(), wrong, "{alarms:?} {was_full}: {found:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use protocol::{AgencyId, AgencyState, BetNumber, Digest, Outcome, WireBets};
 
 use super::AgencyRows;
 use super::batch::{Batch, EncodedBatch};
-use super::log::LogError;
+use super::log_error::LogError;
 use super::opening::StoreSettings;
 use super::simulated::{Fault, Machine, SimulatedDisk};
 use super::volume::Volume;

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::batch::EncodedBatch;
 use super::disk::{Disk, RealDisk};
 use super::gather::Gather;
-use super::log::LogError;
+use super::log_error::LogError;
 use super::opening::{OpenError, StoreSettings};
 use super::volume::{Volume, reason};
 use super::{AgencyRows, AgencyStatus, Appended, Batch, Draw, Store, Unavailable};

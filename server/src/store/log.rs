@@ -18,10 +18,10 @@ use memchr::memchr_iter;
 use tracing::error;
 
 use super::beside::Beside;
-use super::disk::{Disk, DiskFile, FileId, Mode, SyncError, read_exactly, write_all};
+use super::disk::{Disk, DiskFile, FileId, Mode, read_exactly, write_all};
 use super::intent::Intents;
 use super::lines::for_each_block;
-use super::lock::LockError;
+use super::log_error::LogError;
 use super::scan;
 use crate::limits::{BEHIND_BYTES_MAX, DAMAGED_TOLD_MAX};
 
@@ -51,44 +51,6 @@ impl OthersWrite {
             Self::Rows => b"\r\n",
             Self::Lines => b"\n",
         })
-    }
-}
-
-/// Why a log could not be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LogError {
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    #[error("read or mend {}", .0.display())]
-    Read(PathBuf, #[source] io::Error),
-    /// Putting the day away was cut short.
-    #[error("the day is being put away: if nobody is at it, `server archive` finishes it")]
-    Archiving,
-    /// Nothing of the group is in the log.
-    #[error("append to {}", .0.display())]
-    Append(PathBuf, #[source] io::Error),
-    /// What is in the log, or durable, nobody knows: the instance must end.
-    #[error("{doing} {}", path.display())]
-    Broken {
-        doing: &'static str,
-        path: PathBuf,
-        #[source]
-        error: io::Error,
-    },
-}
-
-impl LogError {
-    /// Tells an error that ends the instance, a failed sync, from the rest.
-    pub(super) fn of(
-        path: &Path,
-        error: io::Error,
-        otherwise: fn(PathBuf, io::Error) -> Self,
-    ) -> Self {
-        let path = path.to_owned();
-        if SyncError::is_in(&error) {
-            return Self::Broken { doing: "make durable", path, error };
-        }
-        otherwise(path, error)
     }
 }
 
@@ -125,6 +87,8 @@ pub(crate) struct Log<D: Disk, F> {
     ends_open: bool,
     /// How many damaged lines were folded.
     damaged: u64,
+    /// How much had been folded of what is not there any more, in bytes, until it is asked for.
+    lost: Option<u64>,
 }
 
 impl<D: Disk, F: Fold> Log<D, F> {
@@ -154,12 +118,18 @@ impl<D: Disk, F: Fold> Log<D, F> {
             intents: Intents::none(),
             ends_open: false,
             damaged: 0,
+            lost: None,
         })
     }
 
     /// What is known of the log as it was last folded.
     pub(crate) fn known(&self) -> &F {
         &self.fold
+    }
+
+    /// The log's length as it was last folded, in bytes.
+    pub(crate) fn bytes_known(&self) -> u64 {
+        self.folded
     }
 
     /// Whether the file is another one, or longer or shorter, than what was folded.
@@ -384,8 +354,24 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         log.file = Arc::new(log.disk.open(&log.path, Mode::Append)?);
         log.disk.sync_directory(&log.volume)?;
         log.file_id = log.file.id()?;
-        self.start_anew();
+        self.lose();
         self.log.file.bytes()
+    }
+
+    /// What was folded is not there any more.
+    pub(super) fn lose(&mut self) {
+        self.log.lost = self.log.lost.max(Some(self.log.folded));
+        self.start_anew();
+    }
+
+    /// How much of what had been folded is not there any more, in bytes, since this was asked last.
+    pub(super) fn take_lost(&mut self) -> Option<u64> {
+        self.log.lost.take()
+    }
+
+    /// Where the log is.
+    pub(super) fn path(&self) -> &Path {
+        &self.log.path
     }
 
     pub(super) fn start_anew(&mut self) {

@@ -28,7 +28,7 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
             }
         }
         if bytes < self.log.folded {
-            self.start_anew();
+            self.lose();
         }
         Ok(bytes)
     }

@@ -27,6 +27,8 @@ mod ledger;
 mod lines;
 mod lock;
 mod log;
+mod log_error;
+mod lost;
 mod mend;
 mod opening;
 mod plan;
@@ -36,6 +38,7 @@ mod scan;
 mod settle_tests;
 #[cfg(test)]
 mod simulated;
+mod trouble;
 mod volume;
 #[cfg(test)]
 mod volume_tests;

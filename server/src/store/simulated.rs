@@ -55,7 +55,8 @@ struct Inode {
 struct State {
     operations: u64,
     faults: Vec<(u64, Fault)>,
-    full: bool,
+    /// Why nothing can be written, if so.
+    unwritable: Option<io::ErrorKind>,
     only_syncs: bool,
     dead: Vec<u64>,
     crashed: bool,
@@ -129,9 +130,14 @@ impl Machine {
         self.state().crashed
     }
 
-    /// Gives the disk its space back.
+    /// From now on every write fails so.
+    pub(super) fn refuse_writes(&self, kind: io::ErrorKind) {
+        self.state().unwritable = Some(kind);
+    }
+
+    /// Gives the disk its space back, or lets it be written again.
     pub(super) fn free_space(&self) {
-        self.state().full = false;
+        self.state().unwritable = None;
     }
 
     /// Starts the machine again after a crash. `seed` decides what is left of what was not
@@ -158,7 +164,7 @@ impl Machine {
         state.durable_names = kept;
         state.boot += 1;
         state.crashed = false;
-        state.full = false;
+        state.unwritable = None;
     }
 
     /// The content of a file, as everybody sees it.
@@ -279,11 +285,12 @@ impl State {
         let writes = kind == Kind::Write;
         let spared = self.only_syncs && kind != Kind::Sync;
         let Some(fault) = self.fault().filter(|fault| *fault != Fault::Fail || !spared) else {
-            return if writes && self.full { Err(failed()) } else { Ok(Extent::Whole) };
+            let refused = self.unwritable.filter(|_| writes);
+            return refused.map_or(Ok(Extent::Whole), |kind| Err(kind.into()));
         };
         match fault {
             Fault::Short if writes => {
-                self.full = true;
+                self.unwritable = Some(io::ErrorKind::StorageFull);
                 Ok(Extent::Half)
             }
             Fault::Fail | Fault::Short => Err(failed()),

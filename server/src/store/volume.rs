@@ -19,10 +19,12 @@ use protocol::{AgencyId, Outcome, Refusal};
 use super::batch::{Appended, Decision, EncodedBatch};
 use super::disk::Disk;
 use super::ledger::{Closes, Ledger};
-use super::log::{Locked, Log, LogError, LogPaths, OthersWrite};
+use super::log::{Locked, Log, LogPaths, OthersWrite};
+use super::log_error::LogError;
 use super::opening::{OpenError, StoreSettings};
 use super::plan::{Plan, state_of};
 use super::record::{self, AgencyRecord, Draw, DrawRecord, KnownRecord};
+use super::trouble::Trouble;
 use super::{ARCHIVING, AgencyStatus, BETS, CLOSES, DRAW, LOCKS};
 use crate::draw::Winners;
 
@@ -45,6 +47,7 @@ pub(crate) struct Volume<D: Disk> {
     marker: Arc<Path>,
     /// How long the last group's sync took.
     sync_took: Duration,
+    pub(super) trouble: Trouble,
 }
 
 impl<D: Disk> Volume<D> {
@@ -69,7 +72,8 @@ impl<D: Disk> Volume<D> {
         let bets = Log::open(Arc::clone(&disk), &bets, OthersWrite::Rows, Ledger::new(amount))?;
         let record = KnownRecord::open(Arc::clone(&disk), settings.volume.join(DRAW))?;
         let marker = settings.volume.join(LOCKS).join(ARCHIVING).into();
-        Ok(Self { disk, settings, closes, bets, record, marker, sync_took: Duration::ZERO })
+        let (sync_took, trouble) = (Duration::ZERO, Trouble::default());
+        Ok(Self { disk, settings, closes, bets, record, marker, sync_took, trouble })
     }
 
     /// A setting that is not what the held draw was held with.
@@ -109,9 +113,12 @@ impl<D: Disk> Volume<D> {
     /// nobody's to work on.
     pub(super) fn lock(&mut self, deadline: Instant) -> Result<LockedVolume<'_, D>, LogError> {
         let (disk, marker) = (Arc::clone(&self.disk), Arc::clone(&self.marker));
-        let locked = self.lock_for_archive(deadline)?;
+        let mut locked = self.lock_for_archive(deadline)?;
         match disk.find(&marker) {
-            Ok(None) => Ok(locked),
+            Ok(None) => {
+                locked.tell_lost();
+                Ok(locked)
+            }
             Ok(Some(_)) => Err(LogError::Archiving),
             Err(error) => Err(LogError::Read(marker.to_path_buf(), error)),
         }
@@ -138,16 +145,37 @@ impl<D: Disk> Volume<D> {
         batches: &[EncodedBatch],
         deadline: Instant,
     ) -> Result<Vec<Appended>, LogError> {
-        match self.append_locked(batches, deadline) {
-            Ok(appended) => {
-                let since = Instant::now();
-                self.bets.sync()?;
-                self.sync_took = since.elapsed();
-                Ok(appended)
-            }
+        let appended = self.append_and_sync(batches, deadline);
+        let largest = batches.iter().map(|batch| batch.lines.len()).max();
+        match self.watched(appended, largest.unwrap_or_default() as u64) {
+            Ok(appended) => Ok(appended),
             Err(broken @ LogError::Broken { .. }) => Err(broken),
             Err(error) => Ok(self.all_try_again(batches, &error)),
         }
+    }
+
+    fn append_and_sync(
+        &mut self,
+        batches: &[EncodedBatch],
+        deadline: Instant,
+    ) -> Result<Vec<Appended>, LogError> {
+        let appended = self.append_locked(batches, deadline)?;
+        let since = Instant::now();
+        self.bets.sync()?;
+        self.sync_took = since.elapsed();
+        Ok(appended)
+    }
+
+    /// Tells an operator when storing begins to fail and when it works again. `more` is how many
+    /// bytes were to be stored.
+    fn watched<T>(&mut self, result: Result<T, LogError>, more: u64) -> Result<T, LogError> {
+        let stored = self.bets.bytes_known() + self.closes.bytes_known();
+        let stored = stored + u64::from(self.draw().is_some());
+        match &result {
+            Ok(_) => self.trouble.succeeded(stored),
+            Err(error) => self.trouble.failed(error, stored, more),
+        }
+        result
     }
 
     fn all_try_again(&self, batches: &[EncodedBatch], error: &LogError) -> Vec<Appended> {
@@ -189,16 +217,24 @@ impl<D: Disk> Volume<D> {
         agencies: &[AgencyId],
         deadline: Instant,
     ) -> Result<Vec<AgencyStatus>, LogError> {
+        let status = self.status_locked(agencies, deadline);
+        let status = self.watched(status, 0)?;
+        self.bets.sync()?;
+        self.closes.sync()?;
+        Ok(status)
+    }
+
+    fn status_locked(
+        &mut self,
+        agencies: &[AgencyId],
+        deadline: Instant,
+    ) -> Result<Vec<AgencyStatus>, LogError> {
         let LockedVolume { bets, closes, draw } = self.lock(deadline)?;
         let status = |agency: &AgencyId| AgencyStatus {
             stored: bets.fold().of(*agency),
             state: state_of(*agency, closes.fold(), draw.is_some()),
         };
-        let all = agencies.iter().map(status).collect();
-        drop((bets, closes));
-        self.bets.sync()?;
-        self.closes.sync()?;
-        Ok(all)
+        Ok(agencies.iter().map(status).collect())
     }
 
     /// Closes a group of agencies. Everything that is stored is durable before a close is
@@ -208,7 +244,8 @@ impl<D: Disk> Volume<D> {
         group: &[(AgencyId, Option<u64>)],
         deadline: Instant,
     ) -> Result<Vec<Outcome>, LogError> {
-        match self.close_locked(group, deadline) {
+        let closed = self.close_locked(group, deadline);
+        match self.watched(closed, 1) {
             Err(LogError::Broken { doing, path, error }) => {
                 Err(LogError::Broken { doing, path, error })
             }
@@ -251,6 +288,11 @@ impl<D: Disk> Volume<D> {
 
     /// Looks for a draw, and holds it if it is due; says whether it did.
     pub(crate) fn look(&mut self, deadline: Instant) -> Result<bool, LogError> {
+        let looked = self.look_and_draw(deadline);
+        self.watched(looked, 1)
+    }
+
+    fn look_and_draw(&mut self, deadline: Instant) -> Result<bool, LogError> {
         let missing = self.record.refresh_or_miss();
         if missing.map_err(|e| LogError::Read(self.record.path.clone(), e))? {
             self.lock(deadline)?;

@@ -7,7 +7,7 @@ use protocol::{AgencyId, AgencyState, BetNumber, Outcome, Refusal, WireBets};
 
 use super::AgencyStatus;
 use super::batch::{Appended, Batch, EncodedBatch};
-use super::log::LogError;
+use super::log_error::LogError;
 use super::opening::{OpenError, StoreSettings};
 use super::simulated::{Fault, Machine, SimulatedDisk};
 use super::volume::Volume;
