@@ -111,15 +111,15 @@ impl ClientProcess {
         self.process.kill(KILL_TIMEOUT).await
     }
 
-    /// SIGTERM, and its end; SIGKILL if that takes too long.
+    /// SIGTERM, and how it ended; SIGKILL if that takes too long, and none then.
     ///
     /// # Errors
     /// It does not end.
-    pub async fn stop(&mut self) -> anyhow::Result<()> {
+    pub async fn stop(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.process.signal(Signal::TERM).context("stop a client")?;
         match self.process.wait(STOP_TIMEOUT).await {
-            Ok(_) => Ok(()),
-            Err(_) => self.kill().await,
+            Ok(status) => Ok(Some(status)),
+            Err(_) => self.kill().await.map(|()| None),
         }
     }
 }

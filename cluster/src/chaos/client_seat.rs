@@ -1,7 +1,9 @@
 //! One client of an agency, as the faults have it: paused, or ended and started again with another
 //! batch size, until it ends by itself with its winners.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -96,7 +98,7 @@ impl ClientSeat {
     }
 
     fn ended(&self, client: &ClientProcess, end: ClientEnd) -> anyhow::Result<ClientEnd> {
-        self.check_acknowledged(client);
+        self.check_log(client);
         if end.code() != Some(0) {
             let error = client.process().failure(format!("ended with {}", end.status));
             self.findings.add(format!("{error:#}"));
@@ -110,11 +112,15 @@ impl ClientSeat {
             client.kill().await?;
         } else {
             self.tally.add("client stopped by SIGTERM");
-            client.stop().await?;
+            let status = client.stop().await?;
+            if let Err(wrong) = check_stop(status, &log_of(client)) {
+                let error = client.process().failure(wrong);
+                self.findings.add(format!("{error:#}"));
+            }
         }
         // Its log is whole when its process has been waited for.
         let _ = client.wait(CLIENT_TIMEOUT).await;
-        self.check_acknowledged(client);
+        self.check_log(client);
         Ok(())
     }
 
@@ -127,9 +133,13 @@ impl ClientSeat {
         self.launch = launch.with("CLI_BATCH_SIZE", batch);
     }
 
-    /// What its log says was stored is in the file, now.
-    fn check_acknowledged(&self, client: &ClientProcess) {
-        let text = std::fs::read_to_string(client.process().log_path()).unwrap_or_default();
+    /// What its log says was stored is in the file, now; and it says nothing that is for a person
+    /// to look at, since whatever goes wrong here passes.
+    fn check_log(&self, client: &ClientProcess) {
+        let (name, text) = (client.process().name(), log_of(client));
+        for line in for_a_person(&text) {
+            self.findings.add(format!("{name}: {line}"));
+        }
         let resumed = text.lines().map(LogLine).find(|line| line.is("resume", "success"));
         let before = resumed.and_then(|line| line.field("stored")?.parse::<u64>().ok());
         let acknowledged = before.unwrap_or(0) + client.bets_sent();
@@ -138,10 +148,63 @@ impl ClientSeat {
         let is_row = |line: &&[u8]| line.starts_with(start.as_bytes()) && line.ends_with(b"\n");
         let stored = bets.split_inclusive(|byte| *byte == b'\n').filter(is_row).count() as u64;
         if stored < acknowledged {
-            let name = client.process().name();
             self.findings.add(format!(
                 "{name}: {acknowledged} rows were acknowledged, and {stored} are in bets.csv"
             ));
         }
+    }
+}
+
+fn log_of(client: &ClientProcess) -> String {
+    std::fs::read_to_string(client.process().log_path()).unwrap_or_default()
+}
+
+/// How a client may end that was sent SIGTERM, by its log since it started: in order, or by the
+/// signal itself as long as it reads its file and has not spoken with anybody. None is one that
+/// did not end in time.
+fn check_stop(status: Option<ExitStatus>, log: &str) -> Result<(), String> {
+    let status = status.ok_or("SIGTERM did not end it in time")?;
+    let has_spoken = log.lines().any(|line| LogLine(line).is("resume", "success"));
+    let is_early = !has_spoken && status.signal() == Some(Signal::TERM.as_raw());
+    if status.success() || is_early { Ok(()) } else { Err(format!("SIGTERM ended it: {status}")) }
+}
+
+/// The lines at which a person should look; warnings tell what passes.
+fn for_a_person(log: &str) -> impl Iterator<Item = &str> {
+    let is_wrong = |line: &&str| LogLine(line).is_alarm() && LogLine(line).level() != "WARNING";
+    log.lines().filter(is_wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESUMED: &str = "2026-01-31 10:00:00 INFO     action: resume | result: success";
+
+    #[test]
+    fn sigterm_ends_a_client_in_order_or_before_it_has_spoken() {
+        // As the system has them: the exit code in the second byte, the signal in the first.
+        let [right, failed, by_term, by_segv] = [0, 1 << 8, 15, 11].map(ExitStatus::from_raw);
+        for (status, log, is_right) in [
+            (Some(right), RESUMED, true),
+            (Some(by_term), "", true),
+            (Some(by_term), RESUMED, false),
+            (Some(failed), "", false),
+            (Some(failed), RESUMED, false),
+            (Some(by_segv), "", false),
+            (None, "", false),
+        ] {
+            assert_eq!(check_stop(status, log).is_ok(), is_right, "{status:?} {log}");
+        }
+    }
+
+    #[test]
+    fn errors_of_clients_are_for_a_person_and_warnings_are_not() {
+        let panic = "thread 'main' panicked at src/main.rs:1:1:";
+        let of = |level: &str| format!("2026-01-31 10:00:00 {level:<8} action: x | result: fail");
+        let (error, critical) = (of("ERROR"), of("CRITICAL"));
+        let log = [RESUMED, &of("WARNING"), &error, &critical, panic].join("\n");
+        let found: Vec<&str> = for_a_person(&log).collect();
+        assert_eq!(found, [error.as_str(), critical.as_str(), panic]);
     }
 }

@@ -33,6 +33,8 @@ pub(crate) mod tally;
 mod verdict;
 mod weather;
 mod witness;
+#[cfg(test)]
+mod witness_tests;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};

@@ -75,8 +75,10 @@ pub struct Asked {
     id: u64,
     sent: Sent,
     agency: usize,
-    /// The last row of the batch that it carries.
-    last_row: Option<u64>,
+    /// The first and the last row of the batch that it carries.
+    rows: Option<(u64, u64)>,
+    /// Whether it is a close that declares all rows.
+    is_close: bool,
     floor: u64,
     was_closed: bool,
     was_drawn: bool,
@@ -121,7 +123,7 @@ impl Witness {
         let mut numbers = head.split(';').map(|part| part.parse::<u64>().unwrap_or(0));
         let (agency, first_row) = (numbers.next().unwrap_or(0), numbers.next());
         let rows = rows.split(':').count() as u64;
-        let last_row = first_row.filter(|_| kind == "StoreRows").map(|first| first + rows - 1);
+        let rows = first_row.filter(|_| kind == "StoreRows").map(|first| (first, first + rows - 1));
         let is_old = kind.starts_with("StoreB") || (kind == "AgencyClose" && first_row.is_none());
         let agency = agency as usize;
         let is_close = kind == "AgencyClose" && first_row == self.rows_of(agency);
@@ -133,11 +135,11 @@ impl Witness {
         seen.asked += 1;
         let (id, was_drawn) = (seen.asked, seen.is_drawn);
         let known = seen.agencies.entry(agency).or_default();
-        known.possible.extend(last_row.map(|last_row| (id, last_row)));
+        known.possible.extend(rows.map(|(_, last)| (id, last)));
         known.is_close_asked |= is_close;
         let (floor, was_closed) = (known.floor, known.is_closed);
         let sent = Sent::now(place, &line);
-        Asked { id, sent, agency, last_row, floor, was_closed, was_drawn }
+        Asked { id, sent, agency, rows, is_close, floor, was_closed, was_drawn }
     }
 
     /// Compares the answer to a delivered packet with all that was seen.
@@ -170,8 +172,11 @@ impl Witness {
                 self.check_stored(asked, rows)?;
                 self.check_rows(asked, rows, digest, true)
             }
-            ("StoreRowsResponse", [status @ ("1" | "2"), rows, digest, ..]) => {
+            ("StoreRowsResponse", [status @ ("1" | "2"), rows, digest, reason @ ..]) => {
                 self.seen().agencies.entry(asked.agency).or_default().possible.remove(&asked.id);
+                if *status == "2" {
+                    self.check_refusal(asked, rows, reason.first().unwrap_or(&""))?;
+                }
                 // Whoever could not look does not know better.
                 self.check_rows(asked, rows, digest, *status == "2")
             }
@@ -207,7 +212,7 @@ impl Witness {
     }
 
     fn check_stored(&self, asked: &Asked, rows: &str) -> Result<(), String> {
-        let last_row = asked.last_row.ok_or("it carries no rows")?;
+        let (_, last_row) = asked.rows.ok_or("it carries no rows")?;
         let mut seen = self.seen();
         let known = seen.agencies.entry(asked.agency).or_default();
         known.ends.insert(last_row);
@@ -216,6 +221,23 @@ impl Witness {
             Ok(rows) if rows >= last_row => Ok(()),
             _ => Err(format!("stored, but row {last_row} is not there")),
         }
+    }
+
+    /// Whether a batch can have been refused so with `rows` stored: all of it is of the agency's
+    /// file, so that only where it begins and ends can be wrong. What is closed has all rows, and
+    /// a batch that is stored is no refusal.
+    fn check_refusal(&self, asked: &Asked, rows: &str, reason: &str) -> Result<(), String> {
+        let (first, last) = asked.rows.ok_or("it carries no rows")?;
+        let rows: u64 = rows.parse().map_err(|_| "no number of rows".to_owned())?;
+        let is_possible = match reason.split(' ').next() {
+            Some("gap") => first > rows + 1,
+            Some("overlap") => first <= rows && rows < last,
+            _ => false,
+        };
+        if is_possible {
+            return Ok(());
+        }
+        Err(format!("rows {first} to {last} cannot be refused so with {rows} stored"))
     }
 
     fn check_rows(
@@ -256,8 +278,11 @@ impl Witness {
             "open" => Ok(()),
             "closed" | "drawn" if rows != all => Err(format!("it has {all} rows")),
             "closed" => {
-                self.seen().agencies.entry(asked.agency).or_default().is_closed = true;
-                Ok(())
+                let mut seen = self.seen();
+                let known = seen.agencies.entry(asked.agency).or_default();
+                known.is_closed = true;
+                let is_asked = known.is_close_asked;
+                is_asked.then_some(()).ok_or_else(|| "nobody had asked for its close".to_owned())
             }
             "drawn" => self.check_drawn(),
             _ => Err("no state".to_owned()),
@@ -269,7 +294,11 @@ impl Witness {
         let mut seen = self.seen();
         let known = seen.agencies.entry(asked.agency).or_default();
         known.is_closed = true;
-        if known.floor < all { Err(format!("closed without all of {all} rows")) } else { Ok(()) }
+        if known.floor < all || !asked.is_close {
+            Err(format!("closed without all of {all} rows"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Whoever tells of a draw: every agency has closed before.
@@ -288,83 +317,5 @@ impl Witness {
         self.check_drawn()?;
         let wanted = &self.expected_of(asked.agency)?.winners;
         if winners == wanted { Ok(()) } else { Err(format!("the winners are {wanted}")) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn witness() -> (Witness, Findings) {
-        let digests = ["d0", "d1", "d2", "d3", "d4"].map(str::to_owned).to_vec();
-        let findings = Findings::default();
-        let expected = AgencyExpected { digests, winners: "7;8".to_owned() };
-        (Witness::new(vec![expected], Roster::default(), findings.clone()), findings)
-    }
-
-    fn findings_of(conversation: &[(&str, &str)]) -> Vec<String> {
-        let (witness, findings) = witness();
-        for (packet, answer) in conversation {
-            witness.answered(&witness.asked(0, packet.as_bytes()), answer.as_bytes());
-        }
-        findings.all()
-    }
-
-    const STATUS: &str = "AgencyStatus:1\n";
-    const ROWS: &str = "StoreRows:1;1:a:b:c\n";
-    const ALL: (&str, &str) = ("StoreRows:1;1:a:b:c:d\n", "StoreRowsResponse:0;4;d4\n");
-    const CLOSE: (&str, &str) = ("AgencyClose:1;4\n", "AgencyCloseResponse:0\n");
-
-    #[test]
-    fn a_right_day_is_right() {
-        let day = [
-            (STATUS, "AgencyStatusResponse:0;d0;open\n"),
-            ("StoreRows:1;1:a:b\n", "StoreRowsResponse:1;0;d0;full\n"),
-            ("StoreRows:1;1:a:b\n", "StoreRowsResponse:0;2;d2\n"),
-            ("StoreRows:1;3:c:d\n", "StoreRowsResponse:0;4;d4\n"),
-            ("StoreRows:1;1:a:b\n", "StoreRowsResponse:0;4;d4\n"),
-            CLOSE,
-            (STATUS, "AgencyStatusResponse:4;d4;closed\n"),
-            ("WinnersRequest:1\n", "WinnersResponse:7;8\n"),
-        ];
-        assert_eq!(findings_of(&day), [""; 0]);
-    }
-
-    #[test]
-    fn every_lie_is_found() {
-        for (day, wanted) in [
-            (&[(STATUS, "AgencyStatusResponse:0;d1;open\n")][..], "the digest is not d0"),
-            (&[(STATUS, "AgencyStatusResponse:1;d1;open\n")], "no batch that can be stored"),
-            (&[(ROWS, "StoreRowsResponse:0;2;d2\n")], "row 3 is not there"),
-            (
-                &[
-                    (ROWS, "StoreRowsResponse:1;0;d0;r"),
-                    (STATUS, "AgencyStatusResponse:3;d3;open\n"),
-                ],
-                "no batch that can be stored",
-            ),
-            (
-                &[
-                    (ROWS, "StoreRowsResponse:0;3;d3\n"),
-                    (STATUS, "AgencyStatusResponse:0;d0;open\n"),
-                ],
-                "3 rows had been acknowledged",
-            ),
-            (&[ALL, CLOSE, (STATUS, "AgencyStatusResponse:4;d4;open\n")], "it had closed"),
-            (&[("AgencyClose:1;3\n", "AgencyCloseResponse:0\n")], "closed without all"),
-            (&[(STATUS, "AgencyStatusResponse:0;d0;drawn\n")], "it has 4 rows"),
-            (&[ALL, (STATUS, "AgencyStatusResponse:4;d4;drawn\n")], "not asked for its close"),
-            (&[ALL, ("WinnersRequest:1\n", "WinnersResponse:7;8\n")], "not asked for its close"),
-            (&[ALL, CLOSE, ("WinnersRequest:1\n", "WinnersResponse:7\n")], "the winners are 7;8"),
-            (&[ALL, CLOSE, ("WinnersRequest:2\n", "WinnersResponse:7;8\n")], "does not take part"),
-            (&[("WinnersRequest:1\n", "Error:unknown\n")], "no answer that it should get"),
-            (&[("AgencyClose:1\n", "Error:busy\n")], "for old ones"),
-        ] {
-            let findings = findings_of(day);
-            assert!(
-                findings.iter().any(|finding| finding.contains(wanted)),
-                "{day:?} {findings:?}"
-            );
-        }
     }
 }
