@@ -27,7 +27,7 @@ source "$(dirname "$0")/common.sh"
 
 # --- The command line ---------------------------------------------------------------------------
 
-volume='' prebuilt='' again='' keep='' timeout=600
+volume='' prebuilt='' is_ours='' again='' keep='' timeout=600
 number() { [[ $2 =~ ^[1-9][0-9]*$ ]] || usage "$1 takes a number from 1, not '$2'"; }
 directory() { (cd "$started_in" && cd "$1" && pwd); }
 while (($#)); do
@@ -109,6 +109,8 @@ clean_up() {
         quietly compose down --volumes --rmi local --timeout 8 || code=1
         rm -rf "$work" || code=1
     fi
+    # Whoever compiled them before goes on with them.
+    [[ -z $is_ours ]] || rm -rf prebuilt || code=1
     exit "$code"
 }
 trap clean_up EXIT
@@ -226,7 +228,10 @@ print_servers() {
 
 # --- The whole ----------------------------------------------------------------------------------
 
-[[ -z $prebuilt ]] || quietly scripts/prebuild.sh
+if [[ -n $prebuilt ]]; then
+    [[ -e prebuilt ]] || is_ours=yes
+    quietly scripts/prebuild.sh
+fi
 quietly compose build
 built=$SECONDS
 run "$work/first"

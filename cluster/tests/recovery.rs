@@ -6,7 +6,6 @@ mod common;
 
 use std::fs;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use cluster::client_process::ClientProcess;
 use cluster::log::LogLine;
@@ -133,7 +132,7 @@ fn is_connected(client: &ClientProcess, address: SocketAddr) -> bool {
 }
 
 #[tokio::test]
-async fn agencies_of_a_killed_server_store_elsewhere_within_a_second() {
+async fn agencies_of_a_killed_server_store_elsewhere() {
     until_in_the_middle(async || {
         let (mut lottery, mut clients) = in_the_middle(2, 4).await;
         let place = any(&lottery, is_batch).await;
@@ -148,8 +147,11 @@ async fn agencies_of_a_killed_server_store_elsewhere_within_a_second() {
         };
         let left: Vec<&ClientProcess> = clients.iter().filter(is_left).collect();
         for client in &left {
-            let stored = timeout_at(killed + Duration::from_secs(1), stored_after_a_loss(client));
-            stored.await.expect("it stores elsewhere within a second");
+            let stored = timeout_at(killed + LIMIT, stored_after_a_loss(client)).await;
+            stored.expect("it stores elsewhere");
+            // About a second on a machine that does nothing else: no promise, so only told.
+            let (agency, took) = (client.agency(), killed.elapsed().as_secs_f32());
+            println!("agency {agency} stores elsewhere after {took:.1} s");
         }
         let is_middle = !left.is_empty();
         lottery.finish_clients(&mut clients).await;

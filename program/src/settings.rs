@@ -39,7 +39,7 @@ impl fmt::Display for Shown {
 
 /// A value that is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key}={value} ({source_name}): must be {allowed}")]
+#[error("{key}={} ({source_name}): must be {allowed}", in_one_line(value))]
 pub struct SettingError {
     /// The setting's name, as it was typed.
     pub key: String,
@@ -49,6 +49,15 @@ pub struct SettingError {
     pub source_name: String,
     /// What is allowed.
     pub allowed: String,
+}
+
+/// A value with its control characters spelt out: what is told of it is one line.
+fn in_one_line(value: &str) -> String {
+    let spell = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    value.chars().map(spell).collect()
 }
 
 /// Every wrong value of a start, one a line.

@@ -116,7 +116,9 @@ impl Config {
                 |text| text.parse().ok(),
             ),
             volume: typed
-                .read(SHARED_VOLUME, name("shared-volume"), "a directory", |text| Some(name(text)))
+                .read(SHARED_VOLUME, name("shared-volume"), VOLUME_ALLOWED, |text| {
+                    (!text.contains(char::is_control)).then(|| name(text))
+                })
                 .0,
             level: typed.read(LOGGING_LEVEL, Level::Info, Level::ALLOWED, |t| t.parse().ok()),
             form: typed.read(LOG_FORMAT, Form::Text, Form::ALLOWED, |text| text.parse().ok()),
@@ -135,6 +137,9 @@ impl Config {
         SocketAddrV4::new(ip, self.broadcast_port)
     }
 }
+
+/// It is told in log lines.
+const VOLUME_ALLOWED: &str = "a directory, without control characters in its name";
 
 const IP_ALLOWED: &str = "an IPv4 address, or a name that has one";
 
@@ -234,6 +239,10 @@ mod tests {
             (&[("UDP_BROADCAST_PORT", "0")], "must be a port, 1 to 65535"),
             (&[("AGENCIES_AMOUNT", "0")], "must be a number of agencies, 1 to 100000"),
             (&[("LOTTERY_WINNER_NUMBER", "10000")], "must be 0 to 9999"),
+            (
+                &[("SHARED_VOLUME", "/srv/a\nb")],
+                "SHARED_VOLUME=/srv/a\\nb (from the environment): must be a directory, without",
+            ),
             (&[("LOGGING_LEVEL", "LOUD")], "must be one of NOTSET, DEBUG, INFO, WARNING"),
             (&[("LOG_FORMAT", "xml")], "must be text or json"),
         ] {

@@ -128,11 +128,4 @@ proptest! {
             prop_assert_eq!(Request::parse(&line), Ok(request));
         }
     }
-
-    #[test]
-    fn no_bytes_make_it_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
-        if let Err(malformed) = Request::parse(&line) {
-            malformed.response().write(&mut Vec::new());
-        }
-    }
 }
