@@ -31,6 +31,7 @@ mod report;
 mod run;
 pub mod server_process;
 mod stop;
+mod terminal;
 pub mod udp_port;
 pub mod volume;
 

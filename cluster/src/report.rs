@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use comfy_table::{
-    CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle,
-};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use serde::{Serialize, Serializer};
+
+use crate::terminal::STYLE;
 
 /// How many documents of an agency's winners the table shows.
 const DOCUMENTS_SHOWN: usize = 4;
@@ -149,9 +149,6 @@ const HEADER: [&str; 7] = ["agency", "bets", "stored", "winners", "seconds", "be
 
 /// How many of these columns are shown where it is narrow.
 const NARROW_SHOWN: usize = 4;
-
-const STYLE: TableStyle =
-    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 impl AgencyReport {
     fn cells(&self) -> [String; 7] {

@@ -30,7 +30,7 @@ pub mod table;
 pub mod turns;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -41,9 +41,7 @@ use self::cli::{Options, Question};
 use self::others::Others;
 use self::outcome::Outcome;
 use self::stage::Stage;
-
-/// How wide a table is where nobody knows the width of the output.
-const COLUMNS_DEFAULT: u16 = 100;
+use crate::terminal;
 
 /// The program `cluster bench [OPTIONS] [QUESTION…]`; `arguments` start with the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
@@ -80,8 +78,7 @@ async fn ask_all(options: &Options) -> anyhow::Result<()> {
         let others = Others::watch()?;
         let outcome = ask(question, options, &stage).await?;
         let share = others.share(&stage.machine)?;
-        let width = io::stdout().is_terminal().then(terminal_width).flatten();
-        let table = table::table(&outcome, width.unwrap_or(COLUMNS_DEFAULT));
+        let table = table::table(&outcome, terminal::width());
         write!(io::stdout(), "\n{table}").context("write the result")?;
         if let Some(warning) = others::warning(share) {
             writeln!(io::stdout(), "\n{warning}").context("write the result")?;
@@ -99,9 +96,4 @@ async fn ask(question: Question, options: &Options, stage: &Stage) -> anyhow::Re
         Question::Start => start::ask(options, stage).await.context("measure the start"),
         Question::Client => client::ask(options, stage).await.context("measure the client"),
     }
-}
-
-/// How many columns the terminal has, as the table's library sees it.
-fn terminal_width() -> Option<u16> {
-    comfy_table::Table::new().width()
 }

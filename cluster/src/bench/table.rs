@@ -1,12 +1,10 @@
 //! An outcome as a table for people.
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::outcome::{Better, Case, Measure, Outcome, Standing, Unit};
 use crate::report::grouped;
-
-const STYLE: TableStyle =
-    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+use crate::terminal::{STYLE, columns, wrapped};
 
 /// The outcome as a table for a terminal of `width` columns. Below each contestant of ours are its
 /// ratios to all others, figure by figure. Where it is narrow, some figures are left out: the JSON
@@ -35,31 +33,6 @@ pub fn table(outcome: &Outcome, width: u16) -> String {
         text.push_str(&wrapped(note, width));
     }
     text
-}
-
-/// How wide the widest line is.
-fn columns(text: &str) -> usize {
-    text.lines().map(|line| line.chars().count()).max().unwrap_or(0)
-}
-
-/// The words of `text` in lines of up to `width` columns.
-fn wrapped(text: &str, width: u16) -> String {
-    let (mut lines, mut used) = (String::new(), 0);
-    for word in text.split(' ') {
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > usize::from(width) {
-            lines.push('\n');
-            used = 0;
-        }
-        if used > 0 {
-            lines.push(' ');
-            used += 1;
-        }
-        lines.push_str(word);
-        used += length;
-    }
-    lines.push('\n');
-    lines
 }
 
 /// Everything that anybody measured, in the order in which it first comes.

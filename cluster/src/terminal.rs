@@ -1,0 +1,46 @@
+//! Tables and text for a terminal, as wide as that is.
+
+use std::io::{self, IsTerminal as _};
+
+use comfy_table::{LineStyle, TableStyle};
+
+/// How tables look: a line below the headings, and no others.
+pub const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
+/// How many columns there are where standard output is no terminal.
+const COLUMNS_DEFAULT: u16 = 100;
+
+/// How many columns standard output has, as the tables' library sees it.
+#[must_use]
+pub fn width() -> u16 {
+    let width = io::stdout().is_terminal().then(|| comfy_table::Table::new().width()).flatten();
+    width.unwrap_or(COLUMNS_DEFAULT)
+}
+
+/// How wide the widest line is.
+#[must_use]
+pub fn columns(text: &str) -> usize {
+    text.lines().map(|line| line.chars().count()).max().unwrap_or(0)
+}
+
+/// The words of `text` in lines of up to `width` columns.
+#[must_use]
+pub fn wrapped(text: &str, width: u16) -> String {
+    let (mut lines, mut used) = (String::new(), 0);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > usize::from(width) {
+            lines.push('\n');
+            used = 0;
+        }
+        if used > 0 {
+            lines.push(' ');
+            used += 1;
+        }
+        lines.push_str(word);
+        used += length;
+    }
+    lines.push('\n');
+    lines
+}
