@@ -10,11 +10,10 @@
 #   --json     end standard output with one JSON line; the table goes to standard error
 #
 # `cargo run --release -- hostile --help` lists the attacks; without any, all are made. Nothing else
-# should run on the machine meanwhile. For all connections the limit of open files must be above
-# 10,100.
+# should run on the machine meanwhile. For all of them the limit of open files must be 10,100.
 #
 # Exit code 0: the server held. 1: something did not; it is named, and the files are kept. 2: the
-# command line is wrong.
+# command line is wrong, or the limit of open files is too low.
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"

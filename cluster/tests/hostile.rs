@@ -33,3 +33,16 @@ fn a_wrong_command_line_starts_nothing() {
         assert_eq!(hostile(&[argument]).0, Some(2), "{argument}");
     }
 }
+
+#[test]
+fn a_low_limit_of_open_files_is_told_and_nothing_is_started() {
+    let mut command = Command::new("sh");
+    let script = "ulimit -n 500 && exec \"$0\" hostile --quick bad-bytes idle";
+    let output = command.args(["-c", script, env!("CARGO_BIN_EXE_cluster")]).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(
+        errors.contains("idle needs 1300 open files") && errors.contains("ulimit -n"),
+        "{errors}"
+    );
+}

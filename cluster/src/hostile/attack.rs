@@ -75,8 +75,8 @@ impl Scale {
             lines,
             crowd: 10_000,
             stalls: 1_000,
-            rounds: 5,
-            window: Duration::from_millis(1_500),
+            rounds: 9,
+            window: Duration::from_millis(800),
             is_judged: true,
         }
     }
@@ -195,12 +195,17 @@ impl Attack {
         (self == Self::Full).then_some(FULL_DESCRIPTORS)
     }
 
-    /// What share of its throughput an ordinary load must keep, if it is known: an attack that
-    /// makes the server work takes its time from everybody.
+    /// What share of its throughput an ordinary load must keep. Two attacks take more of the two
+    /// processors for themselves than that leaves, whatever the server does, and are made again at
+    /// a pace, where it is judged:
+    ///
+    /// - mutations at full speed: of the lines a tenth is valid by chance, which the server owes
+    ///   the same work as any agency's, and every answer is compared on the same machine;
+    /// - datagrams at full speed: sending them takes a processor.
     #[must_use]
     pub fn throughput_least(self) -> Option<f64> {
         match self {
-            Self::Mutations | Self::LongLines | Self::Datagrams | Self::BadBytes => None,
+            Self::Mutations | Self::Datagrams => None,
             _ => Some(0.9),
         }
     }
@@ -216,6 +221,34 @@ impl Attack {
         }
     }
 
+    /// Of which actions the server may warn under it: what it tells of bad packets, of connections
+    /// that it closes for others, of those that it has no room for.
+    #[must_use]
+    pub fn warnings(self) -> &'static [&'static str] {
+        match self {
+            Self::Mutations | Self::PacedMutations => {
+                &["packet", "apuesta_almacenada", "apuestas_almacenadas", "agencia_cerrada"]
+            }
+            Self::LongLines | Self::BadBytes => &["packet"],
+            Self::NeverReading => &["packet", "connection"],
+            Self::HalfLines | Self::ManyHalfLines | Self::SmallHalfLines => &["connection"],
+            Self::Full | Self::NoDescriptors => &["accept_connections"],
+            _ => &[],
+        }
+    }
+
+    /// How many open files the attack takes, and the server under it.
+    #[must_use]
+    pub fn descriptors(self, scale: Scale) -> u64 {
+        let connections = match self {
+            Self::ManyHalfLines | Self::SmallHalfLines | Self::Idle | Self::Waiting => scale.crowd,
+            Self::SlowWriters | Self::HalfLines | Self::NeverReading => scale.stalls,
+            Self::Full | Self::NoDescriptors => descriptors::CROWD,
+            _ => mutations::CONNECTIONS as usize,
+        };
+        connections as u64 + DESCRIPTORS_BESIDE
+    }
+
     /// How much memory the server may ever have resident, in MiB: what RELIABILITY.md promises
     /// with 10,000 connections that wait, and for whatever comes.
     #[must_use]
@@ -226,6 +259,9 @@ impl Attack {
         }
     }
 }
+
+/// What a server keeps back from connections, or has open itself, as has this program.
+const DESCRIPTORS_BESIDE: u64 = 100;
 
 const PACED_PER_SECOND: u64 = 10_000;
 

@@ -10,7 +10,7 @@ closed loop. What they achieve is measured without and with the attack, in turn,
 In the end the server has to answer, every answer must have been an honest one, and the file must \
 hold every row that was acknowledged and no row that was not sent.
 
-Attacks take as many connections as the limit of open files allows (ulimit -n), up to 10,000.
+Some attacks take 10,000 connections: the limit of open files (ulimit -n) has to allow for them.
 
 Examples:
   cluster hostile
@@ -20,7 +20,7 @@ Examples:
 Exit codes:
   0  the server held
   1  something did not: it is named, and the files are kept
-  2  the command line is wrong, nothing was started";
+  2  the command line is wrong, or the limit of open files is too low: nothing was started";
 
 /// Attacks a server, and measures what its agencies notice
 #[derive(Debug, Clone, Parser)]
@@ -58,6 +58,22 @@ impl Options {
         }
     }
 
+    /// What to say if `limit` open files are too few for one of the attacks.
+    #[must_use]
+    pub fn too_few_descriptors(&self, limit: Option<u64>) -> Option<String> {
+        let limit = limit?;
+        let needs = |attack: &Attack| attack.descriptors(self.scale());
+        let attack = self.attacks().into_iter().max_by_key(needs)?;
+        let needed = needs(&attack);
+        (needed > limit).then(|| {
+            format!(
+                "{} needs {needed} open files and the limit is {limit}: raise it (ulimit -n \
+                 {needed}, as root or by limits.conf), or name attacks that need fewer",
+                attack.name()
+            )
+        })
+    }
+
     /// How much of each.
     #[must_use]
     pub fn scale(&self) -> Scale {
@@ -80,6 +96,10 @@ mod tests {
         let named = options(&["half-lines", "--quick"]).unwrap();
         assert_eq!(named.attacks(), [Attack::HalfLines]);
         assert!(!named.scale().is_judged);
+        let told =
+            |arguments: &[&str]| options(arguments).unwrap().too_few_descriptors(Some(9_999));
+        assert!(told(&["bad-bytes", "idle"]).unwrap().contains("idle needs 10100 open files"));
+        assert_eq!((told(&["half-lines"]), told(&["idle", "--quick"])), (None, None));
         assert!(options(&["--lines", "0"]).is_err() && options(&["frogs"]).is_err());
     }
 }

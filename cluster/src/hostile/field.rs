@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::attack::Attack;
-use super::model::AGENCIES_MAX;
+use super::packet::AGENCIES_MAX;
 use crate::bench::processes;
 use crate::cluster::Plan;
 use crate::directory::{self, RunDirectory};
@@ -37,8 +37,24 @@ pub struct Alarms {
     pub lines: u64,
     /// How many bytes.
     pub bytes: u64,
-    /// The first of them.
-    pub first: Option<String>,
+    /// The first of them that the attack is not expected to cause.
+    pub first_unexpected: Option<String>,
+}
+
+impl Alarms {
+    /// Those of a log. Warnings of the actions `expected` are no surprise; whatever is worse is.
+    fn of(log: &str, expected: &[&str]) -> Self {
+        let mut alarms = Self::default();
+        for line in log.lines().filter(|line| LogLine(line).is_alarm()) {
+            alarms.lines += 1;
+            alarms.bytes += line.len() as u64 + 1;
+            let action = LogLine(line).field("action").unwrap_or_default();
+            if LogLine(line).level() != "WARNING" || !expected.contains(&action) {
+                alarms.first_unexpected.get_or_insert_with(|| line.to_owned());
+            }
+        }
+        alarms
+    }
 }
 
 impl Field {
@@ -134,16 +150,10 @@ impl Field {
     ///
     /// # Errors
     /// There is no log.
-    pub fn alarms(&self) -> anyhow::Result<Alarms> {
+    pub fn alarms(&self, attack: Attack) -> anyhow::Result<Alarms> {
         let path = self.server.process().log_path();
         let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        let mut alarms = Alarms::default();
-        for line in String::from_utf8_lossy(&text).lines().filter(|line| LogLine(line).is_alarm()) {
-            alarms.lines += 1;
-            alarms.bytes += line.len() as u64 + 1;
-            alarms.first.get_or_insert_with(|| line.to_owned());
-        }
-        Ok(alarms)
+        Ok(Alarms::of(&String::from_utf8_lossy(&text), attack.warnings()))
     }
 
     /// Keeps all files, and says where they are.
@@ -160,4 +170,26 @@ fn limited(launch: Launch, descriptors: u32) -> Launch {
     let mut all = vec!["-c".to_owned(), script, binary.display().to_string()];
     all.extend(arguments);
     Launch { binary: "/bin/sh".into(), arguments: all, settings }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_is_expected_by_its_level_and_its_action() {
+        let log = |level: &str, action: &str| {
+            format!("2026-01-31 10:00:00 {level:8} action: {action} | result: fail\n")
+        };
+        let few = [log("INFO", "listen"), log("WARNING", "packet"), log("WARNING", "packet")];
+        let few = few.concat();
+        let alarms = Alarms::of(&few, &["packet"]);
+        assert_eq!((alarms.lines, alarms.first_unexpected), (2, None));
+        let panic = "thread 'main' panicked at src/main.rs:1:1:\n".to_owned();
+        for bad in [log("WARNING", "look"), log("ERROR", "packet"), panic] {
+            let alarms = Alarms::of(&(few.clone() + &bad), &["packet"]);
+            assert_eq!(alarms.lines, 3);
+            assert_eq!(alarms.first_unexpected.as_deref(), Some(bad.trim_end()));
+        }
+    }
 }

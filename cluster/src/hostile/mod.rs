@@ -2,8 +2,8 @@
 //! it, and the check that the server held.
 //!
 //! `attack` says which there are and what a server owes under each, `attacks` makes them; `run`
-//! measures one on its `field` and judges it; `model` and `stored` compare answers and file with
-//! PROTOCOL.md. Nothing here knows the server's code.
+//! measures one on its `field` and judges it; `packet`, `model` and `stored` compare answers and
+//! file with PROTOCOL.md. Nothing here knows the server's code.
 //!
 //! **Invariant**: the same seed sends the same mutated lines. Figures are only compared with those
 //! of the same run, in turn.
@@ -15,6 +15,7 @@ mod field;
 mod model;
 mod mutate;
 mod ordinary;
+mod packet;
 mod rows;
 mod run;
 mod stored;
@@ -42,6 +43,10 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
         }
     };
     crate::run::raise_descriptor_limit();
+    if let Some(refusal) = options.too_few_descriptors(crate::run::descriptor_limit()) {
+        let _ = writeln!(io::stderr(), "error: {refusal}");
+        return Exit::Usage;
+    }
     // Children die with the thread that started them: all of it runs on this one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ran = runtime.context("start the runtime").and_then(|runtime| {
@@ -72,10 +77,11 @@ async fn hold_all(options: &Options) -> anyhow::Result<Summary> {
 }
 
 fn show(options: &Options, summary: &Summary) -> anyhow::Result<()> {
+    let width = crate::terminal::width();
     if options.json {
-        let _ = write!(io::stderr(), "{}", summary.table());
+        let _ = write!(io::stderr(), "{}", summary.table(width));
         let json = summary.json().context("write the result as JSON")?;
         return writeln!(io::stdout(), "{json}").context("write the result");
     }
-    write!(io::stdout(), "{}", summary.table()).context("write the result")
+    write!(io::stdout(), "{}", summary.table(width)).context("write the result")
 }

@@ -1,241 +1,208 @@
-//! What PROTOCOL.md says about any line: which agency it names, whether it has an answer and of
-//! which type, and which rows it stores. Written anew from the document, without the server's code.
+//! What a server owes to each line, by PROTOCOL.md and by what it was sent before: rows, digest and
+//! state of every agency. Shares no code with the server.
 
 use std::collections::HashMap;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::packet::{self, Bet, Line, Packet};
 use super::rows::RowSet;
 
-/// The highest agency number that a line can name.
-pub const AGENCIES_MAX: u32 = 100_000;
-
-/// What a line is, by its type and its agency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Nature {
-    /// What comes back.
-    pub answer: Answer,
-    /// The agency that it names, if it names one.
-    pub agency: Option<u32>,
+/// The answer that is owed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    start: String,
+    /// One of these comes next, and then a blank and a reason; nothing comes if there are none.
+    words: &'static [&'static str],
 }
 
-/// What comes back to a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// `StoreResponse`.
-    Store,
-    /// `StoreRowsResponse`.
-    StoreRows,
-    /// `AgencyCloseResponse`.
-    Close,
-    /// `AgencyStatusResponse` or `Error`.
-    Status,
-    /// `Error`.
-    Error,
-    /// Nothing: a plain close.
-    Nothing,
-    /// `WinnersResponse`, some time.
-    Winners,
-}
-
-/// The nature of `line`.
-#[must_use]
-pub fn nature(line: &[u8]) -> Nature {
-    let mut parts = line.splitn(2, |byte| *byte == b':');
-    let (Some(name), Some(body)) = (parts.next(), parts.next()) else {
-        return Nature { answer: Answer::Error, agency: None };
-    };
-    let first = body.split(|byte| b";:".contains(byte)).next().unwrap_or_default();
-    let agency = number(first, 10).and_then(|agency| u32::try_from(agency).ok());
-    let agency = agency.filter(|agency| (1..=AGENCIES_MAX).contains(agency));
-    let is_alone = agency.is_some() && first.len() == body.len();
-    let answer = match name {
-        b"StoreBet" | b"StoreBatch" => Answer::Store,
-        b"StoreRows" => Answer::StoreRows,
-        b"AgencyClose" if body.contains(&b';') => Answer::Close,
-        b"AgencyClose" if is_alone => Answer::Nothing,
-        b"AgencyStatus" => Answer::Status,
-        b"WinnersRequest" if is_alone => Answer::Winners,
-        _ => Answer::Error,
-    };
-    Nature { answer, agency }
-}
-
-/// Plain digits, at most so many.
-fn number(text: &[u8], digits_max: usize) -> Option<u64> {
-    let is_plain = !text.is_empty() && text.len() <= digits_max;
-    if !is_plain || !text.iter().all(u8::is_ascii_digit) {
-        return None;
+impl Wanted {
+    fn exactly(answer: impl Into<String>) -> Self {
+        Self { start: answer.into(), words: &[] }
     }
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
 
-impl Answer {
-    /// Whether `line` is a well-formed answer of this type.
+    /// Whether `answer` is it.
     #[must_use]
-    pub fn fits(self, line: &str) -> bool {
-        let (name, body) = line.split_once(':').unwrap_or((line, ""));
-        let fields: Vec<&str> = body.splitn(4, ';').collect();
-        match (self, name) {
-            (Self::Store, "StoreResponse") => matches!(body, "0" | "1"),
-            (Self::StoreRows, "StoreRowsResponse") => match fields.as_slice() {
-                ["0", rows, digest] => is_state(rows, digest),
-                ["1" | "2", rows, digest, reason] => is_state(rows, digest) && !reason.is_empty(),
-                _ => false,
-            },
-            (Self::Close, "AgencyCloseResponse") => {
-                body == "0" || body.starts_with("1;") || body.starts_with("2;")
-            }
-            (Self::Status, "AgencyStatusResponse") => match fields.as_slice() {
-                [rows, digest, "open" | "closed" | "drawn"] => is_state(rows, digest),
-                _ => false,
-            },
-            (Self::Status | Self::Error, "Error") => !body.is_empty(),
+    pub fn fits(&self, answer: &str) -> bool {
+        let Some(rest) = answer.strip_prefix(&self.start) else { return false };
+        match (self.words, rest.split_once(' ')) {
+            ([], _) => rest.is_empty(),
+            (words, Some((word, reason))) => words.contains(&word) && !reason.is_empty(),
             _ => false,
         }
     }
 }
 
-fn is_state(rows: &str, digest: &str) -> bool {
-    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    number(rows.as_bytes(), 20).is_some() && digest.len() == 16 && digest.bytes().all(is_hex)
+/// What a server does with a line.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Answers this.
+    Answers(Wanted),
+    /// Answers nothing.
+    Silent,
+    /// Lets its client wait for the draw.
+    Waits,
 }
 
-/// What the agencies have that one connection alone names.
-#[derive(Debug, Default)]
-pub struct Agencies {
-    rows: HashMap<u32, u64>,
+/// What is stored of an agency.
+#[derive(Debug, Clone, Copy, Default)]
+struct Agency {
+    rows: u64,
+    digest: u64,
+    has_closed: bool,
 }
+
+impl Agency {
+    fn told(&self) -> String {
+        format!("{};{:016x}", self.rows, self.digest)
+    }
+}
+
+/// The agencies that one connection alone names.
+#[derive(Debug, Default)]
+pub struct Agencies(HashMap<u32, Agency>);
 
 impl Agencies {
     /// How many rows are stored of `agency`.
     #[must_use]
     pub fn rows(&self, agency: u32) -> u64 {
-        self.rows.get(&agency).copied().unwrap_or(0)
+        self.0.get(&agency).map_or(0, |agency| agency.rows)
     }
 
-    /// Takes note of `line`, which was acknowledged with `answer`: what it stored, if anything,
-    /// goes to `stored`.
-    ///
-    /// # Errors
-    /// It cannot have been: says why.
-    pub fn acknowledge(
-        &mut self,
-        line: &[u8],
-        answer: &str,
-        stored: &mut RowSet,
-    ) -> Result<(), String> {
-        let nature = nature(line);
-        let agency = nature.agency.ok_or("it names no agency, and was stored")?;
-        let text = std::str::from_utf8(line).map_err(|_| "it is not UTF-8, and was stored")?;
-        let body = text.split_once(':').map_or("", |(_, body)| body);
-        let (first_row, bets) = match nature.answer {
-            Answer::Store => (None, body.split_once([';', ':']).map_or("", |(_, bets)| bets)),
-            _ => {
-                let (head, bets) = body.split_once(':').unwrap_or((body, ""));
-                let row = head.split_once(';').and_then(|(_, row)| number(row.as_bytes(), 20));
-                (Some(row.ok_or("it has no first row, and was stored")?), bets)
+    /// What a server does with `line`, which comes behind all that were taken before. What it
+    /// stores goes to `stored`.
+    pub fn take(&mut self, line: &[u8], stored: &mut RowSet) -> Effect {
+        let (number, packet) = match packet::read(line) {
+            Line::Of(number, packet) => (number, packet),
+            Line::Malformed(start, words) => {
+                return Effect::Answers(Wanted { start: start.to_owned(), words });
             }
+            Line::Unknown => return Effect::Answers(Wanted::exactly("Error:unknown packet")),
         };
-        let count = bets.split(':').count() as u64;
-        let before = self.rows(agency);
-        let first_row = first_row.unwrap_or(before + 1);
-        if first_row.saturating_add(count - 1) <= before {
-            return self.agrees(agency, before, answer);
-        }
-        if first_row != before + 1 {
-            return Err(format!("row {} comes next, and it was stored", before + 1));
-        }
-        self.rows.insert(agency, before + count);
-        for bet in bets.split(':') {
-            push(agency, bet, stored)?;
-        }
-        self.agrees(agency, before + count, answer)
-    }
-
-    /// An answer that tells how many rows are stored must tell this.
-    fn agrees(&self, agency: u32, rows: u64, answer: &str) -> Result<(), String> {
-        match answer.strip_prefix("StoreRowsResponse:0;") {
-            Some(told) if !told.starts_with(&format!("{rows};")) => {
-                Err(format!("agency {agency} has {rows} rows, and the answer is {answer}"))
+        let agency = self.0.entry(number).or_default();
+        Effect::Answers(match packet {
+            Packet::Winners => return Effect::Waits,
+            Packet::Close(None) => {
+                agency.has_closed = true;
+                return Effect::Silent;
             }
-            _ => Ok(()),
-        }
+            Packet::Close(Some(rows)) => close(agency, rows),
+            Packet::Status => {
+                let state = if agency.has_closed { "closed" } else { "open" };
+                Wanted::exactly(format!("AgencyStatusResponse:{};{state}", agency.told()))
+            }
+            Packet::Store(_) if agency.has_closed => Wanted::exactly("StoreResponse:1"),
+            Packet::Store(bets) => {
+                append(number, agency, &bets, stored);
+                Wanted::exactly("StoreResponse:0")
+            }
+            Packet::StoreRows(first, bets) => store_rows(number, agency, first, &bets, stored),
+        })
     }
 }
 
-fn push(agency: u32, bet: &str, stored: &mut RowSet) -> Result<(), String> {
-    let fields: Vec<&str> = bet.split(';').collect();
-    let &[first, last, document, birthdate, number_text] = fields.as_slice() else {
-        return Err(format!("{bet:?} has {} fields, and was stored", fields.len()));
+fn close(agency: &mut Agency, rows: u64) -> Wanted {
+    if rows != agency.rows {
+        return Wanted { start: "AgencyCloseResponse:2;".to_owned(), words: &["short"] };
+    }
+    agency.has_closed = true;
+    Wanted::exactly("AgencyCloseResponse:0")
+}
+
+fn store_rows(
+    number: u32,
+    agency: &mut Agency,
+    first: u64,
+    bets: &[Bet<'_>],
+    stored: &mut RowSet,
+) -> Wanted {
+    let refused = |agency: &Agency, words| Wanted {
+        start: format!("StoreRowsResponse:2;{};", agency.told()),
+        words,
     };
-    let number = number(number_text.as_bytes(), 20).filter(|number| *number <= 9_999);
-    let number = number.ok_or_else(|| format!("{number_text:?} is no number, and was stored"))?;
-    let number = number.to_string();
-    stored.push(agency, [first, last, document, birthdate, &number].map(str::as_bytes));
-    Ok(())
+    let is_there = first.saturating_add(bets.len() as u64 - 1) <= agency.rows;
+    if !is_there {
+        // Which of two reasons is told, the document leaves open.
+        match (agency.has_closed, first.cmp(&(agency.rows + 1))) {
+            (false, std::cmp::Ordering::Equal) => append(number, agency, bets, stored),
+            (true, std::cmp::Ordering::Equal) => return refused(agency, &["closed"]),
+            (false, std::cmp::Ordering::Greater) => return refused(agency, &["gap"]),
+            (false, std::cmp::Ordering::Less) => return refused(agency, &["overlap"]),
+            (true, std::cmp::Ordering::Greater) => return refused(agency, &["closed", "gap"]),
+            (true, std::cmp::Ordering::Less) => return refused(agency, &["closed", "overlap"]),
+        }
+    }
+    Wanted::exactly(format!("StoreRowsResponse:0;{}", agency.told()))
+}
+
+fn append(number: u32, agency: &mut Agency, bets: &[Bet<'_>], stored: &mut RowSet) {
+    for bet in bets {
+        let (texts, chosen) = (bet.texts, bet.number.to_string());
+        let row = format!("{};{chosen}", texts.join(";"));
+        agency.digest = xxh3_64_with_seed(row.as_bytes(), agency.digest);
+        agency.rows += 1;
+        stored.push(number, texts.into_iter().chain([chosen.as_str()]).map(str::as_bytes));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_line_has_its_nature() {
-        for (line, answer, agency) in [
-            ("StoreBet:7;a", Answer::Store, Some(7)),
-            ("StoreBatch:0007:a", Answer::Store, Some(7)),
-            ("StoreRows:7;1:a", Answer::StoreRows, Some(7)),
-            ("StoreRows:x", Answer::StoreRows, None),
-            ("AgencyClose:7", Answer::Nothing, Some(7)),
-            ("AgencyClose:7;3", Answer::Close, Some(7)),
-            ("AgencyClose:100001", Answer::Error, None),
-            ("AgencyClose:7:", Answer::Error, Some(7)),
-            ("AgencyClose:00000000007", Answer::Error, None),
-            ("AgencyStatus:7", Answer::Status, Some(7)),
-            ("WinnersRequest:7", Answer::Winners, Some(7)),
-            ("WinnersRequest:0", Answer::Error, None),
-            ("storebet:7", Answer::Error, Some(7)),
-            ("", Answer::Error, None),
-        ] {
-            assert_eq!(nature(line.as_bytes()), Nature { answer, agency }, "{line}");
-        }
-    }
+    const ANA: &str = "Ana;Paz;30876370;1990-05-17;7574";
+    const LEO: &str = "Leo;Sol;24807259;1985-11-02;0008";
 
+    /// The examples of PROTOCOL.md: each line is owed its answer, and not the one of another.
     #[test]
-    fn answers_fit_their_lines_or_do_not() {
-        let digest = "00000000000000ff";
-        for (answer, line, fits) in [
-            (Answer::Store, "StoreResponse:0".to_owned(), true),
-            (Answer::Store, "StoreResponse:2".to_owned(), false),
-            (Answer::Store, "Error:unknown packet".to_owned(), false),
-            (Answer::StoreRows, format!("StoreRowsResponse:0;3;{digest}"), true),
-            (Answer::StoreRows, format!("StoreRowsResponse:2;3;{digest};gap a;b"), true),
-            (Answer::StoreRows, format!("StoreRowsResponse:2;3;{digest}"), false),
-            (Answer::Close, "AgencyCloseResponse:2;short".to_owned(), true),
-            (Answer::Status, format!("AgencyStatusResponse:3;{digest};open"), true),
-            (Answer::Status, "Error:agency".to_owned(), true),
-            (Answer::Error, "Error:".to_owned(), false),
-        ] {
-            assert_eq!(answer.fits(&line), fits, "{line}");
-        }
-    }
-
-    #[test]
-    fn what_was_stored_is_known_row_by_row() {
+    fn answers_are_those_of_the_document() {
         let (mut agencies, mut stored) = (Agencies::default(), RowSet::default());
-        let bet = "Ana;Paz;1;2000-01-01;007";
-        let mut acknowledge = |line: String, answer: &str| {
-            let answer = format!("StoreRowsResponse:0;{answer};");
-            agencies.acknowledge(line.as_bytes(), &answer, &mut stored)
-        };
-        assert_eq!(acknowledge(format!("StoreRows:7;1:{bet}:{bet}"), "2"), Ok(()));
-        assert_eq!(acknowledge(format!("StoreRows:7;2:{bet}"), "2"), Ok(()));
-        assert!(acknowledge(format!("StoreRows:7;4:{bet}"), "4").is_err());
-        assert!(acknowledge(format!("StoreRows:7;3:{bet}"), "4").is_err());
-        assert!(acknowledge("StoreRows:7;4:a;b".to_owned(), "4").is_err());
-        let mut wanted = RowSet::default();
-        for _ in 0..3 {
-            wanted.push(7, ["Ana", "Paz", "1", "2000-01-01", "7"].map(str::as_bytes));
+        for (line, answer) in [
+            ("AgencyStatus:1".to_owned(), "AgencyStatusResponse:0;0000000000000000;open"),
+            (format!("StoreRows:1;1:{ANA}:{LEO}"), "StoreRowsResponse:0;2;dd29c9437ef72067"),
+            (format!("StoreRows:1;1:{ANA}:{LEO}"), "StoreRowsResponse:0;2;dd29c9437ef72067"),
+            (format!("StoreRows:1;2:{LEO}"), "StoreRowsResponse:0;2;dd29c9437ef72067"),
+            (format!("StoreRows:1;4:{ANA}"), "StoreRowsResponse:2;2;dd29c9437ef72067;gap x"),
+            (
+                format!("StoreRows:1;2:{LEO}:{ANA}"),
+                "StoreRowsResponse:2;2;dd29c9437ef72067;overlap x",
+            ),
+            (format!("StoreBet:2;{ANA}"), "StoreResponse:0"),
+            (format!("StoreBatch:2;{ANA}:Leo"), "StoreResponse:1"),
+            ("AgencyClose:1;1".to_owned(), "AgencyCloseResponse:2;short x"),
+            ("AgencyClose:1;2".to_owned(), "AgencyCloseResponse:0"),
+            ("AgencyClose:1;2".to_owned(), "AgencyCloseResponse:0"),
+            (format!("StoreRows:1;3:{ANA}"), "StoreRowsResponse:2;2;dd29c9437ef72067;closed x"),
+            (format!("StoreRows:1;1:{ANA}"), "StoreRowsResponse:0;2;dd29c9437ef72067"),
+            (format!("StoreBet:1;{ANA}"), "StoreResponse:1"),
+            ("AgencyStatus:1".to_owned(), "AgencyStatusResponse:2;dd29c9437ef72067;closed"),
+            ("StoreRows:1;x:".to_owned(), "StoreRowsResponse:2;0;0000000000000000;invalid x"),
+            ("AgencyStatus:".to_owned(), "Error:agency x"),
+            ("Hello".to_owned(), "Error:unknown packet"),
+        ] {
+            let Effect::Answers(wanted) = agencies.take(line.as_bytes(), &mut stored) else {
+                panic!("{line} has an answer")
+            };
+            assert!(wanted.fits(answer), "{line}: {wanted:?}");
+            assert!(!wanted.fits(&format!("{answer}x")) || answer.ends_with(" x"), "{line}");
+            assert!(!wanted.fits("StoreResponse:2") && !wanted.fits(""), "{line}");
         }
-        assert_eq!(stored, wanted);
+        assert_eq!(agencies.take(b"AgencyClose:2", &mut stored), Effect::Silent);
+        assert_eq!(agencies.take(b"WinnersRequest:2", &mut stored), Effect::Waits);
+        assert_eq!((agencies.rows(1), agencies.rows(2), stored.count), (2, 1, 3));
+    }
+
+    #[test]
+    fn a_reason_has_its_word_and_says_something() {
+        let wanted = Wanted { start: "Error:".to_owned(), words: &["agency", "invalid"] };
+        for (answer, fits) in [
+            ("Error:agency 7", true),
+            ("Error:invalid x y", true),
+            ("Error:agency", false),
+            ("Error:agency ", false),
+            ("Error:busy x", false),
+            ("Error:", false),
+        ] {
+            assert_eq!(wanted.fits(answer), fits, "{answer}");
+        }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! **Invariant**: every answer is checked, and a row counts only when its answer has come.
 
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::rows::{self, BATCH_ROWS};
 
@@ -37,7 +38,7 @@ enum Pace {
 pub struct Ordinary {
     pace: watch::Sender<Pace>,
     stored: Arc<AtomicU64>,
-    slowest: Arc<AtomicU64>,
+    waits: Arc<Waits>,
     thread: JoinHandle<anyhow::Result<Vec<(u32, u64)>>>,
 }
 
@@ -48,19 +49,15 @@ impl Ordinary {
     /// There is no thread for it.
     pub fn start(address: SocketAddr) -> anyhow::Result<Self> {
         let (pace, follow) = watch::channel(Pace::Store);
-        let (stored, slowest) = (Arc::default(), Arc::default());
-        let agent = Agent {
-            address,
-            pace: follow,
-            stored: Arc::clone(&stored),
-            slowest: Arc::clone(&slowest),
-        };
+        let (stored, waits) = (Arc::default(), Arc::new(Waits::default()));
+        let agent =
+            Agent { address, pace: follow, stored: Arc::clone(&stored), waits: Arc::clone(&waits) };
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.context("start the load")?.block_on(agent.run_all())
         };
         let thread = std::thread::Builder::new().name("ordinary".to_owned()).spawn(run);
-        Ok(Self { pace, stored, slowest, thread: thread.context("start the load")? })
+        Ok(Self { pace, stored, waits, thread: thread.context("start the load")? })
     }
 
     /// How many rows were acknowledged so far.
@@ -69,10 +66,10 @@ impl Ordinary {
         self.stored.load(Ordering::Relaxed)
     }
 
-    /// The longest that an answer took since this was last asked.
+    /// The longest that an answer took since this was last asked, or that one is waited for now.
     #[must_use]
     pub fn slowest(&self) -> Duration {
-        Duration::from_micros(self.slowest.swap(0, Ordering::Relaxed))
+        self.waits.slowest()
     }
 
     /// Whether it has ended by itself, which only a failure does.
@@ -102,13 +99,47 @@ impl Ordinary {
     }
 }
 
+/// How long the agencies wait for their answers.
+#[derive(Debug, Default)]
+struct Waits(Mutex<Asked>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    /// Since when each agency waits that does.
+    since: HashMap<u32, Instant>,
+    slowest: Duration,
+}
+
+impl Waits {
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, agency: u32) {
+        self.lock().since.insert(agency, Instant::now());
+    }
+
+    fn end(&self, agency: u32) {
+        let mut asked = self.lock();
+        if let Some(since) = asked.since.remove(&agency) {
+            asked.slowest = asked.slowest.max(since.elapsed());
+        }
+    }
+
+    fn slowest(&self) -> Duration {
+        let mut asked = self.lock();
+        let pending = asked.since.values().map(Instant::elapsed).max().unwrap_or_default();
+        std::mem::take(&mut asked.slowest).max(pending)
+    }
+}
+
 /// One agency, or the pattern of all.
 #[derive(Debug, Clone)]
 struct Agent {
     address: SocketAddr,
     pace: watch::Receiver<Pace>,
     stored: Arc<AtomicU64>,
-    slowest: Arc<AtomicU64>,
+    waits: Arc<Waits>,
 }
 
 impl Agent {
@@ -134,7 +165,7 @@ impl Agent {
             }
             packet.clear();
             writeln!(packet, "StoreRows:{agency};{}{batch}", sent + 1).context("write a packet")?;
-            let asked = tokio::time::Instant::now();
+            self.waits.begin(agency);
             let asking = timeout(ANSWER_TIMEOUT, ask(&mut stream, &packet, &mut answer));
             asking.await.context("an ordinary agency is not answered")??;
             sent += BATCH_ROWS;
@@ -142,8 +173,7 @@ impl Agent {
             let text = String::from_utf8_lossy(&answer);
             ensure!(text.starts_with(&stored), "an ordinary agency is answered {text:?}");
             self.stored.fetch_add(BATCH_ROWS, Ordering::Relaxed);
-            let took = asked.elapsed().as_micros();
-            self.slowest.fetch_max(took.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.waits.end(agency);
         }
         Ok((agency, sent))
     }
@@ -158,4 +188,24 @@ async fn ask(stream: &mut TcpStream, packet: &[u8], answer: &mut Vec<u8>) -> any
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_still_waits_counts_as_who_has_waited() {
+        let (waits, second) = (Waits::default(), Duration::from_secs(1));
+        waits.begin(1);
+        tokio::time::advance(second).await;
+        waits.begin(2);
+        assert_eq!(waits.slowest(), second);
+        tokio::time::advance(second).await;
+        waits.end(2);
+        assert_eq!(waits.slowest(), 2 * second, "the first one has no answer yet");
+        waits.end(1);
+        assert_eq!(waits.slowest(), 2 * second);
+        assert_eq!(waits.slowest(), Duration::ZERO, "told already");
+    }
 }

@@ -14,12 +14,16 @@ use super::field::Field;
 use super::ordinary::Ordinary;
 use super::stored;
 use super::summary::Outcome;
+use crate::bench::processes;
 
 /// How long an attack may take to be in full swing, and to end.
 const ATTACK_TIMEOUT: Duration = Duration::from_secs(1_800);
 
 /// How long the ordinary load is left alone before it is measured.
 const WARM_UP: Duration = Duration::from_millis(100);
+
+/// In how many rounds it is measured what the attack alone takes of the processors.
+const ROUNDS_ALONE: u32 = 3;
 
 /// How many lines a server may log at which a person should look, in each round.
 const ALARM_LINES_MAX: u64 = 200;
@@ -53,6 +57,8 @@ async fn on_field(
 ) -> anyhow::Result<()> {
     let load = Ordinary::start(field.address())?;
     let mut tally = Tally::default();
+    sleep(WARM_UP).await;
+    outcome.calm.push(rate(&load, scale.window).await);
     for round in 0..scale.rounds {
         let (address, udp, id) = (field.address(), field.udp()?, field.id()?);
         let target = Target { address, udp, id, seed, round, scale };
@@ -63,6 +69,8 @@ async fn on_field(
             Err(error) if !load.has_failed() => return Err(error),
             Err(_) => break,
         }
+        sleep(WARM_UP).await;
+        outcome.calm.push(rate(&load, scale.window).await);
     }
     let ordinary = load.end().await?;
     outcome.memory_mib = field.memory_mib()?;
@@ -71,12 +79,12 @@ async fn on_field(
     let found = stored::compare(&field.volume, &ordinary, &tally.stored)?;
     outcome.findings.append(&mut tally.findings);
     outcome.findings.extend(found);
-    outcome.alarms = field.alarms()?;
+    outcome.alarms = field.alarms(attack)?;
     outcome.sent = tally;
     Ok(())
 }
 
-/// One round: a window without the attack, one with it, and one with it alone.
+/// One round: a window under the attack, and in some one with it alone.
 async fn make(
     attack: Attack,
     target: Target,
@@ -84,9 +92,7 @@ async fn make(
     load: &Ordinary,
     outcome: &mut Outcome,
 ) -> anyhow::Result<Tally> {
-    let window = target.scale.window;
-    sleep(WARM_UP).await;
-    outcome.before.push(rate(load, window).await);
+    let (window, is_alone) = (target.scale.window, target.round < ROUNDS_ALONE);
     let stop = CancellationToken::new();
     let (ready, is_ready) = oneshot::channel();
     let mut ended = start_thread(attack, target, Signals { ready, stop: stop.clone() })?;
@@ -94,18 +100,27 @@ async fn make(
     let _ = load.slowest();
     outcome.during.push(rate(load, window).await);
     outcome.slowest = outcome.slowest.max(load.slowest());
-    if attack.processor_most().is_some() && !load.has_failed() {
+    if is_alone && !load.has_failed() {
         load.rest();
         sleep(WARM_UP).await;
-        let (before, since) = (field.processor_time()?, Instant::now());
-        sleep(window).await;
-        let taken = field.processor_time()?.saturating_sub(before);
-        outcome.processor.push(taken.as_secs_f64() / since.elapsed().as_secs_f64());
+        let (server, attacker) = shares(field, window).await?;
+        outcome.processor.push(server);
+        outcome.attacker.push(attacker);
         load.go_on();
     }
     stop.cancel();
     let tally = timeout(ATTACK_TIMEOUT, &mut ended).await.context("wait for the attack's end")?;
     tally.map_err(|_| anyhow!("the attack's thread panicked"))?.context("attack")
+}
+
+/// What shares of a processor the server and this program take over `window`.
+async fn shares(field: &Field, window: Duration) -> anyhow::Result<(f64, f64)> {
+    let ours = || processes::processor_time(std::process::id());
+    let (server, attacker, since) = (field.processor_time()?, ours()?, Instant::now());
+    sleep(window).await;
+    let (server, attacker) = (field.processor_time()?.saturating_sub(server), ours()? - attacker);
+    let share = |taken: Duration| taken.as_secs_f64() / since.elapsed().as_secs_f64();
+    Ok((share(server), share(attacker)))
 }
 
 /// Rows a second over `window`.
@@ -140,6 +155,9 @@ fn judge(attack: Attack, scale: Scale, outcome: &mut Outcome) {
     let alarms = &outcome.alarms;
     if alarms.lines > ALARM_LINES_MAX * u64::from(scale.rounds) {
         findings.push(format!("{} alarms in the log, {} bytes", alarms.lines, alarms.bytes));
+    }
+    if let Some(line) = &alarms.first_unexpected {
+        findings.push(format!("an alarm that the attack does not explain: {line}"));
     }
     if scale.is_judged {
         if let (Some(least), Some(ratio)) = (attack.throughput_least(), outcome.ratio())

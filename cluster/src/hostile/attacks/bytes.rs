@@ -10,7 +10,7 @@ use crate::hostile::attack::{Signals, Tally, Target};
 /// A bet with the separator before it.
 pub const BET: &str = ":Ana;Paz;30876370;1990-05-17;7574";
 
-/// How many rows a round of formulas stores.
+/// How many agencies a round of formulas stores for.
 const FORMULA_AGENCIES: u32 = 50;
 
 /// Asks line after line on one connection.
@@ -27,12 +27,28 @@ impl Asking {
     }
 
     /// Sends `packet`; its answer must start with `wanted`.
-    async fn ask(&mut self, packet: &[u8], wanted: &str) -> anyhow::Result<()> {
-        self.tally.lines += 1;
-        self.tally.bytes += packet.len() as u64 + 1;
+    async fn ask(&mut self, packet: Vec<u8>, wanted: &str) -> anyhow::Result<()> {
+        self.ask_all(&[(packet, wanted)]).await
+    }
+
+    /// Sends packets at once; the answer to each must start with what is wanted.
+    async fn ask_all(&mut self, packets: &[(Vec<u8>, &str)]) -> anyhow::Result<()> {
+        let mut bytes = Vec::new();
+        for (packet, _) in packets {
+            bytes.extend_from_slice(packet);
+            bytes.push(b'\n');
+        }
+        self.tally.lines += packets.len() as u64;
+        self.tally.bytes += bytes.len() as u64;
         // Read behind it: an answer to a line that is too long comes when it has ended.
-        self.stream.write_all(packet).await?;
-        self.stream.write_all(b"\n").await?;
+        self.stream.write_all(&bytes).await?;
+        for (packet, wanted) in packets {
+            self.compare(packet, wanted).await?;
+        }
+        Ok(())
+    }
+
+    async fn compare(&mut self, packet: &[u8], wanted: &str) -> anyhow::Result<()> {
         let answer = line(&mut self.stream, &mut self.unread).await?;
         let answer = answer.ok_or_else(|| anyhow::anyhow!("the connection was closed"))?;
         if !answer.starts_with(wanted.as_bytes()) {
@@ -63,7 +79,7 @@ pub async fn long_lines(target: Target, signals: Signals) -> anyhow::Result<Tall
             for bytes in [64 * 1024, 64 * 1024 + 1, 5 * 1024 * 1024] {
                 let mut packet = head.as_bytes().to_vec();
                 packet.extend(BET.bytes().cycle().take(bytes - head.len()));
-                asking.ask(&packet, answer).await?;
+                asking.ask(packet, answer).await?;
             }
         }
     }
@@ -90,6 +106,7 @@ pub async fn bad_bytes(target: Target, signals: Signals) -> anyhow::Result<Tally
     ];
     while !signals.stop.is_cancelled() {
         for piece in pieces {
+            let mut packets = Vec::new();
             for (head, answer) in [
                 ("StoreBet:1;", "StoreResponse:1"),
                 ("StoreBatch:1:", "StoreResponse:1"),
@@ -102,11 +119,12 @@ pub async fn bad_bytes(target: Target, signals: Signals) -> anyhow::Result<Tally
                         *field = piece;
                     }
                     let packet = [head.as_bytes(), &fields.join(&b';')].concat();
-                    asking.ask(&packet, answer).await?;
+                    packets.push((packet, answer));
                 }
             }
-            asking.ask(piece, "Error:unknown packet").await?;
-            asking.ask(&[b"AgencyStatus:", piece].concat(), "Error:").await?;
+            packets.push((piece.to_vec(), "Error:unknown packet"));
+            packets.push(([b"AgencyStatus:", piece].concat(), "Error:"));
+            asking.ask_all(&packets).await?;
         }
     }
     Ok(asking.tally)
@@ -137,17 +155,19 @@ pub async fn formulas(target: Target, signals: Signals) -> anyhow::Result<Tally>
         " =1 ",
     ];
     let first = target.round * FORMULA_AGENCIES + 1;
-    for agency in first..first + FORMULA_AGENCIES {
+    for agency in (first..first + FORMULA_AGENCIES).cycle() {
+        if signals.stop.is_cancelled() {
+            break;
+        }
         for (first_name, last_name) in names.iter().zip(names.iter().cycle().skip(3)) {
             // What separates on the wire cannot stand in a name.
             let last_name = last_name.replace(';', "");
             let first_name = first_name.replace(';', "");
             let packet = format!("StoreBet:{agency};{first_name};{last_name};1;2000-01-01;007");
-            asking.ask(packet.as_bytes(), "StoreResponse:0").await?;
+            asking.ask(packet.into_bytes(), "StoreResponse:0").await?;
             let row = [&first_name, &last_name, "1", "2000-01-01", "7"];
             asking.tally.stored.push(agency, row.map(str::as_bytes));
         }
     }
-    signals.stop.cancelled().await;
     Ok(asking.tally)
 }

@@ -12,7 +12,7 @@ use super::{connect, crowd, line};
 use crate::hostile::attack::{Signals, Tally, Target};
 
 /// How many connections more than the server takes come.
-const CROWD: usize = 400;
+pub const CROWD: usize = 400;
 
 /// How long a server may take to find that connections have come or gone.
 const SETTLE: Duration = Duration::from_millis(500);

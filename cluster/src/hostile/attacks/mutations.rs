@@ -11,11 +11,12 @@ use tokio::time::{Instant, sleep_until};
 use super::{connect, line};
 use crate::chaos::dice::Dice;
 use crate::hostile::attack::{Signals, Tally, Target};
-use crate::hostile::model::{self, Agencies, Answer};
+use crate::hostile::model::{Agencies, Effect, Wanted};
 use crate::hostile::mutate::Mutator;
+use crate::hostile::packet::{self, Line, Packet};
 
 /// How many connections send them.
-const CONNECTIONS: u32 = 32;
+pub const CONNECTIONS: u32 = 32;
 
 /// How many lines a connection sends before it reads their answers. Both fit the buffers of the
 /// system: nobody waits for the other to read.
@@ -27,7 +28,8 @@ const AGENCIES: u32 = 100;
 /// How many findings of a connection are told; then it ends.
 const FINDINGS_MAX: usize = 5;
 
-/// Sends this round's share of the lines, or with `rate` so many a second until it is stopped.
+/// Sends lines until it is stopped: at least this round's share of them, as fast as they are
+/// answered, or with `rate` so many a second.
 ///
 /// # Errors
 /// A connection could not be made, or is not answered.
@@ -44,7 +46,7 @@ pub async fn make(target: Target, signals: Signals, rate: Option<u64>) -> anyhow
         let stop = signals.stop.clone();
         all.spawn(async move {
             match pause {
-                None => connection.send(share).await,
+                None => connection.send(share, || stop.is_cancelled()).await,
                 Some(pause) => connection.send_slowly(pause, || stop.is_cancelled()).await,
             }
         });
@@ -64,7 +66,7 @@ struct Connection {
     agencies: Agencies,
     first_agency: u32,
     /// Lines that have an answer which has not come.
-    asked: VecDeque<(Answer, Vec<u8>)>,
+    asked: VecDeque<(Wanted, Vec<u8>)>,
     tally: Tally,
 }
 
@@ -82,8 +84,9 @@ impl Connection {
         })
     }
 
-    async fn send(mut self, lines: u64) -> anyhow::Result<Tally> {
-        while self.tally.lines < lines && self.tally.findings.len() < FINDINGS_MAX {
+    async fn send(mut self, lines: u64, has_ended: impl Fn() -> bool) -> anyhow::Result<Tally> {
+        let is_done = |lines_so_far: u64| lines_so_far >= lines && has_ended();
+        while !is_done(self.tally.lines) && self.tally.findings.len() < FINDINGS_MAX {
             self.exchange().await?;
         }
         Ok(self.tally)
@@ -119,7 +122,7 @@ impl Connection {
                 self.find(format!("no answer to {:?}", String::from_utf8_lossy(&asked)));
                 return Ok(());
             };
-            self.compare(wanted, &asked, &answer);
+            self.compare(&wanted, &asked, &answer);
         }
         if !self.unread.is_empty() {
             let more = String::from_utf8_lossy(&self.unread).into_owned();
@@ -128,43 +131,38 @@ impl Connection {
         Ok(())
     }
 
-    /// Adds a line, unless what became of it is another one's agency, or waits for the draw.
+    /// Adds a line, unless it names another one's agency, or waits for the draw.
     fn add_line(&mut self, bytes: &mut Vec<u8>) {
         let (least, most) = (self.first_agency, self.first_agency + AGENCIES - 1);
         let (agencies, mut made) = (&self.agencies, Vec::new());
         self.mutator.line(least, most, |agency| agencies.rows(agency), &mut made);
-        let natures = || {
-            made.split_inclusive(|byte| *byte == b'\n').map(|line| {
-                let line = line.strip_suffix(b"\n").unwrap_or(line);
-                (line, model::nature(line))
-            })
+        let lines = || {
+            made.split_inclusive(|byte| *byte == b'\n')
+                .map(|line| line.strip_suffix(b"\n").unwrap_or(line))
         };
-        let is_ours = |agency: Option<u32>| agency.is_none_or(|a| (least..=most).contains(&a));
-        if natures().any(|(_, of)| !is_ours(of.agency) || of.answer == Answer::Winners) {
+        let is_for_us = |line| match packet::read(line) {
+            Line::Of(agency, packet) => {
+                (least..=most).contains(&agency) && packet != Packet::Winners
+            }
+            Line::Malformed(..) | Line::Unknown => true,
+        };
+        if !lines().all(is_for_us) {
             return;
         }
-        for (line, nature) in natures() {
+        for line in lines() {
             self.tally.lines += 1;
-            if nature.answer != Answer::Nothing {
-                self.asked.push_back((nature.answer, line.to_vec()));
+            let effect = self.agencies.take(line, &mut self.tally.stored);
+            if let Effect::Answers(wanted) = effect {
+                self.asked.push_back((wanted, line.to_vec()));
             }
         }
         bytes.append(&mut made);
     }
 
-    fn compare(&mut self, wanted: Answer, asked: &[u8], answer: &[u8]) {
-        let of =
-            || format!("{:?} to {:?}", answer.escape_ascii().to_string(), asked.escape_ascii());
-        let Some(text) = std::str::from_utf8(answer).ok().filter(|text| wanted.fits(text)) else {
-            return self.find(format!("the answer {}", of()));
-        };
-        let is_stored = matches!(wanted, Answer::Store | Answer::StoreRows)
-            && text.split_once(':').is_some_and(|(_, body)| body.starts_with('0'));
-        if is_stored {
-            let stored = &mut self.tally.stored;
-            if let Err(reason) = self.agencies.acknowledge(asked, text, stored) {
-                self.find(format!("the answer {}: {reason}", of()));
-            }
+    fn compare(&mut self, wanted: &Wanted, asked: &[u8], answer: &[u8]) {
+        if !std::str::from_utf8(answer).is_ok_and(|answer| wanted.fits(answer)) {
+            let (answer, asked) = (answer.escape_ascii(), asked.escape_ascii());
+            self.find(format!("the answer \"{answer}\" to \"{asked}\", not {wanted:?}"));
         }
     }
 

@@ -12,6 +12,9 @@ use crate::hostile::attack::{Signals, Tally, Target};
 /// How often each slow writer writes its byte.
 const BYTE_EVERY: Duration = Duration::from_millis(500);
 
+/// How often those who never read send what the system takes.
+const FILL_EVERY: Duration = Duration::from_millis(20);
+
 /// How long bytes may take to be on their way before all of them count as sent.
 const SETTLE: Duration = Duration::from_millis(500);
 
@@ -66,38 +69,37 @@ pub async fn half_lines(
     Ok(tally)
 }
 
-/// Packets on and on, whose answers nobody reads. Whoever is not read from waits, too.
+/// Lines on and on that are refused, as fast as the server takes them, whose answers nobody reads.
 ///
 /// # Errors
 /// A connection could not be made.
 pub async fn never_reading(target: Target, signals: Signals) -> anyhow::Result<Tally> {
-    let packets = "AgencyStatus:0\n\n".repeat(4_096);
+    const LINES: [&str; 2] = ["AgencyStatus:0\n", "\n"];
+    let packets = LINES.concat().repeat(4_096);
     let all = crowd(target.address, target.scale.stalls).await?;
     let mut tally = Tally { connections: all.len() as u64, ..Tally::default() };
     let mut sent = vec![0; all.len()];
     let fill = |sent: &mut [usize]| {
+        let mut full = 0;
         for (stream, sent) in all.iter().zip(sent) {
-            *sent += write_what_fits(stream, packets.as_bytes(), *sent % packets.len());
+            let written = write_what_fits(stream, packets.as_bytes(), *sent % packets.len());
+            *sent += written;
+            full += usize::from(written == 0);
         }
+        full
     };
-    // Until their answers fill every buffer on the way, and the server stops reading.
-    let mut before = 0;
-    loop {
-        fill(&mut sent);
-        sleep(SETTLE).await;
-        let now: usize = sent.iter().sum();
-        if now - before < packets.len() {
-            break;
-        }
-        before = now;
+    // Until each of them has more to send than the system takes: from then on the server decides
+    // how fast they are.
+    while fill(&mut sent) < all.len() / 10 * 9 && !signals.stop.is_cancelled() {
+        sleep(FILL_EVERY).await;
     }
     let _ = signals.ready.send(());
     while !signals.stop.is_cancelled() {
         fill(&mut sent);
-        sleep(Duration::from_millis(20)).await;
+        sleep(FILL_EVERY).await;
     }
     tally.bytes = sent.iter().sum::<usize>() as u64;
-    tally.lines = tally.bytes / 8;
+    tally.lines = tally.bytes * LINES.len() as u64 / LINES.concat().len() as u64;
     tally.closed =
         all.iter().filter(|stream| stream.take_error().is_ok_and(|error| error.is_some())).count()
             as u64;

@@ -1,0 +1,217 @@
+//! What PROTOCOL.md says about a line by itself: which packet it is, if it is one, and otherwise by
+//! what it is refused. Written anew from the document, without the server's code.
+
+/// The highest agency number that a line can name.
+pub const AGENCIES_MAX: u32 = 100_000;
+
+/// A bet as it stands in a packet, but for the number, which is told without leading zeros.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bet<'l> {
+    /// First and last name, document, birthdate.
+    pub texts: [&'l str; 4],
+    /// 0 to 9999.
+    pub number: u64,
+}
+
+/// A packet that breaks no rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packet<'l> {
+    /// `StoreBet` or `StoreBatch`.
+    Store(Vec<Bet<'l>>),
+    /// `StoreRows`, with its first row.
+    StoreRows(u64, Vec<Bet<'l>>),
+    /// `AgencyClose`, with the rows that it declares, if it does.
+    Close(Option<u64>),
+    /// `AgencyStatus`.
+    Status,
+    /// `WinnersRequest`.
+    Winners,
+}
+
+/// What a line is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line<'l> {
+    /// A packet of this agency.
+    Of(u32, Packet<'l>),
+    /// A malformed packet, with the start of its refusal, and the words that may come next.
+    Malformed(&'static str, &'static [&'static str]),
+    /// No packet.
+    Unknown,
+}
+
+const WORDS: &[&str] = &["agency", "invalid"];
+
+/// What `line`, without its `\n`, is on a server that has every agency.
+#[must_use]
+pub fn read(line: &[u8]) -> Line<'_> {
+    let Some(end) = line.iter().position(|byte| *byte == b':') else { return Line::Unknown };
+    let (name, body) = (line.get(..end).unwrap_or_default(), line.get(end + 1..));
+    let body = body.unwrap_or_default();
+    let is_declared = body.contains(&b';');
+    let (malformed, words): (_, &[&str]) = match name {
+        b"StoreBet" | b"StoreBatch" => ("StoreResponse:1", &[]),
+        b"StoreRows" => ("StoreRowsResponse:2;0;0000000000000000;", WORDS),
+        b"AgencyClose" if is_declared => ("AgencyCloseResponse:2;", WORDS),
+        b"AgencyClose" | b"AgencyStatus" | b"WinnersRequest" => ("Error:", WORDS),
+        _ => return Line::Unknown,
+    };
+    let packet = std::str::from_utf8(body).ok().and_then(|body| match name {
+        b"StoreBet" => bet_packet(body),
+        b"StoreBatch" => batch_packet(body),
+        b"StoreRows" => rows_packet(body),
+        b"AgencyClose" if is_declared => {
+            let (of, rows) = body.split_once(';')?;
+            Some((agency(of)?, Packet::Close(Some(digits(rows, 20)?))))
+        }
+        b"AgencyClose" => Some((agency(body)?, Packet::Close(None))),
+        b"AgencyStatus" => Some((agency(body)?, Packet::Status)),
+        _ => Some((agency(body)?, Packet::Winners)),
+    });
+    match packet {
+        Some((agency, packet)) => Line::Of(agency, packet),
+        None => Line::Malformed(malformed, words),
+    }
+}
+
+/// `agency;bet`
+fn bet_packet(body: &str) -> Option<(u32, Packet<'_>)> {
+    let (of, text) = body.split_once(';')?;
+    Some((agency(of)?, Packet::Store(vec![bet(text)?])))
+}
+
+/// `agency;bet:bet…` or `agency:bet:bet…`
+fn batch_packet(body: &str) -> Option<(u32, Packet<'_>)> {
+    let (of, text) = body.split_once([';', ':'])?;
+    Some((agency(of)?, Packet::Store(bets(text)?)))
+}
+
+/// `agency;first_row:bet:bet…`
+fn rows_packet(body: &str) -> Option<(u32, Packet<'_>)> {
+    let (head, text) = body.split_once(':')?;
+    let (of, row) = head.split_once(';')?;
+    let row = digits(row, 20).filter(|row| *row > 0)?;
+    Some((agency(of)?, Packet::StoreRows(row, bets(text)?)))
+}
+
+fn bets(text: &str) -> Option<Vec<Bet<'_>>> {
+    text.split(':').map(bet).collect()
+}
+
+fn bet(text: &str) -> Option<Bet<'_>> {
+    let fields: Vec<&str> = text.split(';').collect();
+    let &[first, last, document, birthdate, number] = fields.as_slice() else { return None };
+    let number = digits(number, 20).filter(|number| *number <= 9_999)?;
+    let is_right = is_name(first) && is_name(last) && is_document(document) && is_date(birthdate);
+    is_right.then_some(Bet { texts: [first, last, document, birthdate], number })
+}
+
+/// 1 to 100 bytes without control characters; what separates has been taken out but for `:`.
+fn is_name(text: &str) -> bool {
+    let is_control = |c: char| matches!(u32::from(c), 0..=0x1f | 0x7f..=0x9f);
+    (1..=100).contains(&text.len()) && !text.chars().any(|c| is_control(c) || c == ':')
+}
+
+fn is_document(text: &str) -> bool {
+    let is_allowed = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z');
+    (1..=20).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
+fn is_date(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let &[year, month, day] = parts.as_slice() else { return false };
+    let lengths = [year.len(), month.len(), day.len()];
+    let (Some(year), Some(month), Some(day)) = (digits(year, 4), digits(month, 2), digits(day, 2))
+    else {
+        return false;
+    };
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if is_leap => 29,
+        2 => 28,
+        _ => 0,
+    };
+    lengths == [4, 2, 2] && year > 0 && (1..=days).contains(&day)
+}
+
+fn agency(text: &str) -> Option<u32> {
+    let number = u32::try_from(digits(text, 10)?).ok()?;
+    (1..=AGENCIES_MAX).contains(&number).then_some(number)
+}
+
+/// Plain digits, at most so many.
+#[must_use]
+pub fn digits(text: &str, most: usize) -> Option<u64> {
+    let is_plain = !text.is_empty() && text.len() <= most;
+    (is_plain && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "Ana;Paz;1;2000-01-01;7";
+
+    #[test]
+    fn every_line_is_what_the_document_says() {
+        let good = || vec![bet(GOOD).unwrap()];
+        let error = Line::Malformed("Error:", WORDS);
+        let store = Line::Malformed("StoreResponse:1", &[]);
+        let rows = Line::Malformed("StoreRowsResponse:2;0;0000000000000000;", WORDS);
+        for (line, is) in [
+            (format!("StoreBet:7;{GOOD}"), Line::Of(7, Packet::Store(good()))),
+            (format!("StoreBatch:0007:{GOOD}"), Line::Of(7, Packet::Store(good()))),
+            (format!("StoreBatch:7;{GOOD}"), Line::Of(7, Packet::Store(good()))),
+            (format!("StoreRows:7;1:{GOOD}"), Line::Of(7, Packet::StoreRows(1, good()))),
+            (format!("StoreBet:7:{GOOD}"), store.clone()),
+            (format!("StoreBet:7;{GOOD}:{GOOD}"), store.clone()),
+            (format!("StoreBatch:7;{GOOD}:"), store),
+            (format!("StoreRows:7;0:{GOOD}"), rows.clone()),
+            (format!("StoreRows:7;1;1:{GOOD}"), rows.clone()),
+            ("StoreRows:7;1".into(), rows),
+            ("AgencyClose:7".into(), Line::Of(7, Packet::Close(None))),
+            ("AgencyClose:7;3".into(), Line::Of(7, Packet::Close(Some(3)))),
+            ("AgencyClose:7;".into(), Line::Malformed("AgencyCloseResponse:2;", WORDS)),
+            ("AgencyClose:100001".into(), error.clone()),
+            ("AgencyStatus:00000000007".into(), error.clone()),
+            ("AgencyStatus:7".into(), Line::Of(7, Packet::Status)),
+            ("WinnersRequest:7".into(), Line::Of(7, Packet::Winners)),
+            ("WinnersRequest:+7".into(), error),
+            ("storebet:7".into(), Line::Unknown),
+            (String::new(), Line::Unknown),
+        ] {
+            assert_eq!(read(line.as_bytes()), is, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_field_has_its_rule() {
+        let name = |bytes: usize| "é".repeat(bytes / 2) + &"a".repeat(bytes % 2);
+        for (first, document, birthdate, number, is_right) in [
+            (name(100).as_str(), "aZ9", "2000-02-29", "0009999", true),
+            (name(101).as_str(), "1", "2000-01-01", "7", false),
+            ("", "1", "2000-01-01", "7", false),
+            ("a\tb", "1", "2000-01-01", "7", false),
+            ("a\u{85}", "1", "2000-01-01", "7", false),
+            ("a\u{7f}", "1", "2000-01-01", "7", false),
+            ("=1+1,\"\u{a0}", "12345678901234567890", "0001-12-31", "00000000000000000000", true),
+            ("a", "123456789012345678901", "2000-01-01", "7", false),
+            ("a", "é", "2000-01-01", "7", false),
+            ("a", "", "2000-01-01", "7", false),
+            ("a", "1", "1900-02-29", "7", false),
+            ("a", "1", "2024-02-29", "7", true),
+            ("a", "1", "2000-04-31", "7", false),
+            ("a", "1", "0000-01-01", "7", false),
+            ("a", "1", "2000-1-001", "7", false),
+            ("a", "1", "2000-13-01", "7", false),
+            ("a", "1", "2000-01-01", "10000", false),
+            ("a", "1", "2000-01-01", "000000000000000000000", false),
+            ("a", "1", "2000-01-01", "7\r", false),
+        ] {
+            let text = format!("{first};b;{document};{birthdate};{number}");
+            assert_eq!(bet(&text).is_some(), is_right, "{text:?}");
+        }
+        assert_eq!(digits("18446744073709551616", 20), None);
+    }
+}
