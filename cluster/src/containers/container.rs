@@ -122,13 +122,22 @@ impl Container {
         self.run(&["kill"]).await.map(drop)
     }
 
-    /// SIGTERM; SIGKILL when its grace period is over. Gives its exit code.
+    /// SIGTERM; SIGKILL when its grace period is over.
     ///
     /// # Errors
     /// Docker failed.
-    pub async fn stop(&self) -> anyhow::Result<i32> {
-        self.run(&["stop"]).await?;
-        Ok(self.state().await?.exit_code)
+    pub async fn stop(&self) -> anyhow::Result<()> {
+        self.run(&["stop"]).await.map(drop)
+    }
+
+    /// How often its program said, in all its lives, that it was asked to end.
+    ///
+    /// # Errors
+    /// Docker failed.
+    pub async fn times_asked(&self) -> anyhow::Result<usize> {
+        let said = self.docker.run(&["logs", &self.name]).await?;
+        let is_asked = |line: &&str| LogLine(line).is("shutdown", "in_progress");
+        Ok(said.errors.lines().filter(is_asked).count())
     }
 
     /// Starts it, where it has ended.

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::container::Container;
 use super::plan::{Fault, Meanwhile, Who};
+use super::run;
 use super::stage::{Held, Stage};
 
 /// How long a server may take to end after SIGTERM, with what Docker takes for it.
@@ -94,17 +95,31 @@ async fn stop(stage: &Stage, who: Who, down: Duration) -> anyhow::Result<()> {
 }
 
 /// Ends it by SIGTERM, and sees that it takes no longer than it may and gives the exit code 0.
+///
+/// A client may end by itself before the signal comes, with whatever code: that is no answer to
+/// the signal, and is judged as the ends are of clients to which nothing is done.
 async fn stop_in_order(stage: &Stage, container: &Container) -> anyhow::Result<()> {
+    let asked_before = if container.is_server() { 0 } else { container.times_asked().await? };
     let begun = Instant::now();
-    let code = container.stop().await?;
+    container.stop().await?;
     let took = begun.elapsed();
-    if code != 0 || took > STOP_TIMEOUT {
-        let (name, seconds) = (container.short_name(), took.as_secs_f32());
-        let finding =
-            format!("{name}: SIGTERM ended it after {seconds:.1} s with exit code {code}");
-        stage.findings.add(finding);
+    let code = container.state().await?.exit_code;
+    let is_asked = container.is_server() || container.times_asked().await? > asked_before;
+    let tail = if is_asked { String::new() } else { container.log_tail(5).await? };
+    let gave_up = !is_asked && run::gave_up(code, stage.is_impatient, &tail);
+    if let Err(wrong) = check_stop(code, took, gave_up) {
+        stage.findings.add(format!("{}: {wrong}", container.short_name()));
     }
     Ok(())
+}
+
+/// Whether a stop came to what it should; one that `gave_up` had ended before.
+fn check_stop(code: i32, took: Duration, gave_up: bool) -> Result<(), String> {
+    if took <= STOP_TIMEOUT && (code == 0 || gave_up) {
+        return Ok(());
+    }
+    let seconds = took.as_secs_f32();
+    Err(format!("SIGTERM ended it after {seconds:.1} s with exit code {code}"))
 }
 
 async fn add(stage: &Stage) -> anyhow::Result<()> {
@@ -269,4 +284,23 @@ async fn check_known(stage: &Stage, server: &Container) -> anyhow::Result<()> {
         sleep(POLL_EVERY).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_in_order_and_in_time_unless_the_client_had_given_up_before() {
+        let (soon, late) = (Duration::from_secs(1), Duration::from_secs(8));
+        for (code, took, gave_up, is_right) in [
+            (0, soon, false, true),
+            (1, soon, true, true),
+            (1, soon, false, false),
+            (137, late, false, false),
+            (0, late, false, false),
+        ] {
+            assert_eq!(check_stop(code, took, gave_up).is_ok(), is_right, "{code} {took:?}");
+        }
+    }
 }

@@ -136,6 +136,11 @@ async fn wait_for(bytes: u64, stage: &Stage) {
     }
 }
 
+/// Whether a client that ended so gave up, as those do that have little patience.
+pub fn gave_up(code: i32, is_impatient: bool, reason: &str) -> bool {
+    code == 1 && is_impatient && reason.contains("no progress in")
+}
+
 /// Waits until a client has ended with its winners; one that gave up is run again, as its agency
 /// would.
 async fn keep(stage: &Stage, seat: &Seat, is_impatient: bool) -> anyhow::Result<()> {
@@ -156,7 +161,7 @@ async fn keep(stage: &Stage, seat: &Seat, is_impatient: bool) -> anyhow::Result<
         let (name, code) = (container.short_name(), state.exit_code);
         let tail = container.log_tail(5).await?;
         let reason = tail.lines().rfind(|line| LogLine(line).is_alarm()).unwrap_or(&tail);
-        if !(code == 1 && is_impatient && reason.contains("no progress in")) {
+        if !gave_up(code, is_impatient, reason) {
             bail!("{name} ended with exit code {code}: {reason}");
         }
         stage.tallies.effects.add("client gave up, and was run again");

@@ -74,6 +74,8 @@ pub struct Stage {
     pub volume: Volume,
     /// The clients.
     pub clients: Vec<Arc<Seat>>,
+    /// Whether clients give up soon.
+    pub is_impatient: bool,
     /// What should not have happened.
     pub findings: Findings,
     /// What was done, and what it led to.
@@ -116,6 +118,7 @@ impl Stage {
             expected,
             volume,
             clients: Vec::new(),
+            is_impatient: plan.is_impatient,
             findings,
             tallies,
             servers: Mutex::default(),
