@@ -10,6 +10,20 @@ use super::ordinary;
 use super::rows::{self, RowSet};
 use crate::volume::Volume;
 
+/// Which agencies have other counts of rows than were acknowledged.
+fn differences(acknowledged: &[(u32, u64)], seen: &HashMap<u32, u64>) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (agency, acknowledged) in acknowledged {
+        let stored = seen.get(agency).copied().unwrap_or(0);
+        if stored != *acknowledged {
+            findings.push(format!(
+                "agency {agency}: {stored} rows are stored, {acknowledged} were acknowledged"
+            ));
+        }
+    }
+    findings
+}
+
 /// The row as a person reads it.
 fn text(record: &csv::ByteRecord) -> String {
     let fields: Vec<_> = record.iter().map(|field| field.escape_ascii().to_string()).collect();
@@ -52,14 +66,7 @@ pub fn compare(
             None => findings.push(format!("row {row} has no agency: {}", text(&record))),
         }
     }
-    for (agency, acknowledged) in ordinary {
-        let stored = seen.get(agency).copied().unwrap_or(0);
-        if stored != *acknowledged {
-            findings.push(format!(
-                "agency {agency}: {stored} rows are stored, {acknowledged} were acknowledged"
-            ));
-        }
-    }
+    findings.extend(differences(ordinary, &seen));
     if others != *attack {
         findings.push(format!(
             "{} other rows are stored, {} others were acknowledged; or they differ",
