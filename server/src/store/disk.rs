@@ -13,6 +13,7 @@ use std::thread;
 
 use fs2::FileExt as _;
 
+use super::one_flush;
 use crate::limits::WAITER_STACK_BYTES;
 
 /// Which file a name stands for, or a handle holds: its inode.
@@ -97,11 +98,16 @@ pub trait Disk: Send + Sync + 'static {
     /// As the system reports them.
     fn sync_directory(&self, path: &Path) -> Result<(), SyncError>;
 
-    /// Makes what was written to both files durable, at the same time where that can be.
+    /// Makes what was written to both files durable, at the same time where that can be. One of
+    /// them has been appended to, the other one was written in place.
     ///
     /// # Errors
     /// As the system reports them, for either file.
-    fn sync_both(&self, one: &Arc<Self::File>, other: &Arc<Self::File>) -> Result<(), SyncError>;
+    fn sync_both(
+        &self,
+        appended: &Arc<Self::File>,
+        in_place: &Arc<Self::File>,
+    ) -> Result<(), SyncError>;
 
     /// This run of the machine.
     fn boot(&self) -> BootId;
@@ -208,8 +214,8 @@ pub struct RealDisk {
     syncer: Mutex<Option<Syncer>>,
 }
 
-/// A thread that syncs one file while its owner syncs another: two syncs at once take little
-/// longer than one.
+/// A thread that syncs one file while its owner syncs another, where one flush is not enough for
+/// both: two syncs at once take less than one after the other.
 #[derive(Debug)]
 struct Syncer {
     files: SyncSender<Arc<File>>,
@@ -286,16 +292,19 @@ impl Disk for RealDisk {
         synced.map_err(|e| SyncError(naming(path, &e)))
     }
 
-    fn sync_both(&self, one: &Arc<File>, other: &Arc<File>) -> Result<(), SyncError> {
+    fn sync_both(&self, appended: &Arc<File>, in_place: &Arc<File>) -> Result<(), SyncError> {
+        if one_flush::is_enough(appended, in_place) {
+            return one_flush::sync(appended, in_place).map_err(SyncError);
+        }
         let mut started = self.syncer.lock().unwrap_or_else(PoisonError::into_inner);
         if started.is_none() {
             *started = Syncer::start().ok();
         }
         // For want of a thread, one after the other.
-        let Some(syncer) = &*started else { return one.sync().and(other.sync()) };
+        let Some(syncer) = &*started else { return appended.sync().and(in_place.sync()) };
         let ended = || SyncError(io::Error::other("the thread that syncs has ended"));
-        syncer.files.send(Arc::clone(other)).map_err(|_| ended())?;
-        let here = one.sync_data();
+        syncer.files.send(Arc::clone(in_place)).map_err(|_| ended())?;
+        let here = appended.sync_data();
         let there = syncer.results.recv().map_err(|_| ended())?;
         here.and(there).map_err(SyncError)
     }

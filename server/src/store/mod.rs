@@ -30,6 +30,7 @@ mod log;
 mod log_error;
 mod lost;
 mod mend;
+mod one_flush;
 mod opening;
 mod plan;
 mod record;
