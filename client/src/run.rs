@@ -8,7 +8,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use program::exit::Exit;
 use program::log::{CRITICAL, Form, Level};
 use protocol::AgencyId;
-use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -147,6 +146,19 @@ impl Identity {
 }
 
 fn prepare(command: &Command, config: &Config) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let done = runtime.block_on(execute(command, config));
+    // A look-up that nobody waits for any more may take the system many seconds.
+    runtime.shutdown_background();
+    done
+}
+
+async fn execute(command: &Command, config: &Config) -> Result<Exit, Failure> {
+    // First of all: as a container's first process, a program without them cannot be asked to end.
+    let shutdown = program::shutdown::on_signal().context("install signal handlers")?;
     let given = match command {
         Command::Status(Which { agency }) | Command::Winners(Which { agency }) => *agency,
         Command::Replay | Command::Generate(_) => None,
@@ -154,44 +166,44 @@ fn prepare(command: &Command, config: &Config) -> Result<Exit, Failure> {
     if !matches!(command, Command::Status(_)) {
         check_winners_file(config)?;
     }
-    let identity = Identity::find(config, given)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    let done = execute(command, config, identity.agency, &runtime);
-    // A look-up that nobody waits for any more may take the system many seconds.
-    runtime.shutdown_background();
-    done
-}
-
-fn execute(
-    command: &Command,
-    config: &Config,
-    agency: AgencyId,
-    runtime: &Runtime,
-) -> Result<Exit, Failure> {
+    let agency = &Identity::find(config, given)?;
+    let started = |bar| Started { config, agency: agency.agency, shutdown: &shutdown, bar };
     match command {
         Command::Status(_) => {
-            let input = own_bets(config, agency)?;
-            runtime.block_on(stoppable(config, agency, hidden(), async |session| {
-                status(session, input.as_ref()).await
-            }))
+            // Nothing is made up for a comparison.
+            let config = Config { generate_rows: 0, ..config.clone() };
+            let input = match load(&config, agency.agency, &shutdown).await {
+                Err(Failure::Input(InputError::Missing(_))) => None,
+                input => Some(input?),
+            };
+            let work = async |session: &mut Session| status(session, input.as_ref()).await;
+            started(hidden()).stoppable(work).await
         }
         Command::Winners(_) => {
-            runtime.block_on(stoppable(config, agency, hidden(), async |session| {
-                ask_winners(session, config).await
-            }))
+            let work = async |session: &mut Session| ask_winners(session, config).await;
+            started(hidden()).stoppable(work).await
         }
         Command::Replay | Command::Generate(_) => {
-            let input = input::load(config, agency).map_err(Failure::Input)?;
+            let input = load(config, agency.agency, &shutdown).await?;
             let (cantidad, source) = (input.bets.rows(), input.source.as_str());
             info!(action = "bets_read", result = "success", cantidad, source);
-            let bar = progress_bar(config, cantidad);
-            runtime.block_on(stoppable(config, agency, bar, async |session| {
-                replay_all(session, config, &input).await
-            }))
+            let work = async |session: &mut Session| replay_all(session, config, &input).await;
+            started(progress_bar(config, cantidad)).stoppable(work).await
         }
+    }
+}
+
+/// The agency's bets, read where nobody waits for it: a signal ends that at once.
+async fn load(
+    config: &Config,
+    agency: AgencyId,
+    shutdown: &CancellationToken,
+) -> Result<Input, Failure> {
+    let config = config.clone();
+    let reading = tokio::task::spawn_blocking(move || input::load(&config, agency));
+    tokio::select! {
+        read = reading => read.context("read the bets")?.map_err(Failure::Input),
+        () = shutdown.cancelled() => Err(Ended::Shutdown.into()),
     }
 }
 
@@ -204,31 +216,29 @@ fn check_winners_file(config: &Config) -> Result<(), Failure> {
     })
 }
 
-/// The agency's own bets, if it has a file of them; nothing is made up for a comparison.
-fn own_bets(config: &Config, agency: AgencyId) -> Result<Option<Input>, Failure> {
-    let config = Config { generate_rows: 0, ..config.clone() };
-    match input::load(&config, agency) {
-        Ok(input) => Ok(Some(input)),
-        Err(InputError::Missing(_)) => Ok(None),
-        Err(error) => Err(Failure::Input(error)),
-    }
+/// What a session starts with.
+struct Started<'s> {
+    config: &'s Config,
+    agency: AgencyId,
+    shutdown: &'s CancellationToken,
+    bar: ProgressBar,
 }
 
-/// Does `work` in a session that a signal ends: between two packets, or soon.
-async fn stoppable(
-    config: &Config,
-    agency: AgencyId,
-    bar: ProgressBar,
-    work: impl AsyncFnOnce(&mut Session) -> Result<Exit, Failure>,
-) -> Result<Exit, Failure> {
-    let shutdown = program::shutdown::on_signal().context("install signal handlers")?;
-    let mut session = Session::new(config, agency, shutdown.clone(), bar.clone());
-    let ended = tokio::select! {
-        ended = work(&mut session) => ended,
-        () = grace(&shutdown) => Err(Ended::Shutdown.into()),
-    };
-    bar.finish_and_clear();
-    ended
+impl Started<'_> {
+    /// Does `work` in a session that a signal ends: between two packets, or soon.
+    async fn stoppable(
+        self,
+        work: impl AsyncFnOnce(&mut Session) -> Result<Exit, Failure>,
+    ) -> Result<Exit, Failure> {
+        let Self { config, agency, shutdown, bar } = self;
+        let mut session = Session::new(config, agency, shutdown.clone(), bar.clone());
+        let ended = tokio::select! {
+            ended = work(&mut session) => ended,
+            () = grace(shutdown) => Err(Ended::Shutdown.into()),
+        };
+        bar.finish_and_clear();
+        ended
+    }
 }
 
 async fn grace(shutdown: &CancellationToken) {

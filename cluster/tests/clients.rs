@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
 
 use common::{Lottery, Setup, WINNER, rows, run};
 
@@ -215,6 +216,22 @@ async fn one_bet_from_the_environment() {
     assert_eq!(lottery.stored(), "1,Santiago Lionel,Lorca,30904465,1999-03-17,7574\n");
     let log = client.log();
     assert_eq!(log.matching(|line| line.is("consulta_ganadores", "success")), 1);
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_stopped_while_it_reads_its_file_ends_well() {
+    let lottery = Lottery::start(1, 1).await;
+    let file = lottery.bets.file(1);
+    fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let mut client = lottery.spawn(1);
+    // A pipe is open when both ends are: from here on, the client reads, and there is no end.
+    let opened = tokio::task::spawn_blocking(|| fs::OpenOptions::new().write(true).open(file));
+    let _endless = opened.await.unwrap().unwrap();
+    let status = client.stop().await.unwrap().expect("it ends by itself");
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(client.log().matching(|line| line.is("shutdown", "success")), 1);
     lottery.end().await;
 }
 
