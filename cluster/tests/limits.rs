@@ -17,6 +17,9 @@ const LEO: &str = "Leo;Sol;2;2000-01-02;8";
 /// How long a lock is waited for.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
 
+/// What a machine that does other things may add to it.
+const MARGIN: Duration = Duration::from_secs(3);
+
 /// How often the system is asked for what it tells nobody by itself.
 const ASK_EVERY: Duration = Duration::from_millis(1);
 
@@ -89,12 +92,12 @@ async fn others_of_a_paused_lock_holder_answer_that_they_could_not_and_go_on_whe
     assert!(stored < PACKETS * BATCH, "it was paused in the middle");
     let (same, other) = (rows_packet(stored + 1, BATCH), format!("StoreRows:2;1:{ANA}"));
     let (same, refused) = tokio::join!(lottery.ask(1, &same), lottery.ask(1, &other));
-    // Promised are 5 s, which the machine may stretch: what counts is that it comes while the
-    // lock is held.
-    println!("answered after {:.1} s", asked.elapsed().as_secs_f32());
+    let took = asked.elapsed();
+    println!("answered after {:.1} s", took.as_secs_f32());
     for answer in [&same, &refused] {
         assert!(answer.starts_with("StoreRowsResponse:1;"), "{answer}");
     }
+    assert!(took < LOCK_LIMIT + MARGIN, "{took:?}");
     assert_eq!(lottery.stored(), before, "nobody stores while the lock is held");
     lottery.cluster.servers()[0].resume().unwrap();
     let accepted = format!("StoreRowsResponse:0;1;{}", digest(&[ANA]));
@@ -147,7 +150,7 @@ async fn an_instance_that_slept_while_it_waited_for_a_lock_stores_nothing_twice_
 }
 
 #[tokio::test]
-async fn without_any_datagram_all_instances_know_the_winners() {
+async fn without_any_datagram_all_instances_know_the_winners_within_one_and_a_half_seconds() {
     let mut lottery = Lottery::start(3, 2).await;
     // Each announces to a port to which nobody else listens; they are kept from others.
     let mut ports = Vec::new();
@@ -169,8 +172,9 @@ async fn without_any_datagram_all_instances_know_the_winners() {
     for connection in &mut waiting {
         assert_eq!(connection.line().await.unwrap(), "WinnersResponse:1");
     }
-    // That a missed datagram costs a second at the most is shown where time is simulated, in the
-    // server's `watch`: here the machine may add to it.
-    println!("all know the winners after {:.1} s", last_close.elapsed().as_secs_f32());
+    let took = last_close.elapsed();
+    println!("all know the winners after {:.1} s", took.as_secs_f32());
+    // A second at the most for a missed datagram, which is promised, and half of one for the rest.
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
     lottery.end().await;
 }

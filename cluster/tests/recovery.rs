@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use cluster::client_process::ClientProcess;
 use cluster::log::LogLine;
@@ -132,7 +133,7 @@ fn is_connected(client: &ClientProcess, address: SocketAddr) -> bool {
 }
 
 #[tokio::test]
-async fn agencies_of_a_killed_server_store_elsewhere() {
+async fn agencies_of_a_killed_server_store_elsewhere_within_a_second() {
     until_in_the_middle(async || {
         let (mut lottery, mut clients) = in_the_middle(2, 4).await;
         let place = any(&lottery, is_batch).await;
@@ -147,9 +148,9 @@ async fn agencies_of_a_killed_server_store_elsewhere() {
         };
         let left: Vec<&ClientProcess> = clients.iter().filter(is_left).collect();
         for client in &left {
-            let stored = timeout_at(killed + LIMIT, stored_after_a_loss(client)).await;
-            stored.expect("it stores elsewhere");
-            // About a second on a machine that does nothing else: no promise, so only told.
+            let within = killed + Duration::from_secs(1);
+            let stored = timeout_at(within, stored_after_a_loss(client)).await;
+            stored.expect("it stores elsewhere within a second");
             let (agency, took) = (client.agency(), killed.elapsed().as_secs_f32());
             println!("agency {agency} stores elsewhere after {took:.1} s");
         }
