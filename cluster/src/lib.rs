@@ -32,6 +32,7 @@ mod run;
 pub mod server_process;
 mod stop;
 mod terminal;
+mod trial;
 pub mod udp_port;
 pub mod volume;
 

@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::server_seat::until;
-use super::tally::{Findings, Tally};
 use crate::client_process::{ClientEnd, ClientProcess};
 use crate::log::LogLine;
 use crate::process::Launch;
+use crate::trial::tally::{Findings, Tally};
 use crate::volume::Volume;
 
 /// Longer than any run: the run has a deadline of its own.
@@ -140,19 +140,27 @@ impl ClientSeat {
         for line in for_a_person(&text) {
             self.findings.add(format!("{name}: {line}"));
         }
-        let resumed = text.lines().map(LogLine).find(|line| line.is("resume", "success"));
-        let before = resumed.and_then(|line| line.field("stored")?.parse::<u64>().ok());
-        let acknowledged = before.unwrap_or(0) + client.bets_sent();
         let bets = std::fs::read(self.volume.bets()).unwrap_or_default();
-        let start = format!("{},", self.agency);
-        let is_row = |line: &&[u8]| line.starts_with(start.as_bytes()) && line.ends_with(b"\n");
-        let stored = bets.split_inclusive(|byte| *byte == b'\n').filter(is_row).count() as u64;
-        if stored < acknowledged {
-            self.findings.add(format!(
-                "{name}: {acknowledged} rows were acknowledged, and {stored} are in bets.csv"
-            ));
+        let (agency, sent) = (self.agency, client.bets_sent());
+        if let Err(wrong) = check_acknowledged(agency, &text, sent, &bets) {
+            self.findings.add(format!("{name}: {wrong}"));
         }
     }
+}
+
+/// Whether `bets`, what the file has now, has all rows of `agency` that a client with this log
+/// found stored, or sent and had acknowledged: so many are `sent`.
+fn check_acknowledged(agency: u32, log: &str, sent: u64, bets: &[u8]) -> Result<(), String> {
+    let resumed = log.lines().map(LogLine).find(|line| line.is("resume", "success"));
+    let before = resumed.and_then(|line| line.field("stored")?.parse::<u64>().ok());
+    let acknowledged = before.unwrap_or(0) + sent;
+    let start = format!("{agency},");
+    let is_row = |line: &&[u8]| line.starts_with(start.as_bytes()) && line.ends_with(b"\n");
+    let stored = bets.split_inclusive(|byte| *byte == b'\n').filter(is_row).count() as u64;
+    if stored < acknowledged {
+        return Err(format!("{acknowledged} rows were acknowledged, and {stored} are in bets.csv"));
+    }
+    Ok(())
 }
 
 fn log_of(client: &ClientProcess) -> String {
@@ -206,5 +214,23 @@ mod tests {
         let log = [RESUMED, &of("WARNING"), &error, &critical, panic].join("\n");
         let found: Vec<&str> = for_a_person(&log).collect();
         assert_eq!(found, [error.as_str(), critical.as_str(), panic]);
+    }
+
+    #[test]
+    fn acknowledged_rows_that_are_not_in_the_file_are_found() {
+        let resumed = format!("{RESUMED} | stored: 2 | to_send: 9");
+        for (log, sent, bets, is_right) in [
+            ("", 0, "", true),
+            ("", 1, "", false),
+            ("", 2, "1,a\n2,b\n1,c\n", true),
+            ("", 2, "1,a\n2,b\n2,c\n", false),
+            ("", 2, "1,a\n1,b", false),
+            (&resumed, 0, "1,a\n1,b\n", true),
+            (&resumed, 1, "1,a\n1,b\n", false),
+            (&resumed, 0, "1,a\n11,b\n", false),
+        ] {
+            let checked = check_acknowledged(1, log, sent, bets.as_bytes());
+            assert_eq!(checked.is_ok(), is_right, "{log} {sent} {bets}: {checked:?}");
+        }
     }
 }

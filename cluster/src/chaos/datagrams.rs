@@ -14,8 +14,8 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::dice::Dice;
-use super::tally::Tally;
+use crate::trial::dice::Dice;
+use crate::trial::tally::Tally;
 
 /// Reaches all sockets of this machine that are bound to a port and no address.
 const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::tally::Findings;
+use crate::trial::tally::Findings;
 use crate::volume::Volume;
 
 /// How often it looks.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::dice::Dice;
+use crate::trial::dice::Dice;
 
 /// The longest that locks are waited for; some pauses are longer, so that it is seen.
 const LOCK_LIMIT_MILLIS: u64 = 5_000;

@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::Context as _;
 
-use super::dice::Dice;
 use super::names::{Listing, Names};
 use super::plan::{AgencyPlan, PROXY_PART, RunPlan};
 use super::proxy::{Air, Proxy};
-use super::tally::Tally;
+use crate::trial::dice::Dice;
+use crate::trial::tally::Tally;
 
 /// The first three bytes of all addresses of a run.
 pub type Network = [u8; 3];

@@ -11,11 +11,11 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::dice::Dice;
 use super::roster::Roster;
-use super::tally::{Findings, Tally};
 use super::witness::{Sent, Witness};
 use crate::raw_connection::RawConnection;
+use crate::trial::dice::Dice;
+use crate::trial::tally::{Findings, Tally};
 
 /// A bet that wins, and that nobody made.
 const BET: &str = "Nadie;Ninguno;666;1999-12-31;7574";
@@ -54,6 +54,15 @@ impl Attempt {
     fn new(what: &'static str, packet: String, right: &[&str]) -> Self {
         Self { what, packet, right: right.iter().map(|&start| start.to_owned()).collect() }
     }
+
+    fn check(&self, answer: &str) -> Result<(), String> {
+        let Self { packet, right, .. } = self;
+        if right.iter().any(|start| answer.starts_with(start.as_str())) {
+            return Ok(());
+        }
+        let packet: String = packet.chars().take(80).collect();
+        Err(format!("{packet:?} got {answer:?}, not one of {right:?}"))
+    }
 }
 
 impl Meddler {
@@ -88,23 +97,20 @@ impl Meddler {
         let Some(address) = self.roster.address(place) else { return Ok(()) };
         let agencies = self.witness.expected().len() as u64;
         let agency = self.dice.between(1, agencies) as usize;
-        let Attempt { what, packet, right } = match self.dice.between(0, 4) {
+        let attempt = match self.dice.between(0, 4) {
             0 => self.stranger(agencies + 1),
             1 => self.nonsense(agency),
             _ if self.witness.is_closed(agency) => self.late(agency),
             _ => self.misplaced(agency),
         };
-        self.tally.add(what);
+        self.tally.add(attempt.what);
         let mut connection = RawConnection::open(address).await?;
-        let sent = Sent::now(place, &packet);
-        let answer = connection.ask(&packet).await?;
-        let is_right = right.iter().any(|start| answer.starts_with(start.as_str()));
-        if !is_right {
-            let packet: String = packet.chars().take(80).collect();
-            self.findings.add(format!("{what}: {packet:?} got {answer:?}, not one of {right:?}"));
-        }
-        if let Err(wrong) = self.witness.check_time(&sent) {
-            self.findings.add(format!("{what}: {wrong}"));
+        let sent = Sent::now(place, &attempt.packet);
+        let answer = connection.ask(&attempt.packet).await?;
+        for checked in [attempt.check(&answer), self.witness.check_time(&sent)] {
+            if let Err(wrong) = checked {
+                self.findings.add(format!("{}: {wrong}", attempt.what));
+            }
         }
         Ok(())
     }
@@ -190,5 +196,43 @@ impl Meddler {
             self.findings.add(format!("a packet without its end got {answer:?}"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trial::expected::AgencyExpected;
+
+    fn meddler() -> Meddler {
+        let digests = ["d0", "d1"].map(str::to_owned).to_vec();
+        let expected = vec![AgencyExpected { digests, winners: String::new() }];
+        let (roster, findings) = (Roster::default(), Findings::default());
+        Meddler {
+            witness: Witness::new(expected, roster.clone(), findings.clone()),
+            roster,
+            dice: Dice::new(1),
+            tally: Tally::default(),
+            findings,
+            calm: CancellationToken::new(),
+        }
+    }
+
+    #[test]
+    fn whatever_is_stored_that_must_be_refused_is_found() {
+        let mut meddler = meddler();
+        for _ in 0..100 {
+            for attempt in
+                [meddler.late(1), meddler.misplaced(1), meddler.stranger(2), meddler.nonsense(1)]
+            {
+                let right = attempt.right[0].clone();
+                assert_eq!(attempt.check(&right), Ok(()), "{}", attempt.packet);
+                for stored in
+                    ["StoreResponse:0", "StoreRowsResponse:0;2;d2", "AgencyCloseResponse:0"]
+                {
+                    assert!(attempt.check(stored).is_err(), "{}", attempt.packet);
+                }
+            }
+        }
     }
 }

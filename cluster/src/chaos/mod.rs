@@ -8,14 +8,15 @@
 //!
 //! **Invariant**: the same seed takes the same decisions. What the processes make of them is
 //! theirs: a failure may take several runs of its seed to come again.
+//!
+//! What other trials need too is in `trial`. `containers` is a way to hold the runs, chosen on the
+//! same command line; it knows nothing of this.
 
 mod cause;
 mod cli;
 mod client_seat;
 mod datagrams;
-pub(crate) mod dice;
 mod draw_watch;
-pub(crate) mod expected;
 mod fault;
 mod front;
 mod meddler;
@@ -24,12 +25,10 @@ mod own_mounts;
 mod plan;
 mod proxy;
 mod roster;
-pub(crate) mod run;
+mod run;
 mod server_seat;
 mod small_disk;
-pub(crate) mod stage;
-pub(crate) mod summary;
-pub(crate) mod tally;
+mod stage;
 mod verdict;
 mod weather;
 mod witness;
@@ -51,9 +50,9 @@ use tokio::time::Instant;
 
 use self::cli::Options;
 use self::names::Names;
-use self::summary::{RunSummary, Summary};
 use crate::containers;
 use crate::report::grouped;
+use crate::trial::summary::{RunSummary, Summary};
 
 /// Every so many runs a plain line tells how far it is; of runs that take so long, each is told.
 const PLAIN_EVERY: u64 = 10;

@@ -4,9 +4,9 @@
 //! same on a slow machine.
 
 use super::datagrams::DatagramWeather;
-use super::dice::Dice;
 use super::fault::{Fault, batch};
 use super::weather::Weather;
+use crate::trial::dice::Dice;
 
 /// The parts of a run that decide by dice of their own; proxies count on from theirs.
 pub const DATAGRAMS_PART: u64 = 900;
@@ -100,6 +100,13 @@ impl RunPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::dice::fingerprint;
+
+    #[test]
+    fn a_seed_is_the_run_that_it_always_was() {
+        // It changes with whatever is decided differently, and then old seeds are other runs.
+        assert_eq!(fingerprint((0..200).map(RunPlan::of)), "623b690aba6e0e1f");
+    }
 
     #[test]
     fn a_seed_is_the_same_run_over_and_over_and_within_its_bounds() {

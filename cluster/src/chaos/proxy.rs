@@ -15,11 +15,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::dice::Dice;
 use super::roster::Roster;
-use super::tally::Tally;
 use super::weather::{Fate, Trouble, Weather};
 use super::witness::Witness;
+use crate::trial::dice::Dice;
+use crate::trial::tally::Tally;
 
 /// How long the answer to a repeated packet is waited for.
 const REPEAT_TIMEOUT: Duration = Duration::from_secs(10);

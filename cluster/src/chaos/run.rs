@@ -1,6 +1,5 @@
 //! One run: the faults at their moments, calm, the agencies' ends, and the verdict.
 
-use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,12 +9,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::names::Names;
 use super::plan::RunPlan;
 use super::stage::{Given, Stage};
-use super::summary::RunSummary;
-use super::tally::{Findings, Tallies};
 use super::{cause, verdict};
 use crate::client_process::ClientEnd;
-use crate::directory::RunDirectory;
 use crate::server_process::ServerProcess;
+use crate::trial::scene::{Scene, hold_as};
+use crate::trial::summary::RunSummary;
 
 /// How often it is looked how far the volume is.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -36,68 +34,11 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long servers may take to come back once it is calm.
 const BACK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where a run leaves what it has: its files, what is not right, and its counts.
-#[derive(Debug)]
-pub struct Scene<'r> {
-    /// For all files of the run.
-    pub directory: &'r RunDirectory,
-    /// What is not right.
-    pub findings: Findings,
-    /// What was done.
-    pub tallies: Tallies,
-}
-
 /// Holds the run of `seed`.
 pub async fn hold(seed: u64, binary: PathBuf, names: Option<Names>) -> RunSummary {
     let plan = RunPlan::of(seed);
     let given = Given { binary, names };
     hold_as(seed, &plan, async |scene: &Scene<'_>| play(&plan, &given, scene).await).await
-}
-
-/// Holds the run of `seed`, which is `plan`, as `play` plays it; that gives how many bets are
-/// stored. The directory of a run in which something is not right is kept.
-pub async fn hold_as(
-    seed: u64,
-    plan: &impl Debug,
-    play: impl AsyncFnOnce(&Scene<'_>) -> anyhow::Result<u64>,
-) -> RunSummary {
-    let started = Instant::now();
-    let (findings, tallies) = (Findings::default(), Tallies::default());
-    let (mut bets, mut kept) = (0, None);
-    match RunDirectory::temporary() {
-        Err(error) => findings.add(format!("{error:#}")),
-        Ok(mut directory) => {
-            let (findings, tallies) = (findings.clone(), tallies.clone());
-            let scene = Scene { directory: &directory, findings, tallies };
-            match play(&scene).await {
-                Ok(stored) => bets = stored,
-                Err(error) => scene.findings.add(format!("{error:#}")),
-            }
-            let findings = scene.findings.all();
-            if !findings.is_empty() {
-                directory.keep();
-                kept = Some(keep(&directory, plan, &findings));
-            }
-        }
-    }
-    RunSummary {
-        seed,
-        bets,
-        faults: tallies.faults.counts(),
-        effects: tallies.effects.counts(),
-        skipped: tallies.skipped.counts(),
-        findings: findings.all(),
-        kept,
-        took: started.elapsed(),
-    }
-}
-
-/// Leaves word beside the files of what was planned and what was found.
-fn keep(directory: &RunDirectory, plan: &impl Debug, findings: &[String]) -> PathBuf {
-    let text = format!("{plan:#?}\n\n{}\n", findings.join("\n"));
-    // Whoever reads the summary has the most of it.
-    let _ = std::fs::write(directory.path().join("chaos.txt"), text);
-    directory.path().to_owned()
 }
 
 async fn play(plan: &RunPlan, given: &Given, scene: &Scene<'_>) -> anyhow::Result<u64> {

@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::roster::Roster;
-use super::tally::{Findings, Tally};
 use crate::server_process::ServerProcess;
+use crate::trial::tally::{Findings, Tally};
 
 /// How often a start is tried.
 const STARTS_MAX: u32 = 3;

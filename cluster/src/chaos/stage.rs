@@ -12,19 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::client_seat::{ClientCommand, ClientSeat};
 use super::datagrams::Relay;
-use super::dice::Dice;
 use super::draw_watch::DrawWatch;
-use super::expected::expect;
 use super::front::{Front, Network, host};
 use super::meddler::Meddler;
 use super::names::Names;
 use super::plan::{AgencyPlan, DATAGRAMS_PART, MEDDLER_PART, RunPlan};
 use super::proxy::Air;
 use super::roster::Roster;
-use super::run::Scene;
 use super::server_seat::{Command, ServerSeat};
 use super::small_disk::{SmallDisk, copy_files};
-use super::tally::{Findings, Tallies};
 use super::witness::Witness;
 use crate::bets_dir::{BetsDirectory, Generate};
 use crate::client_process::ClientEnd;
@@ -32,11 +28,14 @@ use crate::cluster::Plan;
 use crate::directory;
 use crate::process::Launch;
 use crate::server_process::ServerProcess;
+use crate::trial::WINNER;
+use crate::trial::dice::Dice;
+use crate::trial::expected::expect;
+use crate::trial::scene::Scene;
+use crate::trial::tally::{Findings, Tallies};
+use crate::trial::verdict::Case;
 use crate::udp_port::UdpPort;
 use crate::volume::Volume;
-
-/// The number that wins in all runs.
-pub const WINNER: u16 = 7574;
 
 /// The last bytes of addresses: where the first server is and where it moves to, and where it
 /// announces to.
@@ -270,6 +269,13 @@ impl Stage {
         });
         let home = if count.is_multiple_of(2) { SERVER_HOSTS[0] } else { SERVER_HOSTS[1] };
         host(self.network, home + place as u8)
+    }
+
+    /// What is to be judged at the end.
+    #[must_use]
+    pub fn case(&self) -> Case {
+        let (bets, volume) = (self.bets.clone(), self.volume.clone());
+        Case { bets, volume, findings: self.findings.clone() }
     }
 
     /// Where the run's files are.

@@ -3,7 +3,6 @@
 //! Most of it is seen while it happens: answers by the `witness`, the draw by `draw_watch`, what
 //! clients were told by their seats, and the end after SIGTERM by the servers' seats.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -11,13 +10,16 @@ use anyhow::Context as _;
 
 use super::fault::DISK_FULL;
 use super::front::list;
-use super::stage::{Stage, WINNER};
-use crate::audit::{self, AgencyAudit, Announced, Audit, Expected, Problem};
+use super::stage::Stage;
+use crate::audit::{AgencyAudit, Announced, Audit, Problem};
+use crate::bench::processes;
 use crate::client_process::{ClientEnd, ClientProcess};
 use crate::directory;
 use crate::log::LogLine;
 use crate::raw_connection::RawConnection;
 use crate::server_process::ServerProcess;
+use crate::trial;
+use crate::trial::verdict::Case;
 use crate::volume::Volume;
 
 /// How long a client may take to learn of a draw that has been held.
@@ -58,9 +60,14 @@ pub async fn reach(
             stage.findings.add(format!("{name}: {wrong}"));
         }
     }
-    check_draws_told(stage, servers)?;
+    for server in &*servers {
+        let log = fs::read_to_string(server.process().log_path()).context("read a log")?;
+        stage.case().check_draws_told(server.process().name(), log.lines())?;
+    }
     stage.draw.look();
-    check_files(stage, &ends).await
+    let case = stage.case();
+    let counting = tokio::task::spawn_blocking(move || check_ends(&case, &ends));
+    counting.await.context("count")?
 }
 
 /// What of a server's alarms no fault explains, or is missing: a full disk is told to a person, and
@@ -80,69 +87,34 @@ fn wrong_alarms(alarms: &[String], was_full: bool) -> Vec<String> {
     wrong
 }
 
-/// As much as a server may ever need, in KiB: that of one at which ten thousand agencies wait.
-const MEMORY_KIB_MAX: u64 = 64 * 1024;
+/// As much as a server may ever need, in MiB: that of one at which ten thousand agencies wait.
+const MEMORY_MIB_MAX: f64 = 64.0;
 
 /// How much memory the server has used at the most since its last start.
 fn check_memory(stage: &Stage, server: &ServerProcess) -> anyhow::Result<()> {
     let id = server.process().id().context("find a server's process")?;
-    let status = fs::read_to_string(format!("/proc/{id}/status")).context("read its status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let used = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    let used = used.context("find its memory")?;
-    if used > MEMORY_KIB_MAX {
+    let used = processes::memory_high_mib(id)?;
+    if used > MEMORY_MIB_MAX {
         let name = server.process().name();
-        stage.findings.add(format!("{name} used {used} KiB of memory"));
+        stage.findings.add(format!("{name} used {used:.1} MiB of memory"));
     }
     Ok(())
 }
 
 /// How often rows of a dead server were cut off, by the servers' logs (only the first hundred
-/// warnings of each start are counted), and whether a repeated close was written once.
+/// warnings of each start are counted).
 pub fn count_effects(stage: &Stage, servers: &[ServerProcess]) {
-    let closes = fs::read_to_string(stage.volume.agencies_closed()).unwrap_or_default();
-    if closes.lines().count() > stage.bets.agencies() as usize {
-        stage.findings.add("a close stands twice in agencies_closed.txt");
-    }
     let alarms = servers.iter().flat_map(ServerProcess::alarms);
     for _ in alarms.filter(|line| line.contains("action: mend_log")) {
         stage.tallies.effects.add("rows of a dead server cut off");
     }
 }
 
-/// However often an instance started, all of them tell of the one draw that is on record.
-fn check_draws_told(stage: &Stage, servers: &[ServerProcess]) -> anyhow::Result<()> {
-    let time = audit::time_of_draw(&stage.volume)?;
-    for server in servers {
-        let log = fs::read_to_string(server.process().log_path()).context("read a log")?;
-        for line in audit::other_draws(log.lines(), &time) {
-            let name = server.process().name();
-            stage.findings.add(format!("{name} tells of another draw than {time}: {line}"));
-        }
-    }
-    Ok(())
-}
-
 /// Asks an instance about every agency.
 async fn ask(stage: &Stage, server: &ServerProcess) -> anyhow::Result<()> {
-    let mut connection = RawConnection::open(server.address()).await?;
-    for (agency, expected) in (1..).zip(stage.witness.expected()) {
-        let (rows, digest) = (expected.rows(), expected.digest());
-        for (packet, wanted) in [
-            (
-                format!("AgencyStatus:{agency}"),
-                format!("AgencyStatusResponse:{rows};{digest};drawn"),
-            ),
-            (format!("WinnersRequest:{agency}"), format!("WinnersResponse:{}", expected.winners)),
-        ] {
-            let answer = connection.ask(&packet).await?;
-            if answer != wanted {
-                let name = server.process().name();
-                stage.findings.add(format!("{name}: {packet} got {answer:?}, not {wanted:?}"));
-            }
-        }
-    }
-    Ok(())
+    let connection = RawConnection::open(server.address()).await?;
+    let name = server.process().name();
+    trial::verdict::ask(name, connection, stage.witness.expected(), &stage.findings).await
 }
 
 /// Runs a client once more: nothing is stored, and the winners are the same.
@@ -166,28 +138,23 @@ async fn run_again(stage: &Stage) -> anyhow::Result<Option<(u32, ClientEnd)>> {
     }
 }
 
-async fn check_files(stage: &Stage, ends: &[(u32, ClientEnd)]) -> anyhow::Result<u64> {
-    let (bets, volume) = (stage.bets.clone(), stage.volume.clone());
-    let counting = tokio::task::spawn_blocking(move || {
-        Audit::of_draw(&Expected { bets: &bets, volume: &volume, winner_number: WINNER })
-    });
-    let mut audit = counting.await.context("count")??;
-    for (agency, end) in ends.iter().filter(|(_, end)| end.code() == Some(0)) {
-        let (agency, filed) = (*agency, end.filed.clone().unwrap_or_default());
+/// Compares the files, and what the agencies were told, with what had to come out; gives how many
+/// bets are stored.
+fn check_ends(case: &Case, ends: &[(u32, ClientEnd)]) -> anyhow::Result<u64> {
+    let right: Vec<_> = ends.iter().filter(|(_, end)| end.code() == Some(0)).collect();
+    let mut announced = Vec::new();
+    for (agency, end) in &right {
+        let (agency, filed) = (*agency, end.filed.as_deref().unwrap_or_default());
         let place = "standard output";
-        audit.check_announced(&Announced { agency, place, documents: &end.printed });
-        audit.check_announced(&Announced { agency, place: "file", documents: &filed });
+        announced.push(Announced { agency, place, documents: &end.printed });
+        announced.push(Announced { agency, place: "file", documents: filed });
     }
-    for problem in &audit.problems {
-        stage.findings.add(problem.to_string());
+    let stored = case.check_files(&announced)?;
+    let has_ended = |agency: &u32| right.iter().any(|(ended, _)| ended == agency);
+    for agency in (1..=case.bets.agencies()).filter(|agency| !has_ended(agency)) {
+        case.findings.add(format!("agency {agency}: no client of it ended with its winners"));
     }
-    let agencies = stage.bets.agencies();
-    let right: BTreeSet<u32> =
-        ends.iter().filter(|(_, end)| end.code() == Some(0)).map(|(agency, _)| *agency).collect();
-    for agency in (1..=agencies).filter(|agency| !right.contains(agency)) {
-        stage.findings.add(format!("agency {agency}: no client of it ended with its winners"));
-    }
-    Ok(audit.agencies.iter().map(|agency| agency.stored).sum())
+    Ok(stored)
 }
 
 /// What killed servers leave is whole rows in their order, but for a torn end, and every row that
@@ -196,21 +163,30 @@ async fn check_files(stage: &Stage, ends: &[(u32, ClientEnd)]) -> anyhow::Result
 /// # Errors
 /// A file could not be read or copied.
 pub fn look_at_remains(stage: &Stage) -> anyhow::Result<()> {
-    let Ok(bytes) = fs::read(stage.volume.bets()) else { return Ok(()) };
+    let copy = directory::make(&stage.directory().join("remains"))?;
+    let acknowledged = |agency| stage.witness.floor(agency as usize);
+    check_remains(&stage.case(), &Volume::new(&copy), acknowledged)
+}
+
+/// As [`look_at_remains`]; the whole lines are copied to `copy`.
+fn check_remains(
+    case: &Case,
+    copy: &Volume,
+    acknowledged: impl Fn(u32) -> u64,
+) -> anyhow::Result<()> {
+    let bytes = fs::read(case.volume.bets()).unwrap_or_default();
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let copy = Volume::new(&directory::make(&stage.directory().join("remains"))?);
     fs::write(copy.bets(), bytes.get(..end).unwrap_or_default()).context("copy bets.csv")?;
-    let expected = Expected { bets: &stage.bets, volume: &copy, winner_number: WINNER };
-    let audit = Audit::of_rows(&expected)?;
+    let audit = Audit::of_rows(&Case { volume: copy.clone(), ..case.clone() }.expected())?;
     for problem in audit.problems {
         if !matches!(problem, Problem::Missing { .. }) {
-            stage.findings.add(format!("after all servers were killed: {problem}"));
+            case.findings.add(format!("after all servers were killed: {problem}"));
         }
     }
     for AgencyAudit { agency, stored, .. } in audit.agencies {
-        let acknowledged = stage.witness.floor(agency as usize);
+        let acknowledged = acknowledged(agency);
         if stored < acknowledged {
-            stage.findings.add(format!(
+            case.findings.add(format!(
                 "after all servers were killed: agency {agency} has {stored} rows, and \
                  {acknowledged} were acknowledged"
             ));
@@ -221,7 +197,11 @@ pub fn look_at_remains(stage: &Stage) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::ExitStatus;
+
     use super::*;
+    use crate::trial::right_day::{RightDay, WRONG_ROWS};
 
     #[test]
     fn errors_are_for_the_fault_that_was_caused_and_for_no_other() {
@@ -248,5 +228,75 @@ mod tests {
             let found = wrong_alarms(&alarms, was_full);
             assert_eq!(found.len(), wrong, "{alarms:?} {was_full}: {found:?}");
         }
+    }
+
+    /// The ends of both agencies' clients, as they should be.
+    fn right_ends(day: &RightDay) -> Vec<(u32, ClientEnd)> {
+        let end = |winners: &Vec<String>| {
+            let (printed, filed) = (winners.clone(), Some(winners.clone()));
+            ClientEnd { status: ExitStatus::default(), printed, filed }
+        };
+        (1..).zip(day.winners.iter().map(end)).collect()
+    }
+
+    #[test]
+    fn an_agency_without_its_winners_or_with_others_is_found() {
+        let mut day = RightDay::new();
+        assert_eq!(check_ends(&day.case, &right_ends(&day)).unwrap(), 5);
+        assert_eq!(day.found(), [""; 0]);
+        type Change = fn(&mut Vec<(u32, ClientEnd)>);
+        let cases: [(&str, Change); 5] = [
+            ("agency 2: no client of it ended", |ends| ends.truncate(1)),
+            ("agency 1: no client of it ended", |ends| ends[0].1.status = ExitStatus::from_raw(9)),
+            ("its winners on standard output are [11]", |ends| ends[0].1.printed.truncate(1)),
+            ("its winners on file are [11]", |ends| {
+                ends[0].1.filed.as_mut().unwrap().truncate(1);
+            }),
+            ("its winners on file are []", |ends| ends[0].1.filed = None),
+        ];
+        for (wanted, change) in cases {
+            let mut ends = right_ends(&day);
+            change(&mut ends);
+            check_ends(&day.case, &ends).unwrap();
+            let found = day.found();
+            assert!(found.iter().any(|finding| finding.contains(wanted)), "{wanted} {found:?}");
+        }
+        day.store(&day.rows()[1..]);
+        check_ends(&day.case, &right_ends(&day)).unwrap();
+        assert_ne!(day.found(), [""; 0]);
+    }
+
+    /// What is found when killed servers leave `rows`, and so many of each agency were acknowledged.
+    fn found_in_remains(day: &mut RightDay, rows: &str, acknowledged: [u64; 2]) -> Vec<String> {
+        fs::write(day.case.volume.bets(), rows).unwrap();
+        let of = |agency: u32| acknowledged[agency as usize - 1];
+        check_remains(&day.case, &day.other_volume(), of).unwrap();
+        day.found()
+    }
+
+    #[test]
+    fn remains_may_be_torn_at_their_end_and_wrong_nowhere() {
+        let mut day = RightDay::new();
+        let rows = day.rows();
+        let (all, torn) = (rows.concat(), rows.concat().trim_end().to_owned());
+        for (remains, acknowledged) in
+            [(&all, [4, 1]), (&torn, [3, 1]), (&rows[0], [1, 0]), (&String::new(), [0, 0])]
+        {
+            assert_eq!(found_in_remains(&mut day, remains, acknowledged), [""; 0], "{remains}");
+        }
+        assert!(
+            found_in_remains(&mut day, &torn, [4, 1])[0].contains("agency 1 has 3 rows, and 4")
+        );
+        assert!(found_in_remains(&mut day, &rows[0], [1, 1])[0].contains("agency 2 has 0 rows"));
+        for (wanted, wrong) in WRONG_ROWS.iter().filter(|(wanted, _)| !wanted.contains("torn")) {
+            let mut rows = day.rows();
+            wrong(&mut rows);
+            let found = found_in_remains(&mut day, &rows.concat(), [4, 1]);
+            let wanted = if wanted.contains("not stored") { "agency 1 has 3 rows" } else { wanted };
+            assert!(found.iter().any(|finding| finding.contains(wanted)), "{wanted} {found:?}");
+        }
+        fs::remove_file(day.case.volume.bets()).unwrap();
+        check_remains(&day.case, &day.other_volume(), |_| 1).unwrap();
+        assert_eq!(day.found().len(), 2);
     }
 }

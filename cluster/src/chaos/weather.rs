@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::dice::Dice;
+use crate::trial::dice::Dice;
 
 /// How often what happens to connections, in one run.
 #[derive(Debug, Clone)]

@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::expected::AgencyExpected;
 use super::roster::Roster;
-use super::tally::Findings;
+use crate::trial::expected::AgencyExpected;
+use crate::trial::tally::Findings;
 
 /// How long an answer may take: the 5 s that a lock is waited for, and what a busy machine needs.
 const ANSWER_TIME_MAX: Duration = Duration::from_millis(7_500);

@@ -1,9 +1,9 @@
 //! That the witness finds every lie, and none in a right day.
 
-use super::expected::AgencyExpected;
 use super::roster::Roster;
-use super::tally::Findings;
 use super::witness::Witness;
+use crate::trial::expected::AgencyExpected;
+use crate::trial::tally::Findings;
 
 fn witness() -> (Witness, Findings) {
     let digests = ["d0", "d1", "d2", "d3", "d4"].map(str::to_owned).to_vec();

@@ -15,9 +15,9 @@ use super::observer::observe;
 use super::plan::RunPlan;
 use super::stage::{Seat, Stage};
 use super::verdict;
-use crate::chaos::run::{Scene, hold_as};
-use crate::chaos::summary::RunSummary;
 use crate::log::LogLine;
+use crate::trial::scene::{Scene, hold_as};
+use crate::trial::summary::RunSummary;
 
 /// How often it is looked how far the volume is.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -15,10 +15,11 @@ use super::container::{Container, SERVER_NAME, Written};
 use super::docker::Docker;
 use super::plan::{RunPlan, Who};
 use crate::bets_dir::{BetsDirectory, Generate};
-use crate::chaos::expected::{AgencyExpected, expect};
-use crate::chaos::stage::WINNER;
-use crate::chaos::tally::{Findings, Tallies};
 use crate::directory;
+use crate::trial::WINNER;
+use crate::trial::expected::{AgencyExpected, expect};
+use crate::trial::tally::{Findings, Tallies};
+use crate::trial::verdict::Case;
 use crate::volume::Volume;
 
 /// The port of all servers.
@@ -147,6 +148,13 @@ impl Stage {
     /// Docker failed.
     pub async fn take_down(&self) -> anyhow::Result<()> {
         self.docker.compose(&["down", "--volumes", "--timeout", "8"]).await.map(drop)
+    }
+
+    /// What is to be judged at the end.
+    #[must_use]
+    pub fn case(&self) -> Case {
+        let (bets, volume) = (self.bets.clone(), self.volume.clone());
+        Case { bets, volume, findings: self.findings.clone() }
     }
 
     /// The servers that are there now.

@@ -10,11 +10,13 @@ use tokio::time::{Instant, sleep, timeout};
 use super::container::{Container, Written};
 use super::plan::Who;
 use super::stage::{SERVER_PORT, Stage};
-use crate::audit::{self, Announced, Audit, Expected};
-use crate::chaos::stage::WINNER;
-use crate::chaos::tally::Tally;
+use crate::audit::Announced;
 use crate::log::LogLine;
 use crate::raw_connection::RawConnection;
+use crate::trial;
+use crate::trial::tally::Tally;
+use crate::trial::verdict::Case;
+use crate::volume::Volume;
 
 /// How long servers may take to be healthy again: the check comes every 3 s, and may wait for 10.
 const HEALTHY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,8 +33,7 @@ const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// Something could not be looked at.
 pub async fn reach(stage: &Stage) -> anyhow::Result<u64> {
-    let draw = fs::read(stage.volume.draw()).context("read draw.json")?;
-    let stored = fs::read(stage.volume.bets()).context("read bets.csv")?;
+    let before = Remains::of(&stage.volume)?;
     // Whoever starts anew must come to the same.
     let anew = stage.seat(Who::Server(0))?;
     anew.container.kill().await?;
@@ -46,14 +47,31 @@ pub async fn reach(stage: &Stage) -> anyhow::Result<u64> {
     let clients = stage.written_by_clients().await?;
     run_again(stage, &clients).await?;
     stop_all(stage).await?;
-    let is_same = fs::read(stage.volume.draw()).context("read draw.json")? == draw
-        && fs::read(stage.volume.bets()).context("read bets.csv")? == stored;
-    if !is_same {
+    if Remains::of(&stage.volume)? != before {
         stage.findings.add("draw.json or bets.csv changed after all agencies had their winners");
     }
+    let (case, effects) = (stage.case(), stage.tallies.effects.clone());
     let servers = stage.written_by_servers().await?;
-    check_servers(stage, &servers)?;
-    check_files(stage, &clients).await
+    let judging = tokio::task::spawn_blocking(move || {
+        check_servers(&case, &servers, &effects)?;
+        check_clients(&case, &clients)
+    });
+    judging.await.context("judge")?
+}
+
+/// What nobody may change any more when all agencies have their winners.
+#[derive(PartialEq, Eq)]
+struct Remains {
+    draw: Vec<u8>,
+    bets: Vec<u8>,
+}
+
+impl Remains {
+    fn of(volume: &Volume) -> anyhow::Result<Self> {
+        let draw = fs::read(volume.draw()).context("read draw.json")?;
+        let bets = fs::read(volume.bets()).context("read bets.csv")?;
+        Ok(Self { draw, bets })
+    }
 }
 
 /// Waits until a server is healthy, and asks it about every agency.
@@ -70,24 +88,9 @@ async fn ask(stage: &Stage, server: &Container) -> anyhow::Result<()> {
         sleep(POLL_EVERY).await;
     };
     let address = state.address.context("find its address")?;
-    let mut connection = RawConnection::open(SocketAddr::from((address, SERVER_PORT))).await?;
-    for (agency, expected) in (1..).zip(&stage.expected) {
-        let (rows, digest) = (expected.rows(), expected.digest());
-        for (packet, wanted) in [
-            (
-                format!("AgencyStatus:{agency}"),
-                format!("AgencyStatusResponse:{rows};{digest};drawn"),
-            ),
-            (format!("WinnersRequest:{agency}"), format!("WinnersResponse:{}", expected.winners)),
-        ] {
-            let answer = connection.ask(&packet).await?;
-            if answer != wanted {
-                let name = server.short_name();
-                stage.findings.add(format!("{name}: {packet} got {answer:?}, not {wanted:?}"));
-            }
-        }
-    }
-    Ok(())
+    let connection = RawConnection::open(SocketAddr::from((address, SERVER_PORT))).await?;
+    let name = server.short_name();
+    trial::verdict::ask(name, connection, &stage.expected, &stage.findings).await
 }
 
 /// Runs a client once more: nothing is stored, and the winners are the same.
@@ -124,20 +127,21 @@ async fn stop_all(stage: &Stage) -> anyhow::Result<()> {
 }
 
 /// Takes note of what the faults led to, and of what no fault may lead to.
-fn check_servers(stage: &Stage, servers: &[(String, Written)]) -> anyhow::Result<()> {
-    let time = audit::time_of_draw(&stage.volume)?;
+fn check_servers(
+    case: &Case,
+    servers: &[(String, Written)],
+    effects: &Tally,
+) -> anyhow::Result<()> {
     for (name, written) in servers {
-        for line in audit::other_draws(written.log.iter().map(String::as_str), &time) {
-            stage.findings.add(format!("{name} tells of another draw than {time}: {line}"));
-        }
+        case.check_draws_told(name, written.log.iter().map(String::as_str))?;
         let stored = |line: &String| LogLine(line).is("apuestas_almacenadas", "success");
         if name.contains("-added") && written.log.iter().any(stored) {
-            stage.tallies.effects.add("added server that agencies sent bets to");
+            effects.add("added server that agencies sent bets to");
         }
         for line in written.log.iter().filter(|line| LogLine(line).is_alarm()) {
-            count_effect(line, &stage.tallies.effects);
+            count_effect(line, effects);
             if LogLine(line).level() != "WARNING" {
-                stage.findings.add(format!("{name}: {line}"));
+                case.findings.add(format!("{name}: {line}"));
             }
         }
     }
@@ -156,33 +160,99 @@ fn count_effect(line: &str, effects: &Tally) {
     }
 }
 
-async fn check_files(stage: &Stage, clients: &[(String, Written)]) -> anyhow::Result<u64> {
-    let (bets, volume) = (stage.bets.clone(), stage.volume.clone());
-    let counting = tokio::task::spawn_blocking(move || {
-        Audit::of_draw(&Expected { bets: &bets, volume: &volume, winner_number: WINNER })
-    });
-    let mut audit = counting.await.context("count")??;
-    let mut announced: Vec<u32> = Vec::new();
+/// Compares the files, and what the clients printed, with what had to come out; gives how many bets
+/// are stored.
+fn check_clients(case: &Case, clients: &[(String, Written)]) -> anyhow::Result<u64> {
+    let mut announced = Vec::new();
     for (name, written) in clients {
         let agencies = written.agencies();
         let &[agency] = agencies.as_slice() else {
-            stage.findings.add(format!("{name} was the agencies {agencies:?}, one after another"));
+            case.findings.add(format!("{name} was the agencies {agencies:?}, one after another"));
             continue;
         };
-        announced.push(agency);
         let (place, documents) = ("standard output", written.printed.as_slice());
-        audit.check_announced(&Announced { agency, place, documents });
+        announced.push(Announced { agency, place, documents });
     }
-    announced.sort_unstable();
-    if !announced.iter().copied().eq(1..=stage.bets.agencies()) {
-        stage.findings.add(format!("the clients were the agencies {announced:?}"));
+    let mut agencies: Vec<u32> = announced.iter().map(|announced| announced.agency).collect();
+    agencies.sort_unstable();
+    if !agencies.iter().copied().eq(1..=case.bets.agencies()) {
+        case.findings.add(format!("the clients were the agencies {agencies:?}"));
     }
-    for problem in &audit.problems {
-        stage.findings.add(problem.to_string());
+    case.check_files(&announced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trial::right_day::{RightDay, TIME, draw_told};
+
+    const CLAIM: &str = "2026-01-31 10:00:00 INFO     action: claim | result: success | agency: ";
+
+    /// What both clients wrote, as it should be.
+    fn right_clients(day: &RightDay) -> Vec<(String, Written)> {
+        let written = |(agency, winners): (u32, &Vec<String>)| {
+            let (log, printed) = (vec![format!("{CLAIM}{agency}")], winners.clone());
+            (format!("client-{agency}"), Written { log, printed })
+        };
+        (1..).zip(&day.winners).map(written).collect()
     }
-    let closes = fs::read_to_string(stage.volume.agencies_closed()).unwrap_or_default();
-    if closes.lines().count() > stage.bets.agencies() as usize {
-        stage.findings.add("a close stands twice in agencies_closed.txt");
+
+    #[test]
+    fn clients_with_other_winners_or_numbers_are_found() {
+        let mut day = RightDay::new();
+        assert_eq!(check_clients(&day.case, &right_clients(&day)).unwrap(), 5);
+        assert_eq!(day.found(), [""; 0]);
+        type Change = fn(&mut Vec<(String, Written)>);
+        let cases: [(&str, Change); 5] = [
+            ("its winners on standard output are [13, 11]", |all| all[0].1.printed.reverse()),
+            ("its winners on standard output are []", |all| all[1].1.printed.clear()),
+            ("the clients were the agencies [1]", |all| all.truncate(1)),
+            ("the clients were the agencies [1, 1]", |all| all[1].1.log = all[0].1.log.clone()),
+            ("client-2 was the agencies [2, 1]", |all| all[1].1.log.push(format!("{CLAIM}1"))),
+        ];
+        for (wanted, change) in cases {
+            let mut clients = right_clients(&day);
+            change(&mut clients);
+            check_clients(&day.case, &clients).unwrap();
+            let found = day.found();
+            assert!(found.iter().any(|finding| finding.contains(wanted)), "{wanted} {found:?}");
+        }
+        day.store(&day.rows()[1..]);
+        check_clients(&day.case, &right_clients(&day)).unwrap();
+        assert_ne!(day.found(), [""; 0]);
     }
-    Ok(audit.agencies.iter().map(|agency| agency.stored).sum())
+
+    #[test]
+    fn servers_that_tell_of_another_draw_or_of_errors_are_found() {
+        let mut day = RightDay::new();
+        let (effects, line) = (Tally::default(), |level: &str| {
+            format!("2026-01-31 10:00:00 {level:<8} action: mend_log | result: fail | error: x")
+        });
+        for (log, count) in [
+            (vec![draw_told(TIME), line("WARNING")], 0),
+            (vec![draw_told(TIME), draw_told("2026-01-31T11:00:00Z")], 1),
+            (vec![line("ERROR"), line("CRITICAL")], 2),
+            (vec!["thread 'main' panicked at src/main.rs:1:1:".to_owned()], 1),
+        ] {
+            let written = Written { log, printed: Vec::new() };
+            check_servers(&day.case, &[("server-1".to_owned(), written)], &effects).unwrap();
+            let found = day.found();
+            assert_eq!(found.len(), count, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn rows_and_draws_that_come_after_the_winners_are_found() {
+        let day = RightDay::new();
+        let before = Remains::of(&day.case.volume).unwrap();
+        assert!(before == Remains::of(&day.case.volume).unwrap());
+        let mut rows = day.rows();
+        rows.push(rows[0].clone());
+        day.store(&rows);
+        assert!(before != Remains::of(&day.case.volume).unwrap());
+        day.store(&day.rows());
+        assert!(before == Remains::of(&day.case.volume).unwrap());
+        day.draw(1);
+        assert!(before != Remains::of(&day.case.volume).unwrap());
+    }
 }

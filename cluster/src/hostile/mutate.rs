@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::chaos::dice::Dice;
+use crate::trial::dice::Dice;
 
 /// What is put into packets: what separates, ends, quotes or breaks something somewhere.
 const PIECES: [&[u8]; 26] = [

@@ -9,11 +9,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::{connect, line};
-use crate::chaos::dice::Dice;
 use crate::hostile::attack::{Signals, Tally, Target};
 use crate::hostile::model::{Agencies, Effect, Wanted};
 use crate::hostile::mutate::Mutator;
 use crate::hostile::packet::{self, Line, Packet};
+use crate::trial::dice::Dice;
 
 /// How many connections send them.
 pub const CONNECTIONS: u32 = 32;

@@ -61,9 +61,25 @@ impl Dice {
     }
 }
 
+/// A digest of all of `plans`, by their decisions.
+#[cfg(test)]
+pub fn fingerprint<T: std::fmt::Debug>(plans: impl Iterator<Item = T>) -> String {
+    let text: String = plans.map(|plan| format!("{plan:?}\n")).collect();
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_seed_decides_the_same_in_every_version() {
+        let mut dice = Dice::new(7);
+        let numbers: Vec<u64> = (0..4).map(|_| dice.between(0, 999)).collect();
+        let parts: Vec<u64> = (0..4).map(|part| dice.fork(part).between(0, 999)).collect();
+        assert_eq!(numbers, [221, 174, 827, 45]);
+        assert_eq!(parts, [705, 959, 991, 977]);
+    }
 
     #[test]
     fn a_seed_decides_the_same_over_and_over() {
