@@ -1,8 +1,8 @@
 //! Asks all servers, all the time, how many rows of each agency are stored.
 //!
 //! **Invariant**: what one server has said, none takes back, whatever happens to it: rows are stored
-//! for good, and are the first of the agency's file; who has closed has all of them and stays
-//! closed; and a draw that was held is there for every agency.
+//! for good, and are the first of the agency's file, in whole batches; who has closed has all of
+//! them and stays closed; and a draw that was held is there for every agency.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -44,7 +44,7 @@ async fn ask(stage: &Stage, server: &Container, floors: &mut [Option<Said>]) -> 
         if is_drawn {
             least.state = Standing::Drawn;
         }
-        let checked = check(status, &expected.digests, least);
+        let checked = check(status, &expected.digests, stage.batch, least);
         if let Err(wrong) = &checked {
             let name = server.short_name();
             stage.findings.add(format!("{name}: agency {agency}: {status:?}: {wrong}"));
@@ -71,7 +71,8 @@ struct Said {
 }
 
 /// What `status` says, if that takes back nothing of `least` and is right by the agency's file.
-fn check(status: &str, digests: &[String], least: Said) -> Result<Said, String> {
+/// All clients send batches of `batch` rows from the first row on, the last one shorter.
+fn check(status: &str, digests: &[String], batch: u64, least: Said) -> Result<Said, String> {
     let fields: Vec<&str> = status.split(';').collect();
     let &[rows, digest, state] = fields.as_slice() else { return Err("not three fields".into()) };
     let rows: u64 = rows.parse().map_err(|_| "no number of rows")?;
@@ -91,8 +92,12 @@ fn check(status: &str, digests: &[String], least: Said) -> Result<Said, String> 
     if state < least.state {
         return Err(format!("it had been {:?}", least.state));
     }
-    if state > Standing::Open && rows as usize + 1 < digests.len() {
-        return Err(format!("{state:?} without all of {} rows", digests.len() - 1));
+    let all = digests.len().saturating_sub(1) as u64;
+    if state > Standing::Open && rows < all {
+        return Err(format!("{state:?} without all of {all} rows"));
+    }
+    if !rows.is_multiple_of(batch) && rows != all {
+        return Err(format!("a part of a batch of {batch} rows is stored"));
     }
     Ok(Said { rows, state })
 }
@@ -103,25 +108,33 @@ mod tests {
 
     #[test]
     fn what_was_said_is_not_taken_back() {
-        let digests = ["d0", "d1", "d2"].map(str::to_owned);
+        let digests = ["d0", "d1", "d2", "d3"].map(str::to_owned);
         let said = |rows, state| Said { rows, state };
-        let least = said(1, Standing::Open);
-        assert_eq!(check("1;d1;open", &digests, least), Ok(least));
-        assert_eq!(check("2;d2;open", &digests, least), Ok(said(2, Standing::Open)));
-        assert_eq!(check("2;d2;drawn", &digests, least), Ok(said(2, Standing::Drawn)));
-        for wrong in [
-            "0;d0;open",
-            "2;d1;open",
-            "3;d3;open",
-            "x;d0;open",
-            "2;d2",
-            "2;d2;shut",
-            "1;d1;closed",
-            "1;d1;drawn",
+        let [none, some] = [0, 2].map(|rows| said(rows, Standing::Open));
+        for (status, least, right) in [
+            ("0;d0;open", none, none),
+            ("2;d2;open", none, some),
+            ("2;d2;open", some, some),
+            ("3;d3;closed", some, said(3, Standing::Closed)),
+            ("3;d3;drawn", some, said(3, Standing::Drawn)),
         ] {
-            assert!(check(wrong, &digests, least).is_err(), "{wrong}");
+            assert_eq!(check(status, &digests, 2, least), Ok(right), "{status}");
         }
-        assert!(check("2;d2;open", &digests, said(2, Standing::Closed)).is_err());
-        assert!(check("2;d2;closed", &digests, said(2, Standing::Drawn)).is_err());
+        let [closed, drawn] = [Standing::Closed, Standing::Drawn].map(|state| said(3, state));
+        for (status, least, wrong) in [
+            ("0;d0;open", some, "2 rows had been stored"),
+            ("2;d1;open", none, "the digest is not d2"),
+            ("4;d4;open", none, "more rows than its file has"),
+            ("x;d0;open", none, "no number of rows"),
+            ("2;d2", none, "not three fields"),
+            ("2;d2;shut", none, "no state"),
+            ("1;d1;open", none, "a part of a batch of 2 rows is stored"),
+            ("2;d2;closed", none, "Closed without all of 3 rows"),
+            ("2;d2;drawn", none, "Drawn without all of 3 rows"),
+            ("3;d3;open", closed, "it had been Closed"),
+            ("3;d3;closed", drawn, "it had been Drawn"),
+        ] {
+            assert_eq!(check(status, &digests, 2, least), Err(wrong.to_owned()), "{status}");
+        }
     }
 }

@@ -77,6 +77,8 @@ pub struct Stage {
     pub clients: Vec<Arc<Seat>>,
     /// Whether clients give up soon.
     pub is_impatient: bool,
+    /// How many bets a client sends in a packet.
+    pub batch: u64,
     /// What should not have happened.
     pub findings: Findings,
     /// What was done, and what it led to.
@@ -120,6 +122,7 @@ impl Stage {
             volume,
             clients: Vec::new(),
             is_impatient: plan.is_impatient,
+            batch: plan.batch,
             findings,
             tallies,
             servers: Mutex::default(),
