@@ -11,7 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::{Setup, digest};
+use common::{LIMIT, Setup, digest};
+use tokio::time::timeout;
 
 const DISK_BYTES: usize = 512 * 1024;
 
@@ -83,6 +84,9 @@ async fn a_full_disk_is_answered_and_nothing_is_stored_half() {
     let wire: Vec<&str> = rows[..stored + batch].iter().map(String::as_str).collect();
     let answer = format!("StoreRowsResponse:0;{};{}", stored + batch, digest(&wire));
     assert_eq!(lottery.ask(place, &next).await, answer);
+    let log = lottery.cluster.servers()[place].log();
+    let told = timeout(LIMIT, log.wait_for(|line| line.is("store", "success"))).await;
+    told.unwrap().expect("that there is room again is told, too");
     let told = |result| {
         let lines =
             lottery.cluster.servers().iter().map(cluster::server_process::ServerProcess::log);
