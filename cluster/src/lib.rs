@@ -19,6 +19,7 @@ pub mod chaos;
 mod cli;
 pub mod client_process;
 pub mod cluster;
+mod command;
 mod containers;
 pub mod directory;
 mod ground;
@@ -39,7 +40,6 @@ pub mod volume;
 use std::ffi::OsString;
 use std::io::Write as _;
 
-use clap::Parser as _;
 use program::exit::Exit;
 
 /// The program: `cluster [run] [OPTIONS]`, `cluster chaos`, `cluster bench` and `cluster hostile`;
@@ -86,12 +86,8 @@ fn child(mut arguments: Vec<OsString>, main: fn(std::vec::IntoIter<OsString>) ->
 }
 
 fn run(arguments: Vec<OsString>) -> Exit {
-    match cli::Options::try_parse_from(arguments) {
+    match command::options::<cli::Options>(arguments) {
         Ok(options) => run::main(&options),
-        Err(error) => {
-            // Help goes to standard output and is right; all else is not.
-            let _ = error.print();
-            if error.use_stderr() { Exit::Usage } else { Exit::Right }
-        }
+        Err(exit) => exit,
     }
 }

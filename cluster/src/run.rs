@@ -14,6 +14,7 @@ use crate::audit::{AgencyAudit, Announced, Audit, Expected};
 use crate::bets_dir::BetsDirectory;
 use crate::cli::Options;
 use crate::cluster::Cluster;
+use crate::command;
 use crate::ground::Ground;
 use crate::progress::Progress;
 use crate::report::{AgencyReport, InstanceReport, Report, grouped, per_second};
@@ -42,17 +43,9 @@ struct Outcome {
 #[must_use]
 pub fn main(options: &Options) -> Exit {
     raise_descriptor_limit();
-    // Children die with the thread that started them: all of it runs on this one.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ran = runtime.context("start the runtime").and_then(|runtime| {
-        runtime.block_on(async {
-            let signal = shutdown::on_signal().context("listen for signals")?;
-            Ok(run(options, &Stop::when(signal, options.timeout)).await)
-        })
-    });
-    ran.unwrap_or_else(|error| {
-        tell(&format!("failed to {error:#}"));
-        Exit::Failed
+    command::run(async {
+        let signal = shutdown::on_signal().context("listen for signals")?;
+        Ok(run(options, &Stop::when(signal, options.timeout)).await)
     })
 }
 

@@ -33,7 +33,6 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use program::exit::Exit;
 use program::shutdown;
 
@@ -41,28 +40,19 @@ use self::cli::{Options, Question};
 use self::others::Others;
 use self::outcome::Outcome;
 use self::stage::Stage;
+use crate::command;
 use crate::terminal;
 
 /// The program `cluster bench [OPTIONS] [QUESTION…]`; `arguments` start with the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
-    let options = match Options::try_parse_from(arguments) {
+    let options: Options = match command::options(arguments) {
         Ok(options) => options,
-        Err(error) => {
-            // Help goes to standard output and is right; all else is not.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Right };
-        }
+        Err(exit) => return exit,
     };
     crate::run::raise_descriptor_limit();
-    // Children die with the thread that started them: all of it runs on this one.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ran = runtime.context("start the runtime").and_then(|runtime| {
-        runtime.block_on(ask_all(&options))?;
+    command::run(async {
+        ask_all(&options).await?;
         Ok(Exit::Right)
-    });
-    ran.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "failed to {error:#}");
-        Exit::Failed
     })
 }
 

@@ -41,7 +41,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use program::exit::Exit;
 use program::shutdown;
@@ -50,6 +49,7 @@ use tokio::time::Instant;
 
 use self::cli::Options;
 use self::names::Names;
+use crate::command;
 use crate::containers;
 use crate::report::grouped;
 use crate::trial::summary::{RunSummary, Summary};
@@ -63,29 +63,19 @@ const VIOLATIONS_MAX: usize = 10;
 
 /// The program `cluster chaos [OPTIONS]`; `arguments` start with the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
-    let options = match Options::try_parse_from(&arguments) {
+    let options: Options = match command::options(arguments.clone()) {
         Ok(options) => options,
-        Err(error) => {
-            // Help goes to standard output and is right; all else is not.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Right };
-        }
+        Err(exit) => return exit,
     };
     if options.containers.is_none() {
         own_mounts::enter(&arguments);
     }
     crate::run::raise_descriptor_limit();
-    // Children die with the thread that started them: all of it runs on this one.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ran = runtime.context("start the runtime").and_then(|runtime| {
+    command::run(async {
         let binary = std::env::current_exe().context("find this program's file")?;
-        let summary = runtime.block_on(hold_all(&options, &binary))?;
+        let summary = hold_all(&options, &binary).await?;
         show(&options, &summary)?;
         Ok(if summary.is_right() { Exit::Right } else { Exit::Failed })
-    });
-    ran.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "failed to {error:#}");
-        Exit::Failed
     })
 }
 

@@ -25,38 +25,28 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use program::exit::Exit;
 use program::shutdown;
 
 use self::cli::Options;
 use self::summary::Summary;
+use crate::command;
 
 /// The program `cluster hostile [OPTIONS] [ATTACK…]`; `arguments` start with the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
-    let options = match Options::try_parse_from(arguments) {
+    let options: Options = match command::options(arguments) {
         Ok(options) => options,
-        Err(error) => {
-            // Help goes to standard output and is right; all else is not.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Right };
-        }
+        Err(exit) => return exit,
     };
     crate::run::raise_descriptor_limit();
     if let Some(refusal) = options.too_few_descriptors(crate::run::descriptor_limit()) {
         let _ = writeln!(io::stderr(), "error: {refusal}");
         return Exit::Usage;
     }
-    // Children die with the thread that started them: all of it runs on this one.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ran = runtime.context("start the runtime").and_then(|runtime| {
-        let summary = runtime.block_on(hold_all(&options))?;
+    command::run(async {
+        let summary = hold_all(&options).await?;
         show(&options, &summary)?;
         Ok(if summary.is_right() { Exit::Right } else { Exit::Failed })
-    });
-    ran.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "failed to {error:#}");
-        Exit::Failed
     })
 }
 
