@@ -99,7 +99,8 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_directory(&self, path: &Path) -> Result<(), SyncError>;
 
     /// Makes what was written to both files durable, at the same time where that can be. One of
-    /// them has been appended to, the other one was written in place.
+    /// them has been appended to; the other one was written in place, and is as long as when the
+    /// caller synced it last.
     ///
     /// # Errors
     /// As the system reports them, for either file.
@@ -293,8 +294,10 @@ impl Disk for RealDisk {
     }
 
     fn sync_both(&self, appended: &Arc<File>, in_place: &Arc<File>) -> Result<(), SyncError> {
-        if one_flush::is_enough(appended, in_place) {
-            return one_flush::sync(appended, in_place).map_err(SyncError);
+        if one_flush::is_enough(appended, in_place)
+            && one_flush::sync(appended, in_place).map_err(SyncError)?
+        {
+            return Ok(());
         }
         let mut started = self.syncer.lock().unwrap_or_else(PoisonError::into_inner);
         if started.is_none() {

@@ -175,9 +175,12 @@ impl<D: Disk, F: Fold> Log<D, F> {
         if self.is_durable() {
             return Ok(());
         }
-        self.disk
-            .sync_both(&self.file, &self.beside.ring)
-            .map_err(|e| self.unreadable(e.into()))?;
+        let synced = match self.fence {
+            Some(_) => self.disk.sync_both(&self.file, &self.beside.ring),
+            // Who made the ring may have died before it was durable that there is one.
+            None => self.file.sync().and_then(|()| self.beside.ring.sync()),
+        };
+        synced.map_err(|e| self.unreadable(e.into()))?;
         self.durable = self.folded;
         self.fence = Some(self.intents.sequence());
         Ok(())

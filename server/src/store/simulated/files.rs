@@ -73,13 +73,15 @@ impl Disk for SimulatedDisk {
         synced.map_err(SyncError)
     }
 
+    /// One after the other: so a crash finds what it finds with one flush, where none or both are
+    /// durable and any part of either may be on the disk, and the first alone as well.
     fn sync_both(
         &self,
-        one: &Arc<SimulatedFile>,
-        other: &Arc<SimulatedFile>,
+        appended: &Arc<SimulatedFile>,
+        in_place: &Arc<SimulatedFile>,
     ) -> Result<(), SyncError> {
-        one.sync()?;
-        other.sync()
+        appended.sync()?;
+        in_place.sync()
     }
 
     fn boot(&self) -> BootId {
