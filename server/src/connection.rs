@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::input::{Fault, Held, Input};
-use crate::limits::ANSWER_BYTES_MAX;
 use crate::lottery::{Answer, Lottery};
 use crate::output::Output;
 use crate::pace::Pace;
@@ -116,13 +115,14 @@ impl<S: Store> Connection<S> {
                 break Next::Winners(agency);
             } else if let Ok(request) = request {
                 self.output.send(&self.stream, &self.held).await?;
+                self.held.claim(&self.shared.slots).await?;
                 match self.lottery.execute(request).await {
-                    Answer::Respond(response) => self.output.push(&response),
+                    Answer::Respond(response) => self.output.push_result(&response),
                     Answer::Nothing => {}
                     Answer::HangUp => break Next::HangUp,
                 }
             }
-            if self.output.bytes() > ANSWER_BYTES_MAX {
+            if !self.output.may_gather(self.held.is_slot()) {
                 self.output.send(&self.stream, &self.held).await?;
             }
             if self.shutdown.is_cancelled() {
@@ -141,6 +141,10 @@ impl<S: Store> Connection<S> {
     async fn wait_behind(&mut self, taken: usize, bytes: usize) -> Result<usize, Fault> {
         if self.shared.pace.try_pass(bytes) {
             return Ok(taken);
+        }
+        // The answers go first that need the slot, and those that were promised not to wait.
+        if !self.output.may_wait(self.input.needs_slot(taken)) {
+            self.output.send(&self.stream, &self.held).await?;
         }
         let taken = self.input.rest_early(taken, &mut self.held);
         self.wait_for_turn(bytes).await?;
@@ -162,13 +166,15 @@ impl<S: Store> Connection<S> {
     /// it for nothing meanwhile, and gives way to others as if it waited for its client.
     async fn wait_for_turn(&self, bytes: usize) -> Result<(), Fault> {
         // Boxed: what only few wait for is no part of all connections.
-        let mut waiting = Box::pin(async {
-            tokio::select! {
-                () = self.shared.pace.pass(bytes) => {}
-                () = self.shutdown.cancelled() => {}
-            }
-        });
+        let mut waiting = Box::pin(self.turn(bytes));
         Ok(self.held.stall(waiting.as_mut()).await?)
+    }
+
+    async fn turn(&self, bytes: usize) {
+        tokio::select! {
+            () = self.shared.pace.pass(bytes) => {}
+            () = self.shutdown.cancelled() => {}
+        }
     }
 
     /// Waits for the draw; says whether the connection goes on.
@@ -204,9 +210,12 @@ impl<S: Store> Connection<S> {
                 held.stall(waiting).await?.map_err(io::Error::from)??;
                 input.make_room(stream, held, &shared.slots).await
             };
-            tokio::select! {
-                readable = readable => readable?,
+            let has_room = tokio::select! {
+                has_room = readable => has_room?,
                 () = shutdown.cancelled() => return Ok(false),
+            };
+            if !has_room {
+                continue;
             }
             match stream.try_read_buf(input.room()) {
                 Ok(bytes) => return Ok(bytes > 0),
@@ -245,21 +254,4 @@ fn tell_malformed(malformed: &Malformed, peer: SocketAddr) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limits::{CONNECTION_BYTES, REST_BYTES};
-    use crate::store::FileStore;
-
-    /// What its task takes beside the future, and what the allocator adds to both.
-    const TASK_BYTES: usize = 512;
-
-    fn bytes_of<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    #[test]
-    fn a_connection_at_rest_is_no_larger_than_the_limit_says() {
-        let bytes = bytes_of(serve::<FileStore>) + REST_BYTES + TASK_BYTES;
-        assert!(bytes <= CONNECTION_BYTES, "{bytes} bytes");
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
 //! What a connection has read and not taken yet, and the slot for it.
 //!
-//! **Invariant**: at rest, and while it waits for its client without a slot, it holds no more than
-//! [`REST_BYTES`].
+//! **Invariant**: without a slot it holds no more than [`REST_BYTES`], whatever it waits for.
 
+use std::future::ready;
 use std::io;
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -63,10 +63,15 @@ impl Input {
         }
     }
 
+    /// Whether what stands behind the first `taken` bytes needs a slot.
+    pub fn needs_slot(&self, taken: usize) -> bool {
+        self.unread.len() - taken > REST_BYTES
+    }
+
     /// Gives the slot back before all is taken, if what stands behind the first `taken` bytes, where
     /// a line has ended, needs none. Says how many of these are still there.
     pub fn rest_early(&mut self, taken: usize, held: &mut Held) -> usize {
-        if self.unread.len() - taken > REST_BYTES {
+        if self.needs_slot(taken) {
             return taken;
         }
         self.drop_taken(taken, true);
@@ -92,7 +97,8 @@ impl Input {
         &mut self.unread
     }
 
-    /// Sees to it that there is room to read from `stream`: takes the slot that this needs.
+    /// Sees to it that there is room to read from `stream`: takes the slot that this needs. Says
+    /// whether it has one: there may be nothing to read after all, which needs none.
     ///
     /// # Errors
     /// There is none in time, or others need the one that is held meanwhile.
@@ -101,37 +107,38 @@ impl Input {
         stream: &TcpStream,
         held: &mut Held,
         slots: &Slots,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let pool = match &held.0 {
             None => &slots.ordinary,
-            Some(slot) if self.unread.len() < slot.bytes() => return Ok(()),
+            Some(slot) if self.unread.len() < slot.bytes() => return Ok(true),
             Some(_) => &slots.large,
         };
         // Boxed: few of the many connections wait, and the others need no room for that.
         let slot = match pool.try_claim() {
             Some(slot) => slot,
-            None if held.0.is_none() => Box::pin(self.wait_for_first_slot(stream, slots)).await?,
+            None if held.0.is_none() => match Box::pin(self.peek(stream)).await? {
+                Some(is_whole) => Box::pin(wait_for_first_slot(slots, is_whole)).await?,
+                None => return Ok(false),
+            },
             None => Box::pin(wait_for_large_slot(held, slots)).await?,
         };
         let mut roomy = Vec::with_capacity(slot.bytes());
         roomy.extend_from_slice(&self.unread);
         self.unread = roomy;
         held.0 = Some(slot);
-        Ok(())
+        Ok(true)
     }
 
-    async fn wait_for_first_slot(&self, stream: &TcpStream, slots: &Slots) -> Result<Slot, Fault> {
+    /// Whether a line ends in what can be read; nothing if nothing can be read now: this never
+    /// waits, for it looks at as much as a slot holds, without one.
+    async fn peek(&self, stream: &TcpStream) -> io::Result<Option<bool>> {
         let mut waiting = vec![0; ORDINARY_SLOT_BYTES - self.unread.len()];
-        let count = stream.peek(&mut waiting).await?;
-        let is_whole = waiting.get(..count).is_some_and(|bytes| bytes.contains(&b'\n'));
-        drop(waiting);
-        let claim = async {
-            tokio::select! {
-                slot = slots.ordinary.claim() => slot,
-                slot = slots.whole.claim(), if is_whole => slot,
-            }
+        let count = tokio::select! {
+            biased;
+            count = stream.peek(&mut waiting) => count?,
+            () = ready(()) => return Ok(None),
         };
-        timeout(SLOT_TIMEOUT, claim).await.map_err(|_| Fault::NoSlot)
+        Ok(waiting.get(..count).map(|bytes| bytes.contains(&b'\n')))
     }
 
     /// Until when the client must have sent something.
@@ -158,6 +165,47 @@ impl Held {
             None => Ok(work.await),
         }
     }
+
+    /// Whether there is a slot.
+    pub fn is_slot(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Sees to it that there is a slot to execute a packet in that has been read whole.
+    ///
+    /// # Errors
+    /// There is none in time.
+    pub async fn claim(&mut self, slots: &Slots) -> Result<(), Fault> {
+        if self.0.is_none() {
+            self.0 = Some(match slots.ordinary.try_claim() {
+                Some(slot) => slot,
+                None => Box::pin(wait_for_first_slot(slots, true)).await?,
+            });
+        }
+        Ok(())
+    }
+}
+
+async fn wait_for_first_slot(slots: &Slots, is_whole: bool) -> Result<Slot, Fault> {
+    let claim = async {
+        tokio::select! {
+            slot = slots.ordinary.claim() => slot,
+            slot = slots.whole.claim(), if is_whole => slot,
+        }
+    };
+    timeout(SLOT_TIMEOUT, claim).await.map_err(|_| Fault::NoSlot)
+}
+
+/// What waiting for a slot takes, in bytes: a connection waits for one thing at a time.
+#[cfg(test)]
+pub fn waiting_bytes(stream: &TcpStream, slots: &Slots) -> usize {
+    let (input, held) = (Input::default(), Held::default());
+    let sizes = [
+        size_of_val(&wait_for_first_slot(slots, true)),
+        size_of_val(&wait_for_large_slot(&held, slots)),
+        size_of_val(&input.peek(stream)),
+    ];
+    sizes.into_iter().max().unwrap_or_default()
 }
 
 async fn wait_for_large_slot(held: &Held, slots: &Slots) -> Result<Slot, Fault> {
@@ -223,6 +271,21 @@ mod tests {
         assert_eq!(input.room().capacity(), 70);
         assert_eq!(slots.ordinary.try_claim().map(|slot| slot.bytes()), Some(7));
         assert!(slots.large.try_claim().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_slot_and_has_sent_nothing_more_waits_with_nothing() {
+        let (_client, stream) = half_a_packet().await;
+        let slots = one_of_each();
+        let (_executing, _larger) = (slots.ordinary.claim().await, slots.large.claim().await);
+        stream.readable().await.unwrap();
+        assert_eq!(stream.try_read_buf(&mut Vec::with_capacity(70)).unwrap(), 7);
+        // Nobody has noticed yet that this was all.
+        stream.readable().await.unwrap();
+        let (mut input, mut held) = (Input::default(), Held::default());
+        let has_room = timeout(SLOT_TIMEOUT, input.make_room(&stream, &mut held, &slots)).await;
+        assert!(matches!(has_room, Ok(Ok(false))), "{has_room:?}");
+        assert_eq!((input.room().capacity(), held.is_slot()), (0, false));
     }
 
     #[tokio::test(start_paused = true)]

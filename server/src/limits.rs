@@ -49,8 +49,15 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a connection may hold without a slot, in bytes: the start of a packet, or a short one.
 pub const REST_BYTES: usize = 512;
 
-/// What a connection takes without a slot, in bytes: [`REST_BYTES`], its task, and what the
-/// allocator loses between those of many. Measured with 10,000 of them, and rounded up.
+/// What a connection may hold of answers without a slot, in bytes: to lines that were refused.
+pub const REST_ANSWERS_BYTES: usize = 512;
+
+/// The longest answer to a line that is refused, in bytes.
+pub const REFUSAL_BYTES_MAX: usize = 256;
+
+/// What a connection takes without a slot, in bytes: [`REST_BYTES`], [`REST_ANSWERS_BYTES`], its
+/// task, what it waits for, and what the allocator loses between those of many. Measured with
+/// 10,000 of them, and rounded up.
 pub const CONNECTION_BYTES: usize = 4 * 1024;
 
 /// What a connection may hold in an ordinary slot, in bytes: a packet as clients send them if
@@ -77,8 +84,9 @@ pub const STALL_GRACE: Duration = Duration::from_millis(250);
 /// has one.
 pub const SLOT_TIMEOUT: Duration = LOCK_TIMEOUT;
 
-/// How many bytes of answers gather before they are sent, while more lines wait to be answered:
-/// answers to what is no packet. What is executed waits until all answers before are sent.
+/// How many bytes of answers gather in a slot before they are sent, while more lines wait to be
+/// answered: those that are refused, and at most one that was executed. What is executed waits until
+/// all answers before are sent.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024;
 
 /// What refusing a line takes of a processor, in nanoseconds: a short line that is no packet, read,
@@ -210,6 +218,7 @@ pub const INSTANCE_BYTES_MAX: usize = PROGRAM_BYTES + STORE_BYTES_MAX + CONNECTI
 
 const _: () = assert!(INSTANCE_BYTES_MAX <= 128 * 1024 * 1024, "what the documents promise");
 const _: () = assert!(REST_BYTES < ORDINARY_SLOT_BYTES && ORDINARY_SLOT_BYTES < LARGE_SLOT_BYTES);
+const _: () = assert!(REFUSAL_BYTES_MAX < REST_ANSWERS_BYTES, "some gather before they are sent");
 const _: () = assert!(LARGE_SLOT_BYTES >= LINE_BYTES_MAX, "every packet fits a slot");
 const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BYTES_MAX, "every batch fits the queue");
 const _: () = assert!(QUEUE_BYTES_MAX <= u32::MAX as usize, "a semaphore counts the bytes");

@@ -1,6 +1,7 @@
 //! What a connection has to say: answers that are not sent yet, and sending them.
 //!
-//! **Invariant**: nothing else is ever said in the middle of an answer.
+//! **Invariant**: nothing else is ever said in the middle of an answer. Without a slot no more than
+//! [`REST_ANSWERS_BYTES`] wait to be sent, and only answers to refused lines wait for other lines.
 
 use std::io::{self, IoSlice};
 
@@ -9,12 +10,14 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::input::{Fault, Held};
-use crate::limits::WRITE_TIMEOUT;
+use crate::limits::{ANSWER_BYTES_MAX, REFUSAL_BYTES_MAX, REST_ANSWERS_BYTES, WRITE_TIMEOUT};
 
 /// Answers that are not sent yet.
 #[derive(Debug, Default)]
 pub struct Output {
     answers: Vec<u8>,
+    /// Whether one of them says what was executed.
+    has_result: bool,
     /// Whether what was begun to be sent is not sent whole.
     is_cut: bool,
 }
@@ -22,12 +25,31 @@ pub struct Output {
 impl Output {
     /// Adds an answer, to be sent behind those before.
     pub fn push(&mut self, response: &Response) {
+        self.answers.reserve_exact(REST_ANSWERS_BYTES.saturating_sub(self.answers.len()));
         response.write(&mut self.answers);
     }
 
-    /// How many bytes of answers wait to be sent.
-    pub fn bytes(&self) -> usize {
-        self.answers.len()
+    /// How many bytes it has taken for answers.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.answers.capacity()
+    }
+
+    /// Adds the answer to what was executed, which must not wait for other lines.
+    pub fn push_result(&mut self, response: &Response) {
+        self.push(response);
+        self.has_result = true;
+    }
+
+    /// Whether more answers may be added before these are sent, in a slot or without one.
+    pub fn may_gather(&self, in_slot: bool) -> bool {
+        let most = if in_slot { ANSWER_BYTES_MAX } else { REST_ANSWERS_BYTES - REFUSAL_BYTES_MAX };
+        self.answers.len() <= most
+    }
+
+    /// Whether these answers may wait until another line may be refused, in a slot or without one.
+    pub fn may_wait(&self, in_slot: bool) -> bool {
+        !self.has_result && self.may_gather(in_slot)
     }
 
     /// Sends the answers that wait, and gives their buffer back.
@@ -36,9 +58,9 @@ impl Output {
     /// The client has gone, does not read, or others need the slot that is held meanwhile.
     pub async fn send(&mut self, stream: &TcpStream, held: &Held) -> Result<(), Fault> {
         if !self.answers.is_empty() {
-            let Self { answers, is_cut } = self;
+            let Self { answers, is_cut, .. } = self;
             write_all(stream, &mut [IoSlice::new(answers)], held, is_cut).await?;
-            self.answers = Vec::new();
+            (self.answers, self.has_result) = (Vec::new(), false);
         }
         Ok(())
     }
@@ -85,14 +107,24 @@ async fn write_all(
             Ok(bytes) => IoSlice::advance_slices(&mut pieces, bytes),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Boxed: few of the many connections wait for this.
-                let mut waiting = Box::pin(timeout(WRITE_TIMEOUT, stream.writable()));
-                held.stall(waiting.as_mut()).await?.map_err(io::Error::from)??;
+                let mut waiting = Box::pin(writable(stream));
+                held.stall(waiting.as_mut()).await??;
             }
             Err(error) => return Err(error.into()),
         }
     }
     *is_cut = false;
     Ok(())
+}
+
+async fn writable(stream: &TcpStream) -> io::Result<()> {
+    timeout(WRITE_TIMEOUT, stream.writable()).await?
+}
+
+/// What waiting until a client reads takes, in bytes.
+#[cfg(test)]
+pub fn waiting_bytes(stream: &TcpStream) -> usize {
+    size_of_val(&writable(stream))
 }
 
 #[cfg(test)]
