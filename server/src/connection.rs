@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::input::{Fault, Held, Input};
+use crate::limits::LOOK_BYTES;
 use crate::lottery::{Answer, Lottery};
 use crate::output::Output;
 use crate::pace::Pace;
@@ -117,8 +118,12 @@ impl<S: Store> Connection<S> {
                 self.output.send(&self.stream, &self.held).await?;
                 self.held.claim(&self.shared.slots).await?;
                 match self.lottery.execute(request).await {
-                    Answer::Respond(response) => self.output.push_result(&response),
-                    Answer::Nothing => {}
+                    Answer::Stored(response) => self.output.push_result(&response),
+                    Answer::Respond(response) => {
+                        self.output.push_result(&response);
+                        taken = self.wait_behind(taken, LOOK_BYTES).await?;
+                    }
+                    Answer::Nothing => taken = self.wait_behind(taken, LOOK_BYTES).await?,
                     Answer::HangUp => break Next::HangUp,
                 }
             }
@@ -136,8 +141,8 @@ impl<S: Store> Connection<S> {
         Ok(next)
     }
 
-    /// Waits until the line may be refused that ends at `taken` and is so long. Says how many of
-    /// the bytes before that are still there.
+    /// Waits for the turn of a line that ends at `taken`, and counts as so long, among all that
+    /// store no bet. Says how many of the bytes before that are still there.
     async fn wait_behind(&mut self, taken: usize, bytes: usize) -> Result<usize, Fault> {
         if self.shared.pace.try_pass(bytes) {
             return Ok(taken);
@@ -192,7 +197,7 @@ impl<S: Store> Connection<S> {
             Some(Answer::Respond(Response::Winners(documents))) => {
                 output.send_winners(stream, &documents, held).await?;
             }
-            Some(Answer::Respond(response)) => {
+            Some(Answer::Stored(response) | Answer::Respond(response)) => {
                 output.push(&response);
                 output.send(stream, held).await?;
             }

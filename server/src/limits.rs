@@ -108,6 +108,14 @@ pub const REFUSALS_AT_ONCE_MAX: u32 = REFUSALS_PER_SECOND_MAX / 100;
 /// [`REFUSAL_NANOSECONDS`], each of them some times over.
 pub const REFUSED_BYTES: usize = 1_024;
 
+/// What executing a packet takes of a processor that stores no bet, in nanoseconds: a question, or
+/// rows that are refused or stored already. Measured among many of them, and rounded up.
+pub const LOOK_NANOSECONDS: u32 = 40_000;
+
+/// As how many bytes of a refused line such a packet counts. It is answered at once; what comes
+/// behind it on its connection waits.
+pub const LOOK_BYTES: usize = (LOOK_NANOSECONDS / REFUSAL_NANOSECONDS - 1) as usize * REFUSED_BYTES;
+
 /// What the system may keep of a connection in each direction, in bytes, before it has the other
 /// side wait: a packet. It takes up to twice as much for its own book-keeping.
 pub const SYSTEM_BUFFER_BYTES: usize = LINE_BYTES_MAX;

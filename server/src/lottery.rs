@@ -9,11 +9,13 @@ use protocol::{AgencyId, Outcome, PacketType, Refusal, Request, Response, WireBe
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use crate::store::{AgencyStatus, Batch, Store};
+use crate::store::{AgencyStatus, Appended, Batch, Store};
 
 /// What a connection does after a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// Sends this: bets were stored for it.
+    Stored(Response),
     /// Sends this.
     Respond(Response),
     /// Sends nothing: the packet has no answer.
@@ -87,26 +89,23 @@ impl<S: Store> Lottery<S> {
                 warn!(action = "apuesta_almacenada", result = "fail", dni, numero, error);
             }
         }
-        Answer::Respond(Response::Store { stored: outcome == Outcome::Done })
+        store_answer(&outcome)
     }
 
     async fn store_batch(&self, agency: AgencyId, bets: WireBets<'_>) -> Answer {
         let batch = Batch { agency, first_row: None, bets };
         let outcome = self.store.append(&batch).await.outcome;
         log_batch(agency, bets.len(), &outcome);
-        Answer::Respond(Response::Store { stored: outcome == Outcome::Done })
+        store_answer(&outcome)
     }
 
     async fn store_rows(&self, agency: AgencyId, first_row: u64, bets: WireBets<'_>) -> Answer {
         let batch = Batch { agency, first_row: Some(first_row), bets };
         let appended = self.store.append(&batch).await;
         log_batch(agency, bets.len(), &appended.outcome);
-        let stored = appended.stored;
-        Answer::Respond(Response::StoreRows {
-            outcome: appended.outcome,
-            rows: stored.rows,
-            digest: stored.digest,
-        })
+        let Appended { outcome, stored, is_new } = appended;
+        let answer = if is_new { Answer::Stored } else { Answer::Respond };
+        answer(Response::StoreRows { outcome, rows: stored.rows, digest: stored.digest })
     }
 
     async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Answer {
@@ -155,6 +154,16 @@ impl<S: Store> Lottery<S> {
             return Answer::Respond(PacketType::WinnersRequest.refuse(Refusal::Agency, reason));
         };
         Answer::Respond(Response::Winners(winners))
+    }
+}
+
+/// The answer to packets whose bets are always new.
+fn store_answer(outcome: &Outcome) -> Answer {
+    match outcome {
+        Outcome::Done => Answer::Stored(Response::Store { stored: true }),
+        Outcome::TryAgain(_) | Outcome::Refused(..) => {
+            Answer::Respond(Response::Store { stored: false })
+        }
     }
 }
 

@@ -44,7 +44,7 @@ impl Store for Scripted {
         self.allowed.acquire().await.unwrap().forget();
         let rows = batch.first_row.unwrap_or(1) - 1 + batch.bets.len() as u64;
         let stored = AgencyRows { rows, digest: Digest::default() };
-        Appended { outcome: self.outcome(batch.agency), stored }
+        Appended { outcome: self.outcome(batch.agency), stored, is_new: true }
     }
 
     async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Outcome {

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::limits::{
-    CONNECTION_BYTES, ORDINARY_SLOT_BYTES, REFUSAL_BYTES_MAX, REST_ANSWERS_BYTES, REST_BYTES,
+    CONNECTION_BYTES, LOOK_BYTES, ORDINARY_SLOT_BYTES, REFUSAL_BYTES_MAX, REFUSALS_PER_SECOND_MAX,
+    REFUSED_BYTES, REST_ANSWERS_BYTES, REST_BYTES,
 };
 use crate::slots::Pool;
 use crate::store::{AgencyRows, AgencyStatus, Appended, Batch, Draw, FileStore, Unavailable};
@@ -148,4 +149,40 @@ async fn what_was_executed_is_answered_before_the_next_line_waits_to_be_refused(
     let mut answers = String::new();
     client.read_to_string(&mut answers).await.unwrap();
     assert_eq!(answers, "AgencyStatusResponse:0;0000000000000000;open\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_is_answered_at_once_and_what_follows_waits() {
+    let shared = in_a_flood(Slots::default());
+    let sent = b"AgencyStatus:1\nAgencyStatus:1\n";
+    let (mut connection, mut client) = connect(&Busy::default(), &shared, sent).await;
+    let ended = timeout(Duration::from_millis(1), connection.run()).await;
+    assert!(ended.is_err(), "it waits: {ended:?}");
+    drop(connection);
+    let mut answers = String::new();
+    client.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(answers.lines().count(), 1, "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_of_a_crowd_are_answered_no_faster_than_the_limit_says() {
+    const QUESTIONS: usize = 1_000;
+    let shared = in_a_flood(Slots::default());
+    let (mut crowd, started) = (JoinSet::new(), Instant::now());
+    for _ in 0..QUESTIONS / 10 {
+        let sent = b"AgencyStatus:1\n".repeat(10);
+        let (mut connection, mut client) = connect(&Busy::default(), &shared, &sent).await;
+        crowd.spawn(async move {
+            tokio::spawn(async move { connection.run().await });
+            for _ in 0..10 {
+                let mut answer = [0; b"AgencyStatusResponse:0;0000000000000000;open\n".len()];
+                client.read_exact(&mut answer).await.unwrap();
+            }
+        });
+    }
+    crowd.join_all().await;
+    let weights = (QUESTIONS * (LOOK_BYTES / REFUSED_BYTES + 1)) as u64;
+    // All but the last of each, less those that may be at once.
+    let least = Duration::from_secs(weights * 8 / 10) / REFUSALS_PER_SECOND_MAX;
+    assert!(started.elapsed() > least, "{:?}", started.elapsed());
 }

@@ -23,6 +23,8 @@ pub struct Appended {
     /// The agency's rows after it, durable. With [`Outcome::TryAgain`] it is only what this
     /// instance saw last: nothing follows from it.
     pub stored: AgencyRows,
+    /// Whether its rows were stored by this call, not earlier.
+    pub is_new: bool,
 }
 
 /// A batch as it will stand in the log.

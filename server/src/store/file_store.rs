@@ -157,6 +157,7 @@ impl Store for FileStore {
         self.append_or_why_not(batch).await.unwrap_or_else(|reason| Appended {
             outcome: Outcome::TryAgain(reason.to_owned()),
             stored: AgencyRows::default(),
+            is_new: false,
         })
     }
 

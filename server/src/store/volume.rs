@@ -181,7 +181,10 @@ impl<D: Disk> Volume<D> {
     fn all_try_again(&self, batches: &[EncodedBatch], error: &LogError) -> Vec<Appended> {
         let outcome = || Outcome::TryAgain(reason(error));
         let stored = |batch: &EncodedBatch| self.bets.known().of(batch.agency);
-        batches.iter().map(|b| Appended { outcome: outcome(), stored: stored(b) }).collect()
+        batches
+            .iter()
+            .map(|b| Appended { outcome: outcome(), stored: stored(b), is_new: false })
+            .collect()
     }
 
     fn append_locked(
@@ -198,6 +201,7 @@ impl<D: Disk> Volume<D> {
         }
         let mut answers = Vec::with_capacity(batches.len());
         for (batch, decision) in batches.iter().zip(plan.decisions) {
+            let is_new = decision == Decision::Store;
             let outcome = match decision {
                 Decision::Store => {
                     bets.fold_appended(&batch.lines);
@@ -206,7 +210,7 @@ impl<D: Disk> Volume<D> {
                 Decision::Stored => Outcome::Done,
                 Decision::Refuse(refusal, reason) => Outcome::Refused(refusal, reason),
             };
-            answers.push(Appended { outcome, stored: bets.fold().of(batch.agency) });
+            answers.push(Appended { outcome, stored: bets.fold().of(batch.agency), is_new });
         }
         Ok(answers)
     }

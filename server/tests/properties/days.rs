@@ -35,8 +35,11 @@ pub fn packets_are_answered_as_by_a_list(lines: &[u8]) {
                         let looked = stores[place].look().await;
                         assert_eq!(looked, Ok(false), "there is one draw");
                     }
+                    let before = list.rows.len();
                     let wanted = list.execute(&request);
                     let answer = lotteries[place].execute(request).await;
+                    let has_stored = matches!(answer, Answer::Stored(_));
+                    assert_eq!(has_stored, list.rows.len() > before);
                     assert_eq!(without_reason(answer), wanted, "{:?}", str::from_utf8(line));
                 }
                 Err(_) => {}
@@ -55,6 +58,7 @@ fn without_reason(answer: Answer) -> Answer {
         other => other,
     };
     match answer {
+        Answer::Stored(response) => without_reason(Answer::Respond(response)),
         Answer::Respond(Response::StoreRows { outcome, rows, digest }) => {
             Answer::Respond(Response::StoreRows { outcome: plain(outcome), rows, digest })
         }
