@@ -156,6 +156,10 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// How often it is told at the most that there are as many connections as can be.
 pub const CROWD_TOLD_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Nothing has failed for so long and something is stored: what could not be stored before, and
+/// may never come again, does not count as failing any more. Agencies try again far more often.
+pub const TROUBLE_QUIET: Duration = Duration::from_secs(60);
+
 /// How many intents a ring keeps: more than there are instances that may have a group which is
 /// written but not yet durable, one each.
 pub const INTENTS_MAX: u64 = 256;

@@ -14,13 +14,13 @@ use super::volume::LockedVolume;
 impl<D: Disk> LockedVolume<'_, D> {
     /// Tells of a log that is not what it was. For a day that nobody puts away at this moment.
     pub(super) fn tell_lost(&mut self) {
-        if let Some((path, bytes)) = self.lost() {
+        if let Some((path, bytes)) = self.take_lost() {
             tell(path, bytes);
         }
     }
 
     /// Such a log, and how many bytes of it had been read; it is named once.
-    fn lost(&mut self) -> Option<(&Path, u64)> {
+    fn take_lost(&mut self) -> Option<(&Path, u64)> {
         match (self.bets.take_lost(), self.closes.take_lost()) {
             (Some(bytes @ 1..), None) => Some((self.bets.path(), bytes)),
             (None, Some(bytes @ 1..)) => Some((self.closes.path(), bytes)),
@@ -53,7 +53,7 @@ mod tests {
     /// What was lost, as it would be told.
     fn lost(volume: &mut Volume<SimulatedDisk>) -> Option<(String, u64)> {
         let mut locked = volume.lock_for_archive(deadline()).unwrap();
-        locked.lost().map(|(path, bytes)| (path.display().to_string(), bytes))
+        locked.take_lost().map(|(path, bytes)| (path.display().to_string(), bytes))
     }
 
     /// A day with a row and a close, and an instance that has read both.

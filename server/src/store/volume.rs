@@ -24,7 +24,7 @@ use super::log_error::LogError;
 use super::opening::{OpenError, StoreSettings};
 use super::plan::{Plan, state_of};
 use super::record::{self, AgencyRecord, Draw, DrawRecord, KnownRecord};
-use super::trouble::Trouble;
+use super::trouble::{Tried, Trouble};
 use super::{ARCHIVING, AgencyStatus, BETS, CLOSES, DRAW, LOCKS};
 use crate::draw::Winners;
 
@@ -145,9 +145,9 @@ impl<D: Disk> Volume<D> {
         batches: &[EncodedBatch],
         deadline: Instant,
     ) -> Result<Vec<Appended>, LogError> {
-        let appended = self.append_and_sync(batches, deadline);
-        let largest = batches.iter().map(|batch| batch.lines.len()).max();
-        match self.watched(appended, largest.unwrap_or_default() as u64) {
+        let mut tried = Tried::Locks;
+        let appended = self.append_and_sync(batches, deadline, &mut tried);
+        match self.watched(appended, tried) {
             Ok(appended) => Ok(appended),
             Err(broken @ LogError::Broken { .. }) => Err(broken),
             Err(error) => Ok(self.all_try_again(batches, &error)),
@@ -158,22 +158,22 @@ impl<D: Disk> Volume<D> {
         &mut self,
         batches: &[EncodedBatch],
         deadline: Instant,
+        tried: &mut Tried,
     ) -> Result<Vec<Appended>, LogError> {
-        let appended = self.append_locked(batches, deadline)?;
+        let appended = self.append_locked(batches, deadline, tried)?;
         let since = Instant::now();
         self.bets.sync()?;
         self.sync_took = since.elapsed();
         Ok(appended)
     }
 
-    /// Tells an operator when storing begins to fail and when it works again. `more` is how many
-    /// bytes were to be stored.
-    fn watched<T>(&mut self, result: Result<T, LogError>, more: u64) -> Result<T, LogError> {
-        let stored = self.bets.bytes_known() + self.closes.bytes_known();
-        let stored = stored + u64::from(self.draw().is_some());
+    /// Tells an operator when what was `tried` begins to fail and when it works again.
+    fn watched<T>(&mut self, result: Result<T, LogError>, tried: Tried) -> Result<T, LogError> {
+        let bytes = self.bets.bytes_known() + self.closes.bytes_known();
+        let (is_drawn, now) = (self.draw().is_some(), Instant::now());
         match &result {
-            Ok(_) => self.trouble.succeeded(stored),
-            Err(error) => self.trouble.failed(error, stored, more),
+            Ok(_) => self.trouble.succeeded(tried, bytes, is_drawn, now),
+            Err(error) => self.trouble.failed(error, tried, bytes, now),
         }
         result
     }
@@ -191,11 +191,13 @@ impl<D: Disk> Volume<D> {
         &mut self,
         batches: &[EncodedBatch],
         deadline: Instant,
+        tried: &mut Tried,
     ) -> Result<Vec<Appended>, LogError> {
         let LockedVolume { mut bets, closes, draw } = self.lock(deadline)?;
         let separator = bets.separator();
         let plan = Plan::of(batches, closes.fold(), bets.fold(), draw.is_some(), separator);
         if !plan.group.is_empty() {
+            *tried = Tried::Append(plan.group.len() as u64);
             bets.append(&plan.group)?;
             bets.fold_appended(separator.as_bytes());
         }
@@ -222,7 +224,7 @@ impl<D: Disk> Volume<D> {
         deadline: Instant,
     ) -> Result<Vec<AgencyStatus>, LogError> {
         let status = self.status_locked(agencies, deadline);
-        let status = self.watched(status, 0)?;
+        let status = self.watched(status, Tried::Locks)?;
         self.bets.sync()?;
         self.closes.sync()?;
         Ok(status)
@@ -248,8 +250,9 @@ impl<D: Disk> Volume<D> {
         group: &[(AgencyId, Option<u64>)],
         deadline: Instant,
     ) -> Result<Vec<Outcome>, LogError> {
-        let closed = self.close_locked(group, deadline);
-        match self.watched(closed, 1) {
+        let mut tried = Tried::Locks;
+        let closed = self.close_locked(group, deadline, &mut tried);
+        match self.watched(closed, tried) {
             Err(LogError::Broken { doing, path, error }) => {
                 Err(LogError::Broken { doing, path, error })
             }
@@ -265,6 +268,7 @@ impl<D: Disk> Volume<D> {
         &mut self,
         group: &[(AgencyId, Option<u64>)],
         deadline: Instant,
+        tried: &mut Tried,
     ) -> Result<Vec<Outcome>, LogError> {
         let LockedVolume { mut bets, mut closes, .. } = self.lock(deadline)?;
         bets.sync()?;
@@ -284,6 +288,7 @@ impl<D: Disk> Volume<D> {
             outcomes.push(Outcome::Done);
         }
         if !closing.is_empty() {
+            *tried = Tried::Append(lines.len() as u64);
             closes.append(lines.as_bytes())?;
             closes.fold_appended(lines.as_bytes());
         }
@@ -292,23 +297,27 @@ impl<D: Disk> Volume<D> {
 
     /// Looks for a draw, and holds it if it is due; says whether it did.
     pub(crate) fn look(&mut self, deadline: Instant) -> Result<bool, LogError> {
-        let looked = self.look_and_draw(deadline);
-        self.watched(looked, 1)
+        let mut tried = Tried::Nothing;
+        let looked = self.look_and_draw(deadline, &mut tried);
+        self.watched(looked, tried)
     }
 
-    fn look_and_draw(&mut self, deadline: Instant) -> Result<bool, LogError> {
+    fn look_and_draw(&mut self, deadline: Instant, tried: &mut Tried) -> Result<bool, LogError> {
         let missing = self.record.refresh_or_miss();
         if missing.map_err(|e| LogError::Read(self.record.path.clone(), e))? {
+            *tried = Tried::Locks;
             self.lock(deadline)?;
         }
         if self.draw().is_some() || !self.may_be_due()? {
             return Ok(false);
         }
+        *tried = Tried::Locks;
         let (settings, disk) = (self.settings.clone(), Arc::clone(&self.disk));
         let LockedVolume { mut bets, mut closes, draw } = self.lock(deadline)?;
         if draw.is_some() || !closes.fold().is_complete() {
             return Ok(false);
         }
+        *tried = Tried::Draw;
         closes.sync()?;
         bets.sync()?;
         let record = draw_record(&settings, &bets)?;
