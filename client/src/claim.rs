@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use protocol::AgencyId;
+use tracing::info;
 
 use crate::limits::{CLAIM_PAUSE, CLAIM_RECORD_BYTES_MAX, CLAIM_TIMEOUT};
 
@@ -131,6 +132,10 @@ fn try_lock(file: &File) -> io::Result<bool> {
 
 fn lock_in_time(file: &File) -> anyhow::Result<()> {
     let start = Instant::now();
+    if try_lock(file)? {
+        return Ok(());
+    }
+    info!(action = "claim", result = "in_progress", waits_for = "claims.lock");
     while !try_lock(file)? {
         if start.elapsed() > CLAIM_TIMEOUT {
             bail!("another client has held claims.lock for {} s", CLAIM_TIMEOUT.as_secs());

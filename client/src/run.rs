@@ -130,13 +130,20 @@ struct Identity {
 }
 
 impl Identity {
-    fn find(config: &Config, given: Option<AgencyId>) -> anyhow::Result<Self> {
+    async fn find(
+        config: &Config,
+        given: Option<AgencyId>,
+        shutdown: &CancellationToken,
+    ) -> Result<Self, Failure> {
         match (given, config.id) {
             (Some(agency), _) | (None, Some(Id::Number(agency))) => {
                 Ok(Self { agency, _claim: None })
             }
             (None, _) => {
-                let claim = Claim::choose(&config.claims_dir, config.agencies, &config.host)?;
+                let config = config.clone();
+                let choose =
+                    move || Claim::choose(&config.claims_dir, config.agencies, &config.host);
+                let claim = unless_stopped(choose, shutdown).await??;
                 let agency = claim.agency();
                 info!(action = "claim", result = "success", agency = agency.get());
                 Ok(Self { agency, _claim: Some(claim) })
@@ -166,7 +173,7 @@ async fn execute(command: &Command, config: &Config) -> Result<Exit, Failure> {
     if !matches!(command, Command::Status(_)) {
         check_winners_file(config)?;
     }
-    let agency = &Identity::find(config, given)?;
+    let agency = &Identity::find(config, given, &shutdown).await?;
     let started = |bar| Started { config, agency: agency.agency, shutdown: &shutdown, bar };
     match command {
         Command::Status(_) => {
@@ -193,16 +200,24 @@ async fn execute(command: &Command, config: &Config) -> Result<Exit, Failure> {
     }
 }
 
-/// The agency's bets, read where nobody waits for it: a signal ends that at once.
+/// The agency's bets.
 async fn load(
     config: &Config,
     agency: AgencyId,
     shutdown: &CancellationToken,
 ) -> Result<Input, Failure> {
     let config = config.clone();
-    let reading = tokio::task::spawn_blocking(move || input::load(&config, agency));
+    let load = move || input::load(&config, agency);
+    unless_stopped(load, shutdown).await?.map_err(Failure::Input)
+}
+
+/// Does what may block, where nobody waits for it: a signal ends the wait at once.
+async fn unless_stopped<T: Send + 'static>(
+    blocking: impl FnOnce() -> T + Send + 'static,
+    shutdown: &CancellationToken,
+) -> Result<T, Failure> {
     tokio::select! {
-        read = reading => read.context("read the bets")?.map_err(Failure::Input),
+        done = tokio::task::spawn_blocking(blocking) => Ok(done.context("wait for a thread")?),
         () = shutdown.cancelled() => Err(Ended::Shutdown.into()),
     }
 }

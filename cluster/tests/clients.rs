@@ -8,6 +8,8 @@ use std::fs;
 use std::process::Command;
 
 use common::{Lottery, Setup, WINNER, rows, run};
+use fs2::FileExt as _;
+use tokio::time::timeout;
 
 /// Every agency's client printed exactly its winners.
 fn assert_printed(ends: &[cluster::client_process::ClientEnd], winners: &[Vec<String>]) {
@@ -229,6 +231,23 @@ async fn a_client_that_is_stopped_while_it_reads_its_file_ends_well() {
     // A pipe is open when both ends are: from here on, the client reads, and there is no end.
     let opened = tokio::task::spawn_blocking(|| fs::OpenOptions::new().write(true).open(file));
     let _endless = opened.await.unwrap().unwrap();
+    let status = client.stop().await.unwrap().expect("it ends by itself");
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(client.log().matching(|line| line.is("shutdown", "success")), 1);
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_stopped_while_it_claims_its_number_ends_well() {
+    let lottery = Lottery::start(1, 1).await;
+    let claims = lottery.directory.path().join("claims");
+    fs::create_dir(&claims).unwrap();
+    let held = fs::File::create(claims.join("claims.lock")).unwrap();
+    held.lock_exclusive().unwrap();
+    let launch = lottery.client(1).with("CLI_ID", "auto").with("CLI_CLAIMS_DIR", claims.display());
+    let mut client = lottery.cluster.spawn_client(1, launch).unwrap();
+    let claims = |line: cluster::log::LogLine<'_>| line.is("claim", "in_progress");
+    timeout(common::LIMIT, client.log().wait_for(claims)).await.unwrap().expect("it claims");
     let status = client.stop().await.unwrap().expect("it ends by itself");
     assert_eq!(status.code(), Some(0));
     assert_eq!(client.log().matching(|line| line.is("shutdown", "success")), 1);
