@@ -134,8 +134,8 @@ impl ServerProcess {
         self.process.wait(KILL_TIMEOUT).await
     }
 
-    /// From now on the system ends it, by SIGXFSZ, in the middle of a write that makes a file longer
-    /// than so many bytes; `None` lifts that. Nothing if it has ended.
+    /// From now on the system ends it, by SIGXFSZ, in the middle of a write that makes a file
+    /// longer than so many bytes; `None` lifts that. Nothing if it has ended.
     ///
     /// # Errors
     /// The system refused it.

@@ -8,7 +8,7 @@ use comfy_table::{LineStyle, TableStyle};
 pub const STYLE: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
-/// How many columns there are where standard output is no terminal.
+/// How many columns there are where what is written to is no terminal.
 const COLUMNS_DEFAULT: u16 = 100;
 
 /// How many columns standard output has, as the tables' library sees it.
@@ -16,6 +16,12 @@ const COLUMNS_DEFAULT: u16 = 100;
 pub fn width() -> u16 {
     let width = io::stdout().is_terminal().then(|| comfy_table::Table::new().width()).flatten();
     width.unwrap_or(COLUMNS_DEFAULT)
+}
+
+/// As [`width`], of standard error.
+#[must_use]
+pub fn error_width() -> u16 {
+    comfy_table::Table::new().use_stderr().width().unwrap_or(COLUMNS_DEFAULT)
 }
 
 /// How wide the widest line is.

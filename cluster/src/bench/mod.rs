@@ -1,8 +1,8 @@
 //! Measurements: this project beside the limit of the machine and beside other systems.
 //!
 //! A question (`storing`, …) decides its cases and sets up its contestants; `turns` runs them in
-//! turn; an `outcome` is what came of it; `table`, `plot` and `files` show it. Never a test: figures
-//! are for people, and only compared with those of the same run.
+//! turn; an `outcome` is what came of it; `table`, `plot` and `files` show it. Never a test:
+//! figures are for people, and only compared with those of the same run.
 //!
 //! To add a question: a variant of `cli::Question`, and its line in `ask`.
 //!

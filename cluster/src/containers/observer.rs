@@ -1,8 +1,8 @@
 //! Asks all servers, all the time, how many rows of each agency are stored.
 //!
-//! **Invariant**: what one server has said, none takes back, whatever happens to it: rows are stored
-//! for good, and are the first of the agency's file, in whole batches; who has closed has all of
-//! them and stays closed; and a draw that was held is there for every agency.
+//! **Invariant**: what one server has said, none takes back, whatever happens to it: rows are
+//! stored for good, and are the first of the agency's file, in whole batches; who has closed has
+//! all of them and stays closed; and a draw that was held is there for every agency.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a run in containers consists of, and what goes wrong in it: all of it follows from the seed.
+//! What a run in containers consists of, and what goes wrong in it: all follows from the seed.
 //!
 //! Moments are shares of the bytes that the volume will have, as in the runs of processes.
 

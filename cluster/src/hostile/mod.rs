@@ -30,7 +30,7 @@ use program::shutdown;
 
 use self::cli::Options;
 use self::summary::Summary;
-use crate::command;
+use crate::{command, terminal};
 
 /// The program `cluster hostile [OPTIONS] [ATTACK…]`; `arguments` start with the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
@@ -67,11 +67,10 @@ async fn hold_all(options: &Options) -> anyhow::Result<Summary> {
 }
 
 fn show(options: &Options, summary: &Summary) -> anyhow::Result<()> {
-    let width = crate::terminal::width();
     if options.json {
-        let _ = write!(io::stderr(), "{}", summary.table(width));
+        let _ = write!(io::stderr(), "{}", summary.table(terminal::error_width()));
         let json = summary.json().context("write the result as JSON")?;
         return writeln!(io::stdout(), "{json}").context("write the result");
     }
-    write!(io::stdout(), "{}", summary.table(width)).context("write the result")
+    write!(io::stdout(), "{}", summary.table(terminal::width())).context("write the result")
 }

@@ -30,8 +30,8 @@ pub enum OpenError {
     /// The settings are not those of the draw that the volume holds.
     #[error(
         "{key}={value} contradicts the draw of {time} in {}, which was held with {key}={drawn}: \
-         set {key}={drawn}{} to serve its winners, or put it away with `server archive` (in Compose: \
-         `docker compose run --rm --no-deps server archive`) to start the next day",
+         set {key}={drawn}{} to serve its winners, or put it away with `server archive` (in \
+         Compose: `docker compose run --rm --no-deps server archive`) to start the next day",
         volume.display(), in_compose(key, drawn)
     )]
     Contradiction {
