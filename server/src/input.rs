@@ -68,8 +68,8 @@ impl Input {
         self.unread.len() - taken > REST_BYTES
     }
 
-    /// Gives the slot back before all is taken, if what stands behind the first `taken` bytes, where
-    /// a line has ended, needs none. Says how many of these are still there.
+    /// Gives the slot back before all is taken, if what stands behind the first `taken` bytes,
+    /// where a line has ended, needs none. Says how many of these are still there.
     pub fn rest_early(&mut self, taken: usize, held: &mut Held) -> usize {
         if self.needs_slot(taken) {
             return taken;

@@ -85,8 +85,8 @@ pub const STALL_GRACE: Duration = Duration::from_millis(250);
 pub const SLOT_TIMEOUT: Duration = LOCK_TIMEOUT;
 
 /// How many bytes of answers gather in a slot before they are sent, while more lines wait to be
-/// answered: those that are refused, and at most one that was executed. What is executed waits until
-/// all answers before are sent.
+/// answered: those that are refused, and at most one that was executed. What is executed waits
+/// until all answers before are sent.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024;
 
 /// What refusing a line takes of a processor, in nanoseconds: a short line that is no packet, read,
@@ -216,7 +216,8 @@ pub const CONNECTIONS_BYTES_MAX: usize = CONNECTIONS_MAX * CONNECTION_BYTES
     + LARGE_SLOTS_MAX * slot_costs(LARGE_SLOT_BYTES);
 
 /// What the store takes at the most, in bytes: the queue, the group that is written from it,
-/// blocks of the logs, and the draw's threads. What it keeps of each agency comes on top: some tens of bytes.
+/// blocks of the logs, and the draw's threads. What it keeps of each agency comes on top: some tens
+/// of bytes.
 pub const STORE_BYTES_MAX: usize = 2 * QUEUE_BYTES_MAX
     + BLOCK_BYTES
     + SCAN_THREADS_MAX as usize * (BLOCK_BYTES + SCAN_STACK_BYTES);

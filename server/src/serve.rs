@@ -99,8 +99,8 @@ fn prepare(stream: &TcpStream) {
     }
 }
 
-/// The system refused a connection, most likely for want of something that each takes: goes on when one of ours
-/// has ended, which frees one, or after a moment.
+/// The system refused a connection, most likely for want of something that each takes: goes on when
+/// one of ours has ended, which frees one, or after a moment.
 async fn pause(connections: &mut JoinSet<()>) {
     tokio::select! {
         Some(_) = connections.join_next() => {}
@@ -108,8 +108,8 @@ async fn pause(connections: &mut JoinSet<()>) {
     }
 }
 
-/// Tells that there are as many connections as can be, or why the system refuses more: now and then, for while there are it is so
-/// with every one that ends.
+/// Tells that there are as many connections as can be, or why the system refuses more: now and
+/// then, for while there are it is so with every one that ends.
 #[derive(Debug, Default)]
 struct Crowd {
     told: Option<Instant>,
