@@ -110,11 +110,18 @@ pub const REFUSED_BYTES: usize = 1_024;
 
 /// What executing a packet takes of a processor that stores no bet, in nanoseconds: a question, or
 /// rows that are refused or stored already. Measured among many of them, and rounded up.
-pub const LOOK_NANOSECONDS: u32 = 40_000;
+pub const LOOK_NANOSECONDS: u32 = 45_000;
 
 /// As how many bytes of a refused line such a packet counts. It is answered at once; what comes
 /// behind it on its connection waits.
-pub const LOOK_BYTES: usize = (LOOK_NANOSECONDS / REFUSAL_NANOSECONDS - 1) as usize * REFUSED_BYTES;
+pub const LOOK_BYTES: usize = (TURN_WEIGHT_MAX - 1) as usize * REFUSED_BYTES;
+
+/// As how many short lines whatever waits for its turn counts at the most, so that who comes last,
+/// behind all connections there may be, has waited no longer than clients wait for an answer.
+pub const TURN_WEIGHT_MAX: u32 = LOOK_NANOSECONDS / REFUSAL_NANOSECONDS;
+
+/// How long a turn is waited for at the most.
+pub const TURN_SECONDS_MAX: u32 = 10;
 
 /// What the system may keep of a connection in each direction, in bytes, before it has the other
 /// side wait: a packet. It takes up to twice as much for its own book-keeping.
@@ -235,9 +242,12 @@ const _: () = assert!(REFUSAL_BYTES_MAX < REST_ANSWERS_BYTES, "some gather befor
 const _: () = assert!(LARGE_SLOT_BYTES >= LINE_BYTES_MAX, "every packet fits a slot");
 const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BYTES_MAX, "every batch fits the queue");
 const _: () = assert!(QUEUE_BYTES_MAX <= u32::MAX as usize, "a semaphore counts the bytes");
+const _: () =
+    assert!(TURN_WEIGHT_MAX < REFUSALS_AT_ONCE_MAX, "whatever waits for its turn comes to it");
 const _: () = assert!(
-    LARGE_SLOT_BYTES / REFUSED_BYTES < REFUSALS_AT_ONCE_MAX as usize,
-    "whatever is refused at once can be"
+    CONNECTIONS_MAX as u32 * TURN_WEIGHT_MAX
+        < (REFUSALS_PER_SECOND_MAX - REFUSALS_AT_ONCE_MAX) * TURN_SECONDS_MAX,
+    "who comes last waits no longer than that"
 );
 const _: () = assert!(
     DRAIN_TIMEOUT.as_millis() + SETTLE_TIMEOUT.as_millis() < 5_000,

@@ -4,7 +4,8 @@
 //! much of the processors as there is, from agencies that store. Here they wait for each other
 //! instead, in the order in which they came: a connection has one line in the queue, so each gets
 //! as much as any other, and one bad line waits for no more than one line of everybody else.
-//! What is executed never comes here.
+//! What stores bets never comes here; what else is executed comes after its answer, before the next
+//! line of its connection.
 //!
 //! **Invariant**: in any second no more than [`REFUSALS_PER_SECOND_MAX`] go on. While they are
 //! fewer nobody waits, and no timer runs; otherwise one does, whatever the length of the queue.
@@ -14,7 +15,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-use crate::limits::{REFUSALS_AT_ONCE_MAX, REFUSALS_PER_SECOND_MAX, REFUSED_BYTES};
+use crate::limits::{
+    REFUSALS_AT_ONCE_MAX, REFUSALS_PER_SECOND_MAX, REFUSED_BYTES, TURN_WEIGHT_MAX,
+};
 
 /// How long it takes until there may be one more.
 const INTERVAL: Duration = Duration::from_nanos(
@@ -59,7 +62,7 @@ impl Pace {
 /// As how many lines a line of so many bytes counts.
 fn weight(bytes: usize) -> u32 {
     let more = u32::try_from(bytes / REFUSED_BYTES).unwrap_or(u32::MAX);
-    more.saturating_add(1).min(REFUSALS_AT_ONCE_MAX)
+    more.saturating_add(1).min(TURN_WEIGHT_MAX)
 }
 
 impl Bucket {

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::attacks::{bytes, crowds, datagrams, descriptors, mutations, stalls};
+use super::attacks::{bytes, crowds, datagrams, descriptors, mutations, questions, stalls};
 use super::rows::RowSet;
 
 /// What is done to the server.
@@ -28,6 +28,9 @@ pub enum Attack {
     SmallHalfLines,
     /// Packets on and on, and no answer is ever read, on each of 1,000 connections
     NeverReading,
+    /// Questions, and rows and closes that do not fit, as fast as they are answered, on each of
+    /// 1,000 connections
+    Questions,
     /// Lines of 64 KiB and one byte, and of several MiB
     LongLines,
     /// Bytes that are not UTF-8, NUL bytes, control characters, in every place of a packet
@@ -174,6 +177,7 @@ impl Attack {
             Self::ManyHalfLines => Box::pin(stalls::half_lines(target, signals, crowd, 60_000)),
             Self::SmallHalfLines => Box::pin(stalls::half_lines(target, signals, crowd, 8_000)),
             Self::NeverReading => Box::pin(stalls::never_reading(target, signals)),
+            Self::Questions => Box::pin(questions::make(target, signals)),
             Self::LongLines => Box::pin(bytes::long_lines(target, signals)),
             Self::BadBytes => Box::pin(bytes::bad_bytes(target, signals)),
             Self::Formulas => Box::pin(bytes::formulas(target, signals)),
@@ -231,6 +235,7 @@ impl Attack {
             }
             Self::LongLines | Self::BadBytes => &["packet"],
             Self::NeverReading => &["packet", "connection"],
+            Self::Questions => &["apuestas_almacenadas", "agencia_cerrada"],
             Self::HalfLines | Self::ManyHalfLines | Self::SmallHalfLines => &["connection"],
             Self::Full | Self::NoDescriptors => &["accept_connections"],
             _ => &[],
@@ -242,7 +247,9 @@ impl Attack {
     pub fn descriptors(self, scale: Scale) -> u64 {
         let connections = match self {
             Self::ManyHalfLines | Self::SmallHalfLines | Self::Idle | Self::Waiting => scale.crowd,
-            Self::SlowWriters | Self::HalfLines | Self::NeverReading => scale.stalls,
+            Self::SlowWriters | Self::HalfLines | Self::NeverReading | Self::Questions => {
+                scale.stalls
+            }
             Self::Full | Self::NoDescriptors => descriptors::CROWD,
             _ => mutations::CONNECTIONS as usize,
         };

@@ -5,6 +5,7 @@ pub mod crowds;
 pub mod datagrams;
 pub mod descriptors;
 pub mod mutations;
+pub mod questions;
 pub mod stalls;
 
 use std::net::SocketAddr;
