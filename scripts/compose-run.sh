@@ -237,8 +237,9 @@ built=$SECONDS
 run "$work/first"
 took=$((SECONDS - built))
 
-some_client=$(containers client | head -n 1)
-some_server=$(containers server | head -n 1)
+# Not head: it ends before all is written, and then so does Compose, with an error.
+some_client=$(containers client | sed -n 1p)
+some_server=$(containers server | sed -n 1p)
 mounted='{{range .Mounts}}{{if eq .Destination "/bets"}}{{.Source}}{{end}}{{end}}'
 bets_dir=$(docker inspect --format "$mounted" "$some_client")
 number=$(docker inspect --format '{{range .Config.Env}}{{println .}}{{end}}' "$some_server" |

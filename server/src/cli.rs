@@ -24,7 +24,8 @@ const LISTEN_ADVICE: &str =
     " (they must be an address of this machine, and a port that no other program has)";
 const HEAR_ADVICE: &str = " (a port that no other program has for itself, and that may be used)";
 const DISK_FAILED: &str = "this instance ends, as nobody knows what its disk has kept: what was \
-                           acknowledged is safe; look at the disk, then start it again";
+                           acknowledged is safe; stop the other servers, look at the disk, then \
+                           start them again";
 
 /// An instance of the lottery's server.
 ///
