@@ -123,7 +123,7 @@ impl<S: Store> Connection<S> {
                         self.output.push_result(&response);
                         taken = self.wait_behind(taken, LOOK_BYTES).await?;
                     }
-                    Answer::Nothing => taken = self.wait_behind(taken, LOOK_BYTES).await?,
+                    Answer::Nothing => {}
                     Answer::HangUp => break Next::HangUp,
                 }
             }

@@ -109,7 +109,7 @@ pub const REFUSALS_AT_ONCE_MAX: u32 = REFUSALS_PER_SECOND_MAX / 100;
 pub const REFUSED_BYTES: usize = 1_024;
 
 /// What executing a packet takes of a processor that stores no bet, in nanoseconds: a question, or
-/// rows that are refused or stored already. Measured among many of them, and rounded up.
+/// what is refused or, of rows, stored already. Measured among many of them, and rounded up.
 pub const LOOK_NANOSECONDS: u32 = 45_000;
 
 /// As how many bytes of a refused line such a packet counts. It is answered at once; what comes

@@ -14,7 +14,7 @@ use crate::store::{AgencyStatus, Appended, Batch, Store};
 /// What a connection does after a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Sends this: bets were stored for it.
+    /// Sends this: bets were stored for it, or its agency is closed.
     Stored(Response),
     /// Sends this.
     Respond(Response),
@@ -119,6 +119,7 @@ impl<S: Store> Lottery<S> {
             Some(error) => warn!(action = "agencia_cerrada", result = "fail", agencia, error),
         }
         match (rows, outcome) {
+            (Some(_), Outcome::Done) => Answer::Stored(Response::AgencyClose(Outcome::Done)),
             (Some(_), outcome) => Answer::Respond(Response::AgencyClose(outcome)),
             (None, Outcome::Done) => Answer::Nothing,
             (None, _) => Answer::HangUp,
