@@ -142,7 +142,7 @@ impl<S: Store> Connection<S> {
     }
 
     /// Waits for the turn of a line that ends at `taken`, and counts as so long, among all that
-    /// store no bet. Says how many of the bytes before that are still there.
+    /// store nothing. Says how many of the bytes before that are still there.
     async fn wait_behind(&mut self, taken: usize, bytes: usize) -> Result<usize, Fault> {
         if self.shared.pace.try_pass(bytes) {
             return Ok(taken);
