@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use chrono::NaiveDate;
-
 use crate::limits::{BIRTHDATE_BYTES, DOCUMENT_BYTES_MAX, NAME_BYTES_MAX};
 use crate::values::{BetNumber, write_number};
+use crate::window::any;
 
 /// A field of a bet, in the order of the wire and of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,14 +65,9 @@ impl<'a> Bet<'a> {
     /// # Errors
     /// The first field that breaks its rule.
     pub fn new(fields: [&'a str; 5]) -> Result<Self, InvalidField> {
-        Self::with_names(fields, NameBytes::Any)
-    }
-
-    /// As [`Bet::new`], of fields out of a text that was looked at as a whole.
-    pub(crate) fn with_names(fields: [&'a str; 5], names: NameBytes) -> Result<Self, InvalidField> {
         let [first_name, last_name, document, birthdate, number] = fields;
-        check(Field::FirstName, is_name(first_name, names))?;
-        check(Field::LastName, is_name(last_name, names))?;
+        check(Field::FirstName, is_name(first_name))?;
+        check(Field::LastName, is_name(last_name))?;
         check(Field::Document, is_document(document))?;
         check(Field::Birthdate, is_birthdate(birthdate))?;
         let number = number.parse().map_err(|_| InvalidField::of(Field::Number))?;
@@ -138,56 +132,37 @@ fn check(field: Field, holds: bool) -> Result<(), InvalidField> {
     if holds { Ok(()) } else { Err(InvalidField::of(field)) }
 }
 
-/// What is known of the bytes of a name before it is looked at by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NameBytes {
-    /// Nothing.
-    Any,
-    /// It was cut out at the separators of a text that holds no control character.
-    Allowed,
-}
-
-impl NameBytes {
-    /// What is known of the names that `text` has between its separators. Looking at a whole
-    /// packet at once is many times faster than at name after name.
-    pub(crate) fn of(text: &str) -> Self {
-        // The control characters beyond ASCII, U+0080 to U+009F, all start with this byte.
-        const CONTROLS_LEAD: u8 = 0xc2;
-        let is_suspect = |b: u8| (b < b' ') | (b == 0x7f) | (b == CONTROLS_LEAD);
-        match text.bytes().fold(false, |found, b| found | is_suspect(b)) {
-            true => Self::Any,
-            false => Self::Allowed,
-        }
-    }
-}
-
-fn is_name(text: &str, bytes: NameBytes) -> bool {
+fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len())
-        && (bytes == NameBytes::Allowed
-            || !text.chars().any(|c| c.is_control() || c == ';' || c == ':'))
+        && !text.chars().any(|c| c.is_control() || c == ';' || c == ':')
 }
 
 fn is_document(text: &str) -> bool {
     (1..=DOCUMENT_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn is_birthdate(text: &str) -> bool {
+    text.as_bytes().try_into().is_ok_and(is_calendar_date)
 }
 
 /// Year 0 is refused: the reference system's calendar starts with year 1.
-fn is_birthdate(text: &str) -> bool {
-    let Ok(&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2]) =
-        <&[u8; BIRTHDATE_BYTES]>::try_from(text.as_bytes())
-    else {
-        return false;
-    };
+pub(crate) fn is_calendar_date(text: &[u8; BIRTHDATE_BYTES]) -> bool {
+    const DAYS: [u32; 13] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else { return false };
     let digits = [y1, y2, y3, y4, m1, m2, d1, d2];
-    if !digits.iter().all(u8::is_ascii_digit) {
+    if any(&digits, |byte| !byte.is_ascii_digit()) {
         return false;
     }
     let [y1, y2, y3, y4, m1, m2, d1, d2] = digits.map(|digit| u32::from(digit - b'0'));
     let (year, month, day) = (y1 * 1000 + y2 * 100 + y3 * 10 + y4, m1 * 10 + m2, d1 * 10 + d2);
-    let is_in_every_month = (1..=28).contains(&day) && (1..=12).contains(&month);
-    year > 0
-        && (is_in_every_month || NaiveDate::from_ymd_opt(year.cast_signed(), month, day).is_some())
+    let days = DAYS.get(month as usize).copied().unwrap_or(0);
+    let is_leap_day = || (month, day) == (2, 29) && is_leap(year);
+    year > 0 && day > 0 && (day <= days || is_leap_day())
+}
+
+fn is_leap(year: u32) -> bool {
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
 #[cfg(test)]
@@ -207,6 +182,17 @@ mod tests {
             ["=1+1", " ", "x", "9999-12-31", "00000000000000000075"],
         ] {
             assert!(bet(fields).is_ok(), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for year in [0, 1, 4, 100, 400].into_iter().chain(1890..=2110).chain(9996..=9999) {
+            for (month, day) in (0..=13).flat_map(|month| (0..=32).map(move |day| (month, day))) {
+                let text = format!("{year:04}-{month:02}-{day:02}");
+                let date = chrono::NaiveDate::from_ymd_opt(year, month, day);
+                assert_eq!(is_birthdate(&text), year > 0 && date.is_some(), "{text}");
+            }
         }
     }
 

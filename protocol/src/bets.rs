@@ -3,16 +3,21 @@
 //! A packet's bets are most of what a server reads. They stay the text that came in; what is kept
 //! beside it is their count and whether their rows are that text with other separators.
 
-use memchr::{memchr, memchr_iter, memchr2, memchr2_iter};
+use memchr::{memchr, memchr_iter, memchr2};
 
-use crate::bet::{Bet, Field, NameBytes};
+use crate::bet::{Bet, Field};
+use crate::limits::{AGENCIES_MAX, ROW_EXTRA_BYTES_MAX, WINDOW_BYTES};
 use crate::malformed::RequestError;
+use crate::plain::plain_bet;
 use crate::row::write_row;
 use crate::values::{AgencyId, decimal};
+use crate::window::{Window, mask, window};
 
-/// What a row has beside its bet's bytes at most: the agency, five separators, `\n`. The bet has
-/// separators of its own, which are counted twice.
-const ROW_EXTRA_BYTES_MAX: usize = 6 + 5 + 1;
+/// How many bytes are copied where a row starts, with its agency and a comma.
+const ROW_HEAD_BYTES: usize = 8;
+
+const _: () =
+    assert!(AGENCIES_MAX < 10_u32.pow(ROW_HEAD_BYTES as u32 - 1), "every agency and its comma fit");
 
 /// One or more valid bets of one agency, as they stand on the wire:
 /// `first;last;document;birthdate;number`, a `:` between them.
@@ -30,32 +35,33 @@ impl<'a> WireBets<'a> {
     /// # Errors
     /// The first bet that has not five fields, or a field that breaks its rule.
     pub fn parse(text: &'a str) -> Result<Self, RequestError> {
-        let bytes = text.as_bytes();
-        let names = NameBytes::of(text);
-        let mut is_plain = memchr2(b',', b'"', bytes).is_none();
-        let (mut count, mut field, mut start) = (0, 0, 0);
-        let mut fields = [""; Field::ALL.len()];
-        for end in memchr2_iter(b';', b':', bytes).chain([bytes.len()]) {
-            if let Some(place) = fields.get_mut(field) {
-                *place = text.get(start..end).unwrap_or_default();
-            }
-            (field, start) = (field + 1, end + 1);
-            if bytes.get(end) == Some(&b';') {
-                continue;
-            }
-            count += 1;
-            if field != fields.len() {
-                return Err(RequestError::Fields { bet: count, fields: field });
-            }
-            let bet = Bet::with_names(fields, names).map_err(|e| RequestError::Bet {
-                bet: count,
-                field: e.field,
-                allowed: e.allowed,
-            })?;
-            is_plain &= bet.number().digits() == fields[4].len();
-            field = 0;
+        let mut bets = Self { text, count: 0, is_plain: true };
+        let (mut start, mut spare) = (0, [0; WINDOW_BYTES]);
+        while let Some(rest) = text.as_bytes().get(start..) {
+            bets.count += 1;
+            let len = plain_bet(window(rest, &mut spare));
+            start += 1 + len.map_or_else(|| bets.look_closer(start), Ok)?;
         }
-        Ok(Self { text, count, is_plain })
+        Ok(bets)
+    }
+
+    /// Reads the bet that starts at `start`, which may be anything; says how long it is.
+    fn look_closer(&mut self, start: usize) -> Result<usize, RequestError> {
+        let rest = self.text.get(start..).unwrap_or_default();
+        let text = rest.split(':').next().unwrap_or_default();
+        let count = memchr_iter(b';', text.as_bytes()).count() + 1;
+        let fields = fields_of(text);
+        if count != fields.len() {
+            return Err(RequestError::Fields { bet: self.count, fields: count });
+        }
+        let bet = Bet::new(fields).map_err(|error| RequestError::Bet {
+            bet: self.count,
+            field: error.field,
+            allowed: error.allowed,
+        })?;
+        self.is_plain &= bet.number().digits() == fields[4].len();
+        self.is_plain &= memchr2(b',', b'"', text.as_bytes()).is_none();
+        Ok(text.len())
     }
 
     /// Reads exactly one bet.
@@ -101,11 +107,7 @@ impl<'a> WireBets<'a> {
 
     /// The bets, in their order.
     pub fn iter(&self) -> impl Iterator<Item = Bet<'a>> + use<'a> {
-        self.texts().filter_map(|text| {
-            let mut fields = text.split(';');
-            let fields = std::array::from_fn(|_| fields.next().unwrap_or_default());
-            Bet::new(fields).ok()
-        })
+        self.texts().filter_map(|text| Bet::new(fields_of(text)).ok())
     }
 
     /// The bets as they stand on the wire, in their order.
@@ -118,11 +120,11 @@ impl<'a> WireBets<'a> {
         })
     }
 
-    /// No more bytes than this are taken by the rows of these bets.
+    /// No more bytes than this are taken by the rows of these bets while they are written.
     #[must_use]
     pub fn rows_bytes_max(&self) -> usize {
         let text = if self.is_plain { self.text.len() } else { 2 * self.text.len() };
-        text + self.count * ROW_EXTRA_BYTES_MAX
+        text + self.count * ROW_EXTRA_BYTES_MAX + WINDOW_BYTES
     }
 
     /// Appends the bets as rows of `agency`, each with its `\n`.
@@ -131,18 +133,46 @@ impl<'a> WireBets<'a> {
             self.iter().for_each(|bet| write_row(agency, &bet, out));
             return;
         }
-        let mut digits = [0; 10];
-        let agency = decimal(agency.get(), &mut digits);
-        let start = out.len();
-        for bet in self.texts() {
-            out.extend_from_slice(agency);
-            out.push(b';');
-            out.extend_from_slice(bet.as_bytes());
-            out.push(b'\n');
+        let mut agency_digits = [0; 10];
+        let agency = decimal(agency.get(), &mut agency_digits);
+        let mut head = [b','; ROW_HEAD_BYTES];
+        head.iter_mut().zip(agency).for_each(|(to, from)| *to = *from);
+        let mut spare = [0; WINDOW_BYTES];
+        let mut rest = Some(self.text.as_bytes());
+        while let Some(bets) = rest {
+            extend_by(&head, agency.len() + 1, out);
+            rest = write_row_of(bets, &mut spare, out);
         }
-        let rows = out.get_mut(start..).unwrap_or_default();
-        rows.iter_mut().for_each(|byte| *byte = if *byte == b';' { b',' } else { *byte });
     }
+}
+
+/// The first five fields of `text`.
+fn fields_of(text: &str) -> [&str; Field::ALL.len()] {
+    let mut fields = text.split(';');
+    std::array::from_fn(|_| fields.next().unwrap_or_default())
+}
+
+/// Appends the first of `bets`, which are plain, as the rest of a row; gives the others.
+fn write_row_of<'t>(mut bets: &'t [u8], spare: &mut Window, out: &mut Vec<u8>) -> Option<&'t [u8]> {
+    loop {
+        let window = window(bets, spare);
+        let len = mask(window, |byte| byte == b':').trailing_zeros() as usize;
+        let mut row = *window;
+        row.iter_mut().for_each(|byte| *byte = if *byte == b';' { b',' } else { *byte });
+        extend_by(&row, len, out);
+        if len < WINDOW_BYTES {
+            out.push(b'\n');
+            return bets.get(len + 1..);
+        }
+        bets = bets.get(len..)?;
+    }
+}
+
+/// Appends the first `len` of `bytes`. All of them are copied, which is faster than so many.
+fn extend_by<const N: usize>(bytes: &[u8; N], len: usize, out: &mut Vec<u8>) {
+    let end = out.len() + len;
+    out.extend_from_slice(bytes);
+    out.truncate(end);
 }
 
 #[cfg(test)]
@@ -153,13 +183,31 @@ mod tests {
     const ANA: &str = "Ana;Paz;1;2000-01-01;7";
 
     fn agency() -> AgencyId {
-        AgencyId::new(crate::limits::AGENCIES_MAX).unwrap()
+        AgencyId::new(AGENCIES_MAX).unwrap()
     }
 
     fn rows(bets: &WireBets<'_>) -> String {
         let mut out = Vec::new();
         bets.write_rows(agency(), &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    /// Reads bets one by one; says how many there are, and whether all are plain.
+    fn read_simply(text: &str) -> Result<(usize, bool), RequestError> {
+        let mut is_plain = true;
+        for (bet, text) in (1..).zip(text.split(':')) {
+            let fields: Vec<&str> = text.split(';').collect();
+            let Ok(five) = <[&str; 5]>::try_from(fields.as_slice()) else {
+                return Err(RequestError::Fields { bet, fields: fields.len() });
+            };
+            let read = Bet::new(five).map_err(|e| RequestError::Bet {
+                bet,
+                field: e.field,
+                allowed: e.allowed,
+            })?;
+            is_plain &= !text.contains([',', '"']) && read.number().to_string() == five[4];
+        }
+        Ok((text.split(':').count(), is_plain))
     }
 
     #[test]
@@ -222,7 +270,27 @@ mod tests {
             bets.iter().for_each(|bet| write_row(agency(), &bet, &mut one_by_one));
             prop_assert_eq!(bets.iter().count(), bets.len());
             prop_assert!(one_by_one.len() <= bets.rows_bytes_max());
-            prop_assert_eq!(rows(&bets).into_bytes(), one_by_one);
+            let mut out = Vec::with_capacity(bets.rows_bytes_max());
+            let capacity = out.capacity();
+            bets.write_rows(agency(), &mut out);
+            prop_assert_eq!(out.capacity(), capacity);
+            prop_assert_eq!(out, one_by_one);
+        }
+
+        #[test]
+        fn bets_are_read_as_if_none_were_plain(
+            bets in proptest::collection::vec(
+                "([a-z]{1,45}|[ñº\u{85}]{1,9}|[a,\"\t]{1,4}|);([A-Z]{1,12}|ñ{50}|a{101}|);\
+                 ([0-9]{7,8}|[a-zA-Z0-9]{0,21}|-|ñ);\
+                 ([12][0-9]{3}-(0[1-9]|1[0-2])-[0-3][0-9]|2000-1-1);\
+                 ([0-9]{0,5}|0{20}|0{21}|[:;x])",
+                1..5,
+            ),
+            valid in 0..4_usize,
+        ) {
+            let text = [vec![ANA.to_owned(); valid], bets].concat().join(":");
+            let found = WireBets::parse(&text).map(|bets| (bets.len(), bets.is_plain()));
+            prop_assert_eq!(found, read_simply(&text), "{}", text);
         }
     }
 }

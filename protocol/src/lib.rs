@@ -14,10 +14,12 @@ mod digest;
 mod frame;
 pub mod limits;
 mod malformed;
+mod plain;
 mod request;
 mod response;
 mod row;
 mod values;
+mod window;
 
 pub use bet::{Bet, Field, InvalidField};
 pub use bets::WireBets;

@@ -130,7 +130,7 @@ impl<'a> Request<'a> {
     }
 
     fn parse_body(packet: PacketType, body: &'a [u8]) -> Result<Self, RequestError> {
-        let body = str::from_utf8(body).map_err(|_| RequestError::NotUtf8)?;
+        let body = simdutf8::basic::from_utf8(body).map_err(|_| RequestError::NotUtf8)?;
         match packet {
             PacketType::StoreBet => parse_bet(body),
             PacketType::StoreBatch => parse_batch(body),
@@ -219,6 +219,7 @@ fn write_line(out: &mut Vec<u8>, line: fmt::Arguments<'_>) {
     out.push(b'\n');
 }
 
+/// The type of a packet and its body; `None` if there is no `:` between them.
 pub(crate) fn split_type(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, rest) = line.split_at(memchr::memchr(b':', line)?);
     Some((name, rest.get(1..)?))

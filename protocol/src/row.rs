@@ -62,14 +62,14 @@ impl<'r> StoredRow<'r> {
     /// The document of the bet. A document that is not UTF-8 comes out empty.
     #[must_use]
     pub fn document(&self) -> &'r str {
-        let field = self.wire.rsplit(|b| *b == b';').nth(2).unwrap_or_default();
+        let field = self.wire.rsplit(|byte| *byte == b';').nth(2).unwrap_or_default();
         str::from_utf8(field).unwrap_or_default()
     }
 
     /// The number that was bet on; `None` if what is stored there is no such number.
     #[must_use]
     pub fn number(&self) -> Option<BetNumber> {
-        let field = self.wire.rsplit(|b| *b == b';').next()?;
+        let field = self.wire.rsplit(|byte| *byte == b';').next()?;
         str::from_utf8(field).ok()?.parse().ok()
     }
 }
@@ -192,13 +192,13 @@ impl RowReader {
             (read, fields) = (end, fields + last);
         }
         // What a lone `\r` divides is two records.
-        let is_one = line.get(consumed..)?.iter().all(|b| *b == b'\r');
+        let is_one = line.get(consumed..)?.iter().all(|byte| *byte == b'\r');
         let is_row = read == ReadRecordResult::Record && is_one && fields == 6;
         ends.first_chunk().copied().filter(|_| is_row)
     }
 
     fn normalise_number(&mut self) {
-        let Some(start) = self.wire.iter().rposition(|b| *b == b';').map(|at| at + 1) else {
+        let Some(start) = self.wire.iter().rposition(|byte| *byte == b';').map(|at| at + 1) else {
             return;
         };
         let digits = self.wire.get(start..).unwrap_or_default();

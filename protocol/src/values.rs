@@ -37,7 +37,7 @@ impl AgencyId {
     /// The agency with this number; `None` for 0 and beyond [`AGENCIES_MAX`].
     #[must_use]
     pub fn new(number: u32) -> Option<Self> {
-        NonZeroU32::new(number).filter(|n| n.get() <= AGENCIES_MAX).map(Self)
+        NonZeroU32::new(number).filter(|number| number.get() <= AGENCIES_MAX).map(Self)
     }
 
     /// The agency's number, 1..=[`AGENCIES_MAX`].

@@ -9,9 +9,10 @@ const LAST_NAMES: [&str; 8] =
 
 /// The bet with this index: its fields with `separator` between them, the first name as `dress`
 /// makes it.
-fn bet(index: u64, separator: &str, dress: fn(&str) -> String) -> String {
-    // Neighbours differ in every field.
-    let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
+fn bet(index: u64, separator: &str, dress: Dress) -> String {
+    // Nothing of a bet follows from its neighbours.
+    let mix = |bits: u64| (bits ^ (bits >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = mix(mix(index)) >> 16;
     let of = |names: [&'static str; 8], shift: u32| {
         names.get((mixed >> shift) as usize % names.len()).copied().unwrap_or_default()
     };
@@ -19,25 +20,29 @@ fn bet(index: u64, separator: &str, dress: fn(&str) -> String) -> String {
     let fields = [
         dress(of(FIRST_NAMES, 0)),
         of(LAST_NAMES, 3).to_owned(),
-        (10_000_000 + mixed % 40_000_000).to_string(),
+        (1_000_000 + mixed % 49_000_000).to_string(),
         format!("{year}-{month:02}-{day:02}"),
         ((mixed >> 7) % 10_000).to_string(),
     ];
     fields.join(separator)
 }
 
-/// So many bets as a packet carries them.
-pub fn wire(bets: u64) -> String {
-    wire_of(bets, str::to_owned)
+/// What is made of a first name.
+pub type Dress = fn(&str) -> String;
+
+/// Leaves a first name as it is.
+pub fn plain(name: &str) -> String {
+    name.to_owned()
 }
 
-/// As [`wire`], with a comma in each first name, so that its row needs quotes.
-pub fn wire_with_commas(bets: u64) -> String {
-    wire_of(bets, |name| format!("{name}, B"))
+/// Puts a comma in a first name, so that its row needs quotes.
+pub fn with_comma(name: &str) -> String {
+    format!("{name}, B")
 }
 
-fn wire_of(bets: u64, dress: fn(&str) -> String) -> String {
-    let bets: Vec<String> = (0..bets).map(|index| bet(index, ";", dress)).collect();
+/// So many bets from this index on, as a packet carries them.
+pub fn wire(first: u64, bets: u64, dress: Dress) -> String {
+    let bets: Vec<String> = (first..first + bets).map(|index| bet(index, ";", dress)).collect();
     bets.join(":")
 }
 
@@ -53,13 +58,13 @@ pub fn forms(rows: u64) -> [(&'static str, Vec<u8>); 3] {
 }
 
 fn csv(rows: u64, head: fn(u64) -> String) -> [(&'static str, Vec<u8>); 3] {
-    let lines = |dress: fn(&str) -> String, end: &str| {
+    let lines = |dress: Dress, end: &str| {
         let line = |index| format!("{}{}{end}", head(index), bet(index, ",", dress));
         (0..rows).map(line).collect::<String>().into_bytes()
     };
     [
-        ("plain", lines(str::to_owned, "\n")),
-        ("crlf", lines(str::to_owned, "\r\n")),
+        ("plain", lines(plain, "\n")),
+        ("crlf", lines(plain, "\r\n")),
         ("quoted", lines(|name| format!("\"{name}, B\""), "\n")),
     ]
 }

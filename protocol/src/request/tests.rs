@@ -46,6 +46,16 @@ fn reads_every_form() {
 }
 
 #[test]
+fn as_many_bets_as_the_limit_says_fill_a_packet() {
+    let packet = |bets| format!("StoreBatch:1:{}\n", vec!["a;b;1;2000-01-01;0"; bets].join(":"));
+    let (most, more) = (packet(limits::BETS_MAX), packet(limits::BETS_MAX + 1));
+    assert!(most.len() <= limits::LINE_BYTES_MAX && more.len() > limits::LINE_BYTES_MAX);
+    let Ok(Request::StoreBatch { bets, .. }) = parse(most.trim_end()) else { panic!("is valid") };
+    assert_eq!((bets.len(), limits::BETS_MAX), (3_448, 3_448), "as PROTOCOL.md says");
+    assert!(include_str!("../../../PROTOCOL.md").contains("at most 3,448 |"));
+}
+
+#[test]
 fn answers_what_is_malformed_as_its_type_wants() {
     let long = format!("StoreRows:1;1:{ANA}:Leo;Sol;2;2000-13-02;8");
     for (line, answer) in [

@@ -59,7 +59,7 @@ fn split(bytes: &[u8], bytes_max: usize) -> Vec<Event> {
         Some(_) => line.first_chunk().map(|head| Event::TooLong(*head)),
         None => None,
     };
-    bytes.split_inclusive(|b| *b == b'\n').filter_map(event).collect()
+    bytes.split_inclusive(|byte| *byte == b'\n').filter_map(event).collect()
 }
 
 #[cfg(test)]

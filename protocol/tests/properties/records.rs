@@ -13,7 +13,7 @@ impl Record {
         let bytes: Vec<u8> = bytes.iter().map(|b| if *b == b';' { b' ' } else { *b }).collect();
         let mut builder = csv::ReaderBuilder::new();
         let reader = builder.has_headers(false).flexible(true).from_reader(bytes.as_slice());
-        let has_line_end = |field: &[u8]| field.iter().any(|b| matches!(b, b'\n' | b'\r'));
+        let has_line_end = |field: &[u8]| field.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
         let records = reader.into_byte_records().filter_map(Result::ok);
         let plain = records.filter(|record| !record.iter().any(has_line_end));
         plain.map(|fields| Self { fields }).collect()

@@ -41,7 +41,7 @@ fn holds_rows(request: &Request<'_>) {
     bets.iter().for_each(|bet| write_row(*agency, &bet, &mut one_by_one));
     assert_eq!(rows, one_by_one);
     assert!(rows.len() <= bets.rows_bytes_max(), "{} bytes of rows", rows.len());
-    let lines = rows.iter().filter(|b| **b == b'\n').count();
+    let lines = rows.iter().filter(|byte| **byte == b'\n').count();
     assert_eq!((lines, bets.iter().count(), bets.texts().count()), (bets.len(), lines, lines));
     assert_eq!(bets.iter().next(), Some(bets.first()));
 }

@@ -16,7 +16,7 @@ fn read(reader: &mut RowReader, line: &[u8]) -> Row {
 /// A line is read as the same row whatever was read before it and however it ends, and a row that
 /// is a bet of ours is the same after it was written.
 pub fn a_line_is_one_row_or_damaged(line: &[u8]) {
-    let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let row = read(&mut RowReader::default(), line);
     let mut used = RowReader::default();
     let _ = used.read(b"7,\"A, B\",C,1,2000-01-01,0007");
