@@ -1,21 +1,30 @@
 #!/usr/bin/env bash
-# usage: chaos-containers.sh [--seed N] [--minutes M] [--runs N] [--prebuilt] [--json]
+# usage: chaos-containers.sh [--seed N] [--minutes M] [--runs N] [--prebuilt]
+#                            [--json]
 #
-# Attacks whole lotteries in containers, and checks every promise: while agencies send, containers
-# are killed, stopped, paused, cut off from the network, added and removed at seeded moments. Then
-# each lottery has to come to its end by itself. A run takes about a minute.
+# Attacks whole lotteries in containers, and checks every promise: while
+# agencies send, containers are killed, stopped, paused, cut off from the
+# network, added and removed at seeded moments. Then each lottery has to come to
+# its end by itself. A run takes about a minute.
 #
-#   --seed N      the seed of the first run; a failed run's seed holds that run again [1]
-#   --minutes M   start no more runs after M minutes [10 runs, however long they take]
+#   --seed N      the seed of the first run; a failed run's seed holds that run
+#                 again [1]
+#   --minutes M   start no more runs after M minutes [10 runs, however long they
+#                 take]
 #   --runs N      hold at most N runs
-#   --prebuilt    take programs that are compiled on this machine (scripts/prebuild.sh)
-#   --json        end standard output with one JSON line; the table goes to standard error
+#   --prebuilt    take programs that are compiled on this machine
+#                 (scripts/prebuild.sh)
+#   --json        end standard output with one JSON line; the table goes to
+#                 standard error
 #
-# Exit code 0: every promise was kept in every run. 1: one was not; it is named with its seed, and
-# the volume and all logs of its run are kept. 2: the command line is wrong. 77: there is no Docker.
-# It runs beside a `docker compose up` of the same directory without touching it: under a project
-# name of its own, and, unless the environment sets DOCKER_SUBNET, on whatever subnet Docker has to
-# give. Everything is taken down at the end, also after Ctrl-C.
+# Exit code 0: every promise was kept in every run. 1: one was not; it is named
+# with its seed, and the volume and all logs of its run are kept. 2: the command
+# line is wrong. 77: there is no Docker.
+#
+# It runs beside a `docker compose up` of the same directory without touching
+# it: under a project name of its own, and, unless the environment sets
+# DOCKER_SUBNET, on whatever subnet Docker has to give. Everything is taken down
+# at the end, also after Ctrl-C.
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # usage: check-env.sh
 #
-# Compares .env.example with docker-compose.yaml: the same variables, and the same defaults.
-# Exits 0 if they agree, else 1 with the difference.
+# Compares .env.example with docker-compose.yaml: the same variables, and the
+# same defaults. Exits 0 if they agree, else 1 with the difference.
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"

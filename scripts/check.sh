@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # usage: check.sh
 #
-# Everything that must hold before a change is committed: format, lints, tests, documentation,
-# scripts and the list of variables. Needs Rust only; shellcheck is used if it is installed.
-# Exits 0 if all of it holds, else with the code of the first that does not.
+# Everything that must hold before a change is committed: format, lints, tests,
+# documentation, scripts and the list of variables. Needs Rust only; shellcheck
+# is used if it is installed. Exits 0 if all of it holds, else with the code of
+# the first that does not.
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"

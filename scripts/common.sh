@@ -17,6 +17,18 @@ fail() {
     exit 1
 }
 
+# options NAME…: ends the script for an option of its own command line (ARGUMENTS) that is none of
+# these, before minutes of building. Values are judged by the program that gets them.
+options() {
+    local argument
+    for argument in "${arguments[@]}"; do
+        [[ $argument != -* || " $* " == *" ${argument%%=*} "* ]] ||
+            usage "there is no option $argument"
+    done
+}
+# shellcheck disable=SC2034 # used by options
+arguments=("$@")
+
 for argument in "$@"; do
     case $argument in
         -h | --help)

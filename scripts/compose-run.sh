@@ -1,26 +1,32 @@
 #!/usr/bin/env bash
 # usage: compose-run.sh [options]
 #
-# Runs one whole lottery in containers: builds the images, starts servers and agencies, waits until
-# every agency has ended, prints what came out, and takes everything down again. What was stored
-# and announced is counted independently: against the files of bets, in bets.csv and in draw.json.
-# Exits 0 only if every agency succeeded and all of it agrees, 1 if not, 2 for a wrong command line.
+# Runs one whole lottery in containers: builds the images, starts servers and
+# agencies, waits until every agency has ended, prints what came out, and takes
+# everything down again. What was stored and announced is counted independently:
+# against the files of bets, in bets.csv and in draw.json. Exits 0 only if every
+# agency succeeded and all of it agrees, 1 if not, 2 for a wrong command line.
 #
-#   --bets DIR         the directory of agency-<n>.csv [BETS_DIR, else resources/bets]
+#   --bets DIR         the directory of agency-<n>.csv [BETS_DIR, else
+#                      resources/bets]
 #   --clients N        how many agencies [CLIENTS, else 5]
 #   --servers N        how many servers [SERVERS, else 3]
-#   --volume DIR       keep what is stored in DIR, which may be that of an earlier run
-#                      [a new directory that is removed in the end]
-#   --prebuilt         take programs that are compiled on this machine (scripts/prebuild.sh)
-#   --again            start it a second and a third time, the third with new containers: the same
-#                      winners must come out, and bets.csv must stay as it is
-#   --keep             leave the containers and the volume, and print how to reach them
+#   --volume DIR       keep what is stored in DIR, which may be that of an
+#                      earlier run [a new directory that is removed in the end]
+#   --prebuilt         take programs that are compiled on this machine
+#                      (scripts/prebuild.sh)
+#   --again            start it a second and a third time, the third with new
+#                      containers: the same winners must come out, and bets.csv
+#                      must stay as it is
+#   --keep             leave the containers and the volume, and print how to
+#                      reach them
 #   --timeout SECONDS  how long the agencies may take [600]
 #
-# Everything else comes from the environment or from .env: see .env.example. It runs beside a
-# `docker compose up` of the same directory without touching it: under a project name of its own,
-# and, unless the environment sets DOCKER_SUBNET, on whatever subnet Docker has to give.
-# Needs Linux, bash 5 and Docker with Compose v2.
+# Everything else comes from the environment or from .env: see .env.example. It
+# runs beside a `docker compose up` of the same directory without touching it:
+# under a project name of its own, and, unless the environment sets
+# DOCKER_SUBNET, on whatever subnet Docker has to give. Needs Linux, bash 5 and
+# Docker with Compose v2.
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
@@ -131,6 +137,9 @@ name_of() { docker inspect --format '{{slice .Name 1}}' "$1" | sed "s/^$project-
 # The log of a container in this run. What Docker calls its start may be later than its first line.
 log_of() { docker logs --since "$began" "$1"; }
 
+# numbers ACTION FIELD: the number in FIELD of each line of a log that is of ACTION.
+numbers() { sed -nE "s/.*action: $1 .*$2: ([0-9]+).*/\\1/p"; }
+
 # run RESULT [OPTION...]: starts what is not running and waits until all agencies have ended. Writes
 # a line for each into RESULT: agency, exit code, container, bets, documents of the winners.
 run() {
@@ -147,16 +156,17 @@ run() {
     for at in "${!clients[@]}"; do
         log=$(log_of "${clients[at]}" 2>&1 >"$work/documents")
         printf '%s %s %s %s %s\n' \
-            "$(sed -nE 's/.*action: claim .*agency: ([0-9]+).*/\1/p' <<<"$log" | grep . || echo 0)" \
+            "$(numbers claim agency <<<"$log" | grep . || echo 0)" \
             "${codes[at]:--}" "$(name_of "${clients[at]}")" \
-            "$(sed -nE 's/.*action: bets_read .*cantidad: ([0-9]+).*/\1/p' <<<"$log" | grep . || echo 0)" \
+            "$(numbers bets_read cantidad <<<"$log" | grep . || echo 0)" \
             "$(paste -sd ' ' "$work/documents")"
         [[ ${codes[at]:--} == 0 ]] || tail -n 5 <<<"$log" >>"$work/failed"
     done | sort -n >"$result"
     if [[ -s $work/failed ]]; then
         problem "agencies failed; their last lines:"
         cat "$work/failed"
-        compose --ansi never logs --no-log-prefix server | grep -E ' (WARNING|ERROR|CRITICAL) ' | tail -n 20 || true
+        compose --ansi never logs --no-log-prefix server |
+            grep -E ' (WARNING|ERROR|CRITICAL) ' | tail -n 20 || true
         rm "$work/failed"
     fi
 }
@@ -220,7 +230,7 @@ print_servers() {
     local server log
     printf '\n%-12s %8s %9s\n' server batches bets
     for server in $(containers server); do
-        log=$(log_of "$server" 2>&1 | sed -nE 's/.*action: apuestas_almacenadas .*cantidad: ([0-9]+).*/\1/p')
+        log=$(log_of "$server" 2>&1 | numbers apuestas_almacenadas cantidad)
         printf '%-12s ' "$(name_of "$server")"
         awk 'NF { batches++; bets += $1 } END { printf "%8d %9d\n", batches, bets }' <<<"$log"
     done | sort

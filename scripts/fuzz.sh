@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # usage: fuzz.sh [--seconds N] [TARGET...]
 #
-# Looks for inputs that break what must hold of every input: each target of fuzz/ for N seconds
-# (default 60), or the named ones. The properties are those of `cargo test`, where random inputs are
-# put to them; here the inputs are bred for the code that they reach. Needs a nightly Rust and
-# cargo-fuzz. What was bred stays in fuzz/corpus, for the next run to go on from.
+# Looks for inputs that break what must hold of every input: each target of
+# fuzz/ for N seconds (default 60), or the named ones. The properties are those
+# of `cargo test`, where random inputs are put to them; here the inputs are bred
+# for the code that they reach. Needs a nightly Rust and cargo-fuzz. What was
+# bred stays in fuzz/corpus, for the next run to go on from.
 #
-# Prints for each target how many inputs were tried, how many places in the code they reached
-# (cov), in how many ways (ft), and how many inputs are kept.
-# Exits 0 if every property held, 1 if one was broken (the input is named, and what runs it again)
-# or the targets do not compile, 2 for a wrong command line, 77 if something is not installed.
+# Prints for each target how many inputs were tried, how many places in the code
+# they reached (cov), in how many ways (ft), and how many inputs are kept. Exits
+# 0 if every property held, 1 if one was broken (the input is named, and what
+# runs it again) or the targets do not compile, 2 for a wrong command line, 77
+# if something is not installed.
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"

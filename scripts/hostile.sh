@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
 # usage: hostile.sh [--seed N] [--lines N] [--quick] [--json] [ATTACK...]
 #
-# Attacks a real server with hostile input, and measures what its agencies notice:
-# `cluster hostile`.
+# Attacks a real server with hostile input, and measures what its agencies
+# notice: `cluster hostile`.
 #
-#   --seed N   what mutated lines are made from: the same seed, the same lines [1]
+#   --seed N   what mutated lines are made of: the same seed, the same lines [1]
 #   --lines N  how many mutated lines are sent in all [3,000,000]
 #   --quick    fewer connections, one short round, and throughput is not judged
-#   --json     end standard output with one JSON line; the table goes to standard error
+#   --json     end standard output with one JSON line; the table goes to
+#              standard error
 #
-# `cargo run --release -- hostile --help` lists the attacks; without any, all are made. Nothing else
-# should run on the machine meanwhile. For all of them the limit of open files must be 10,100.
+# `cargo run --release -- hostile --help` lists the attacks; without any, all
+# are made. Nothing else should run on the machine meanwhile. For all of them
+# the limit of open files must be 10,100.
 #
-# Exit code 0: the server held. 1: something did not; it is named, and the files are kept. 2: the
-# command line is wrong, or the limit of open files is too low.
+# Exit code 0: the server held. 1: something did not; it is named, and the files
+# are kept. 2: the command line is wrong, or the limit of open files is too low.
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
+options --seed --lines --quick --json
 exec cargo run --release --quiet --package cluster -- hostile "$@"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # usage: prebuild.sh
 #
-# Compiles the server and the client as static programs with this machine's Rust, into ./prebuilt,
-# from where `BINARIES=prebuilt docker compose up --build` takes them: for machines that cannot
-# have the Rust image, and for quicker builds. Needs Linux, and glibc's static libraries (Debian:
-# libc6-dev, Fedora: glibc-static).
+# Compiles the server and the client as static programs with this machine's
+# Rust, into ./prebuilt, from where Compose takes them with BINARIES=prebuilt:
+# for machines that cannot have the Rust image, and for quicker builds. Needs
+# Linux, and glibc's static libraries (Debian: libc6-dev, Fedora: glibc-static).
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"

@@ -99,6 +99,11 @@ impl Bets {
         Some(digest)
     }
 
+    /// The rows' documents, in order.
+    pub fn documents(&self) -> impl Iterator<Item = &str> {
+        self.wire.split_terminator(':').filter_map(|row| row.split(';').nth(2))
+    }
+
     /// The longest batch that starts with `first_row`, from 1, and stays within `limits`, but at
     /// least one bet; `None` after the last row.
     #[must_use]

@@ -94,7 +94,7 @@ fn the_digest_is_that_of_the_rows() {
     let bets = read(b"Ana,Paz,1,2000-01-01,7\nLeo,Sol,2,2000-01-02,8\n").unwrap();
     let one = Digest::default().fold(ANA.as_bytes());
     let two = one.fold(LEO.as_bytes());
-    assert_eq!([0, 1, 2].map(|k| bets.digest(k)), [Digest::default(), one, two].map(Some));
+    assert_eq!([0, 1, 2].map(|count| bets.digest(count)), [Digest::default(), one, two].map(Some));
     assert_eq!(bets.digest(3), None);
     assert_eq!(bets.fold(one, 1, 2), Some(two));
 }

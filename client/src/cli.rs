@@ -9,7 +9,7 @@ use crate::limits::GENERATED_ROWS_MAX;
 
 /// Replays an agency's bets to the lottery's servers, closes, and prints its winners.
 #[derive(Debug, Parser)]
-#[command(name = "client", version, after_help = EXITS)]
+#[command(name = "client", version, after_help = MORE, max_term_width = 100)]
 pub struct Cli {
     /// The settings' file [default: ./config.yaml, else ./client/config.yaml, if there is one]
     #[arg(long, global = true, value_name = "PATH")]
@@ -18,13 +18,14 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
-const EXITS: &str = "\
-Every setting is a key of the settings' file and an environment variable; client/config.yaml lists
+const MORE: &str = "\
+Every setting is a key of the settings' file and an environment variable; client/config.yaml lists \
 them all. Logs go to standard error, winners to standard output.
 
-Exit codes: 0 all of it is right, or a replay was stopped by SIGTERM or SIGINT (run it again: it
-resumes), 1 refused or done in part only (run it again), 2 the command line, a setting or the file
-of bets is wrong and nothing was sent.";
+Exit codes:
+  0  all of it is right, or a signal ended a replay: run it again, it goes on
+  1  refused, failed, or done in part: run it again, it goes on
+  2  the command line, a setting or the file of bets is wrong; nothing was sent";
 
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]

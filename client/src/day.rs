@@ -19,7 +19,9 @@ pub async fn run(session: &mut Session, work: Work<'_>) -> Result<Arc<str>, Ende
     session.bar().finish_and_clear();
     // What an old server stored twice wins twice.
     let rows = matches!(servers, Servers::Known(_)).then(|| work.bets.rows());
-    winners::wait(session, servers, rows).await
+    let winners = winners::wait(session, servers, rows).await?;
+    winners::check_own(&winners, work.bets, work.source)?;
+    Ok(winners)
 }
 
 async fn store<'b>(session: &mut Session, work: Work<'b>) -> Result<Servers<'b>, Ended> {

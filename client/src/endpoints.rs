@@ -83,7 +83,7 @@ impl Endpoints {
     fn choose(&mut self, addresses: &[SocketAddr]) -> Option<Choice> {
         let known = addresses.len();
         let mut left: Vec<SocketAddr> =
-            addresses.iter().filter(|a| !self.tried.contains(a)).copied().collect();
+            addresses.iter().filter(|address| !self.tried.contains(address)).copied().collect();
         let is_new_round = left.is_empty();
         if is_new_round {
             self.tried.clear();
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn addresses(count: u8) -> Vec<SocketAddr> {
-        (1..=count).map(|k| SocketAddr::from(([127, 0, 0, k], 12345))).collect()
+        (1..=count).map(|host| SocketAddr::from(([127, 0, 0, host], 12345))).collect()
     }
 
     fn endpoints(agency: u32) -> Endpoints {
@@ -143,7 +143,7 @@ mod tests {
         let mut counts = [0; 3];
         for agency in 1..=30 {
             let choice = endpoints(agency).choose(&all).unwrap();
-            counts[all.iter().position(|a| *a == choice.address).unwrap()] += 1;
+            counts[all.iter().position(|address| *address == choice.address).unwrap()] += 1;
             assert!(!choice.is_new_round);
         }
         assert_eq!(counts, [10, 10, 10]);

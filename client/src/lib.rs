@@ -40,8 +40,8 @@ use cli::{Cli, Command};
 /// Exit codes: 0 all of it is right, or a replay was stopped by a signal; 1 refused, failed or done
 /// in part only; 2 the command line, a setting or the file of bets is wrong, and nothing was sent.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
-    if let Err(error) = program::settings::load_dotenv() {
-        return usage(&format!("read .env of the working directory: {error}"));
+    if let Err(error) = program::dotenv::load() {
+        return usage(&format!("{:#}", anyhow::Error::from(error)));
     }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,

@@ -121,6 +121,18 @@ impl<'b> Stored<'b> {
         }
         self.check_state(status.state)
     }
+
+    /// Checks that the draw whose winners were told was held over the file's rows, all of them and
+    /// no others. Of a day that was put away since they were told nothing is to be learnt.
+    ///
+    /// # Errors
+    /// [`Ended::Conflict`]: it was held over others.
+    pub fn check_drawn(&mut self, status: Status) -> Result<(), Ended> {
+        match status.state {
+            AgencyState::Drawn => self.check_closed(status),
+            AgencyState::Open | AgencyState::Closed => Ok(()),
+        }
+    }
 }
 
 struct Replay<'s, 'b> {

@@ -9,7 +9,7 @@ use program::exit::Exit;
 use program::log::{CRITICAL, Form, Level};
 use protocol::AgencyId;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::claim::Claim;
 use crate::cli::{Command, Generate, Which};
@@ -152,6 +152,10 @@ impl Identity {
     }
 }
 
+/// An agency that took no bets has to close, too; but its file may be one that was cut, or never
+/// written.
+const CLOSES_EMPTY: &str = "the agency closes with 0 rows, and can send none after that";
+
 fn prepare(command: &Command, config: &Config) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -194,6 +198,10 @@ async fn execute(command: &Command, config: &Config) -> Result<Exit, Failure> {
             let input = load(config, agency.agency, &shutdown).await?;
             let (cantidad, source) = (input.bets.rows(), input.source.as_str());
             info!(action = "bets_read", result = "success", cantidad, source);
+            if cantidad == 0 {
+                let warning = format!("{source} has no bets: {CLOSES_EMPTY}");
+                warn!(action = "bets_read", result = "success", cantidad, warning);
+            }
             let work = async |session: &mut Session| replay_all(session, config, &input).await;
             started(progress_bar(config, cantidad)).stoppable(work).await
         }

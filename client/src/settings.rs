@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use program::log::{Form, Level};
-use program::settings::{Key, SettingError, SettingErrors, Settings, Shown};
+use program::settings::{self, Key, SettingError, SettingErrors, Settings, Shown};
 use protocol::limits::{AGENCIES_MAX, LINE_BYTES_MAX};
 use protocol::{AgencyId, Bet, Field};
 
@@ -185,7 +185,7 @@ pub fn read(
     let mut all = Settings::with_environment(file, typed, environment);
     let unknown = all.unknown_keys(&KEYS);
     let allowed = format!("an agency number, 1 to {AGENCIES_MAX}, or auto");
-    let id = all.read_optional(ID, &allowed, |text| match text {
+    let id = all.read_optional(ID, &allowed, |text| match text.to_ascii_lowercase().as_str() {
         "auto" => Some(Id::Auto),
         number => number.parse().ok().map(Id::Number),
     });
@@ -268,7 +268,7 @@ impl fmt::Display for YesNo {
 }
 
 fn yes_or_no(text: &str) -> Option<YesNo> {
-    match text {
+    match text.to_ascii_lowercase().as_str() {
         "yes" => Some(YesNo(true)),
         "no" => Some(YesNo(false)),
         _ => None,
@@ -281,14 +281,15 @@ fn path(text: &str) -> Option<Shown> {
 
 fn number(all: &mut Settings, key: Key, default: u64, least: u64, most: u64) -> u64 {
     all.read(key, default, format_args!("a number from {least} to {most}"), |text| {
-        text.parse().ok().filter(|number| (least..=most).contains(number))
+        settings::number(text).filter(|number| (least..=most).contains(number))
     })
 }
 
 fn seconds(all: &mut Settings, key: Key, default: Duration, least: u64) -> Duration {
     let allowed = format!("whole seconds from {least} to {}", limits::SETTING_SECONDS_MAX);
     let seconds = all.read(key, default.as_secs(), allowed, |text| {
-        text.parse().ok().filter(|seconds| (least..=limits::SETTING_SECONDS_MAX).contains(seconds))
+        settings::number(text)
+            .filter(|seconds| (least..=limits::SETTING_SECONDS_MAX).contains(seconds))
     });
     Duration::from_secs(seconds)
 }
@@ -298,7 +299,7 @@ fn server_addresses(text: &str) -> Option<ServerAddresses> {
         let part = part.trim();
         let (host, port) = part.rsplit_once(':')?;
         let is_plain = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
-        let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+        let is_port = settings::number::<u16>(port).is_some_and(|port| port > 0);
         (!host.is_empty() && is_plain && is_port).then(|| part.to_owned())
     };
     text.split(',').map(address).collect::<Option<_>>().map(ServerAddresses)
@@ -338,7 +339,7 @@ fn read_bet(
             errors.extend(invalid_fields(fields).into_iter().filter_map(|(invalid, value)| {
                 let place = Field::ALL.iter().position(|field| *field == invalid.field)?;
                 let (name, allowed) = (BET_VARIABLES.get(place)?, invalid.allowed.to_owned());
-                Some(setting_error(name, value, "from the environment", allowed))
+                Some(setting_error(name, value, &settings::place(name), allowed))
             }));
             None
         }

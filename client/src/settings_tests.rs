@@ -43,6 +43,7 @@ fn the_committed_file_has_every_key_with_its_default() {
     let of_code = read(None, BTreeMap::new(), nothing, false).unwrap();
     assert_eq!(of_file.effective, of_code.effective);
     assert!(of_file.unknown.is_empty());
+    assert!(CONFIG_YAML.contains(&format!("1 to {}\n", limits::PACKET_BETS_MAX)));
 }
 
 #[test]
@@ -80,17 +81,32 @@ fn every_wrong_value_is_refused_by_name() {
 }
 
 #[test]
+fn numbers_have_no_sign() {
+    let yaml = "id: '+1'\nserver: {address: 'a:+1'}\nbatch_size: '+5'\nconnect_timeout: '+5'";
+    let errors = read_text(yaml, nothing).unwrap_err();
+    let mut told = keys(&errors);
+    told.sort_unstable();
+    assert_eq!(told, ["batch_size", "connect_timeout", "id", "server.address"]);
+}
+
+#[test]
 fn the_fallback_may_be_forbidden() {
     let is_allowed = |yaml| read_text(yaml, nothing).unwrap().config.is_fallback_allowed;
     assert!(is_allowed("id: 1") && is_allowed("id: 1\nfallback: yes"));
     assert!(!is_allowed("id: 1\nfallback: no"));
+    assert!(
+        is_allowed("id: 1\nfallback: YES") && !is_allowed("id: 1\nfallback: No"),
+        "words are in any case"
+    );
 }
 
 #[test]
 fn an_id_that_is_needed_must_be_set() {
     let errors = read_text("batch_size: x", nothing).unwrap_err();
     assert_eq!(keys(&errors), ["batch_size", "CLI_ID"]);
-    assert_eq!(read_text("id: auto", nothing).unwrap().config.id, Some(Id::Auto));
+    for auto in ["id: auto", "id: AUTO"] {
+        assert_eq!(read_text(auto, nothing).unwrap().config.id, Some(Id::Auto));
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The end of an agency's day: waiting for the draw, and handing over the winners.
 
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,6 +10,7 @@ use protocol::limits::DOCUMENT_BYTES_MAX;
 use protocol::{Response, limits};
 use tracing::info;
 
+use crate::bets::{self, Bets};
 use crate::connection::Fault;
 use crate::limits::WINNERS_BYTES_MAX;
 use crate::replay::Stored;
@@ -19,7 +21,8 @@ use crate::whole_file;
 #[derive(Debug)]
 pub enum Servers<'b> {
     /// They know `AgencyStatus`: each is asked it first, which shows that it lives and, given the
-    /// agency's own bets, that the draw waited for is theirs.
+    /// agency's own bets, that the draw waited for is theirs. Given these it is asked once more
+    /// when the winners were told: what is stored may have been changed before the draw.
     Known(Option<Stored<'b>>),
     /// They do not.
     Old,
@@ -45,7 +48,13 @@ pub async fn wait(
             session.reached();
         }
         match session.ask_for_winners(bytes_max).await? {
-            Ok(Response::Winners(documents)) => return Ok(documents),
+            Ok(Response::Winners(documents)) => {
+                session.progressed();
+                if let Servers::Known(Some(own)) = &mut servers {
+                    own.check_drawn(session.status().await?)?;
+                }
+                return Ok(documents);
+            }
             Ok(Response::Error(reason)) => match first_word(&reason) {
                 "agency" | "invalid" => return Err(Ended::refused(&reason)),
                 _ => session.leave(&Fault::Busy(reason)),
@@ -56,6 +65,33 @@ pub async fn wait(
             Err(_) => {}
         }
     }
+}
+
+/// Checks that every winner is one of `bets`, which are from `source`. How often each won is not
+/// looked at: what a server stored twice wins twice.
+///
+/// # Errors
+/// [`Ended::Conflict`]: one is not.
+pub fn check_own(winners: &str, bets: &Bets, source: &str) -> Result<(), Ended> {
+    let mut foreign: HashSet<&str> = documents(winners).collect();
+    let mut own = bets.documents();
+    while !foreign.is_empty()
+        && let Some(document) = own.next()
+    {
+        foreign.remove(document);
+    }
+    let first = documents(winners).find(|document| foreign.contains(document));
+    let Some(document) = first else { return Ok(()) };
+    let document = bets::shown(document);
+    Err(Ended::Conflict(format!(
+        "{document} is told as a winner's document and is none of {source}: the volume was changed \
+         or its draw archived meanwhile, or another file was sent for this agency; no winners are \
+         printed"
+    )))
+}
+
+fn documents(winners: &str) -> impl Iterator<Item = &str> {
+    winners.split(';').filter(|document| !document.is_empty())
 }
 
 /// So long is the answer at most if every one of `rows` rows wins.
@@ -70,8 +106,8 @@ fn answer_bytes_max(rows: Option<u64>) -> usize {
 ///
 /// # Errors
 /// `out` or the file cannot be written.
-pub fn hand_over(documents: &str, out: &mut impl Write, file: Option<&Path>) -> io::Result<()> {
-    let documents: Vec<&str> = documents.split(';').filter(|part| !part.is_empty()).collect();
+pub fn hand_over(winners: &str, out: &mut impl Write, file: Option<&Path>) -> io::Result<()> {
+    let documents: Vec<&str> = documents(winners).collect();
     let mut lines = String::new();
     for document in &documents {
         lines.push_str(document);
@@ -158,6 +194,26 @@ mod tests {
         assert_eq!(answer_bytes_max(Some(1000)), 21_000 + limits::LINE_BYTES_MAX);
         assert_eq!(answer_bytes_max(None), WINNERS_BYTES_MAX);
         assert_eq!(answer_bytes_max(Some(u64::MAX)), WINNERS_BYTES_MAX);
+    }
+
+    #[test]
+    fn winners_are_of_the_own_bets_as_often_as_they_like() {
+        let bets = Bets::read(&b"Ana,Paz,1,2000-01-01,7\nLeo,1,X2,2000-01-02,8\n"[..]).unwrap();
+        for (winners, foreign) in [
+            ("", None),
+            ("X2;1;1", None),
+            ("1;3;4", Some("\"3\" is told")),
+            ("Paz", Some("\"Paz\" is told")),
+            ("1;\u{1b}[2J", Some("\"\\u{1b}[2J\" is told")),
+        ] {
+            let told = check_own(winners, &bets, "a.csv").err().map(|ended| ended.to_string());
+            let is_right = match (&told, foreign) {
+                (Some(told), Some(foreign)) => told.starts_with(&format!("conflict: {foreign}")),
+                (told, foreign) => told.is_none() && foreign.is_none(),
+            };
+            assert!(is_right, "{winners}: {told:?}");
+        }
+        check_own("1", &Bets::default(), "a.csv").unwrap_err();
     }
 
     #[test]

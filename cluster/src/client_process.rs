@@ -10,9 +10,6 @@ use rustix::process::Signal;
 use crate::log::{self, Log};
 use crate::process::{ChildProcess, Launch};
 
-/// How long the system may take to end a killed process.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long a client may take to end after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -108,7 +105,7 @@ impl ClientProcess {
     /// # Errors
     /// It does not end.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.process.kill(KILL_TIMEOUT).await
+        self.process.kill().await
     }
 
     /// SIGTERM, and how it ended; SIGKILL if that takes too long, and none then.

@@ -26,6 +26,9 @@ use crate::log::Log;
 /// The variable that names the process with which a child has to end.
 pub(crate) const PARENT: &str = "CLUSTER_PROCESS";
 
+/// How long the system may take to end a killed process.
+pub const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How many lines of a log a diagnosis shows.
 const TAIL_LINES: usize = 25;
 
@@ -178,13 +181,13 @@ impl ChildProcess {
         Ok(status)
     }
 
-    /// Ends it with SIGKILL, and waits for that.
+    /// Ends it with SIGKILL, and waits for that, [`KILL_TIMEOUT`] at the most.
     ///
     /// # Errors
     /// It could not be killed.
-    pub async fn kill(&mut self, limit: Duration) -> anyhow::Result<()> {
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.signal(Signal::KILL).context("kill a process")?;
-        self.wait(limit).await.map(drop)
+        self.wait(KILL_TIMEOUT).await.map(drop)
     }
 
     /// What it wrote to standard output so far, line by line.

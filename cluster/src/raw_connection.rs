@@ -54,10 +54,8 @@ impl RawConnection {
     /// No line comes in time, or the connection ends.
     pub async fn line(&mut self) -> anyhow::Result<String> {
         loop {
-            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.unread.drain(..=end).collect();
-                let line = String::from_utf8(line).context("read a line as UTF-8")?;
-                return Ok(line.trim_end_matches('\n').to_owned());
+            if let Some(line) = take_line(&mut self.unread) {
+                return String::from_utf8(line).context("read a line as UTF-8");
             }
             let reading = timeout(ANSWER_TIMEOUT, self.stream.read_buf(&mut self.unread));
             if reading.await.context("wait for a line")?.context("read a line")? == 0 {
@@ -97,4 +95,12 @@ impl RawConnection {
         reading.await.context("wait for the end of the connection")?;
         Ok(self.unread)
     }
+}
+
+/// Takes the first line from what is `unread`, if it is there as a whole; its end goes with it.
+pub fn take_line(unread: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let end = unread.iter().position(|byte| *byte == b'\n')?;
+    let mut line: Vec<u8> = unread.drain(..=end).collect();
+    line.pop();
+    Some(line)
 }

@@ -11,16 +11,13 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use tokio::time::timeout;
 
 use crate::log::{self, Log, LogLine};
-use crate::process::{ChildProcess, Launch};
+use crate::process::{ChildProcess, KILL_TIMEOUT, Launch};
 
 /// How long an instance may take until it listens. Bets of other runs may have to be read first.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an instance may take to end after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long the system may take to end a killed process.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A server process that listens, or did until it was ended.
 #[derive(Debug)]
@@ -122,7 +119,7 @@ impl ServerProcess {
     /// It does not end.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.ended = true;
-        self.process.kill(KILL_TIMEOUT).await
+        self.process.kill().await
     }
 
     /// Waits for its end, which comes by itself.
@@ -250,7 +247,7 @@ impl ServerProcess {
         let name = self.process.name().to_owned();
         let mut process = ChildProcess::spawn(&name, &self.launch, &self.directory)?;
         tokio::time::sleep(after).await;
-        process.kill(KILL_TIMEOUT).await?;
+        process.kill().await?;
         self.earlier_alarms.extend(process.log().alarms());
         Ok(())
     }

@@ -45,7 +45,8 @@ async fn a_tiny_run_measures_everybody_and_leaves_nothing_but_results() {
     assert_eq!(json["effort"]["rounds"], ROUNDS);
     assert!(json["others_processor_share"].as_f64().is_some_and(|it| (0.0..=1.0).contains(&it)));
     assert_eq!(json["cases"][0]["parameters"]["batch"], 10);
-    let names = ["1 instance", "2 instances", "limit", "Redis", "PostgreSQL", "SQLite"];
+    let names =
+        ["1 instance", "2 instances", "limit", "bare server", "Redis", "PostgreSQL", "SQLite"];
     assert_case(&json["cases"][0], &names, 2, &output);
     let peer_name = format!("peer {address}");
     assert_case(&json["cases"][1], &["1 instance", &peer_name], 1, &output);

@@ -29,7 +29,7 @@ async fn three_servers_five_agencies_and_again() {
     let first = lottery.run_clients().await;
     let audit = lottery.assert_right();
     assert_eq!(
-        audit.agencies.iter().map(|a| a.stored).collect::<Vec<_>>(),
+        audit.agencies.iter().map(|agency| agency.stored).collect::<Vec<_>>(),
         [1_000, 613, 101, 100, 99]
     );
     assert_eq!(first.iter().map(|end| end.printed.len()).collect::<Vec<_>>(), [2, 3, 3, 2, 0]);
@@ -50,7 +50,7 @@ async fn three_servers_five_agencies_and_again() {
 #[tokio::test]
 async fn every_kind_of_file_is_stored_as_it_is() {
     let long = "ñ".repeat(50);
-    let lottery = Setup::new(2, 6)
+    let mut lottery = Setup::new(2, 6)
         // A comma, quotes, accents, and both at once.
         .rows(
             1,
@@ -69,6 +69,7 @@ async fn every_kind_of_file_is_stored_as_it_is() {
         .rows(6, "Ana,Paz,1,2000-01-01,7574\nAna,Paz,1,2000-01-01,7574\n")
         .start()
         .await;
+    lottery.expect_alarm("client-5", "bets_read", "agency-5.csv has no bets: the agency closes");
     let ends = lottery.run_clients().await;
     let audit = lottery.assert_right();
     assert_eq!(audit.agencies.iter().map(|a| a.stored).collect::<Vec<_>>(), [5, 2, 2, 1, 0, 2]);

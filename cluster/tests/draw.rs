@@ -10,7 +10,6 @@ use cluster::log::LogLine;
 use cluster::process::Launch;
 use cluster::raw_connection::RawConnection;
 use cluster::server_process::ServerProcess;
-use cluster::udp_port::UdpPort;
 use common::{Ended, LIMIT, Lottery, WINNER, binary, digest, run};
 
 const ANA: &str = "Ana;Paz;1;2000-01-01;7574";
@@ -131,17 +130,11 @@ async fn late_bets_are_refused_on_every_instance() {
 #[tokio::test]
 async fn an_instance_that_hears_no_datagram_looks_by_itself() {
     let mut lottery = Lottery::start(2, 1).await;
-    // Each hears on a port of its own, to which nobody else sends; they are kept from others.
-    let mut ports = Vec::new();
     for server in lottery.cluster.servers_mut() {
-        let port = UdpPort::take().unwrap();
-        server.stop().await.unwrap();
-        server.set("UDP_BROADCAST_PORT", port.number().unwrap());
         // What is heard is logged at this level.
         server.set("LOGGING_LEVEL", "DEBUG");
-        server.restart().await.unwrap();
-        ports.push(port);
     }
+    let _ports = lottery.keep_datagrams_apart().await;
     let mut waiting = lottery.connect_all().await;
     ask_for_winners(&mut waiting, 1).await;
     assert_eq!(lottery.ask(0, "AgencyClose:1;0").await, "AgencyCloseResponse:0");

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use cluster::process::Launch;
 use common::{LIMIT, Setup, digest};
 use tokio::time::timeout;
 
@@ -75,6 +76,12 @@ async fn a_full_disk_is_answered_and_nothing_is_stored_half() {
         let status = format!("AgencyStatusResponse:{state};open");
         assert_eq!(lottery.ask(place, "AgencyStatus:1").await, status);
     }
+    let address = lottery.cluster.servers()[place].address();
+    let health = Launch::new(&common::binary(), &["server", "health"])
+        .with("SERVER_IP", address.ip())
+        .with("SERVER_PORT", address.port());
+    let healthy = common::run("health", &health, &lottery.directory).await;
+    assert_eq!(healthy.code, Some(0), "it tells what is stored: {}", healthy.log);
     assert_eq!(lottery.stored().lines().count(), stored);
     assert!(lottery.stored().ends_with(&format!(",{},2000-01-01,7\n", stored - 1)));
     // Room again: the same packet is stored, by the same instance.

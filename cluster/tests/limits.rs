@@ -7,7 +7,6 @@ mod common;
 use std::time::Duration;
 
 use cluster::server_process::ServerProcess;
-use cluster::udp_port::UdpPort;
 use common::{LIMIT, Lottery, digest};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -79,7 +78,7 @@ async fn others_of_a_paused_lock_holder_answer_that_they_could_not_and_go_on_whe
     // Everything at once: one after the other is stored, and answered in order.
     let mut storing = lottery.connect(0).await;
     let storing = tokio::spawn(async move {
-        let packets = (0..PACKETS).map(|k| rows_packet(1 + k * BATCH, BATCH) + "\n");
+        let packets = (0..PACKETS).map(|place| rows_packet(1 + place * BATCH, BATCH) + "\n");
         storing.send(packets.collect::<String>()).await.unwrap();
         for k in 1..=PACKETS {
             let (answer, stored) = (storing.line().await.unwrap(), k * BATCH);
@@ -152,15 +151,7 @@ async fn an_instance_that_slept_while_it_waited_for_a_lock_stores_nothing_twice_
 #[tokio::test]
 async fn without_any_datagram_all_instances_know_the_winners_within_one_and_a_half_seconds() {
     let mut lottery = Lottery::start(3, 2).await;
-    // Each announces to a port to which nobody else listens; they are kept from others.
-    let mut ports = Vec::new();
-    for server in lottery.cluster.servers_mut() {
-        let port = UdpPort::take().unwrap();
-        server.stop().await.unwrap();
-        server.set("UDP_BROADCAST_PORT", port.number().unwrap());
-        server.restart().await.unwrap();
-        ports.push(port);
-    }
+    let _ports = lottery.keep_datagrams_apart().await;
     lottery.ask(1, &format!("StoreRows:1;1:{ANA}:{LEO}")).await;
     let mut waiting = lottery.connect_all().await;
     for connection in &mut waiting {

@@ -55,9 +55,7 @@ async fn instances_that_opened_other_lock_files_do_not_write_at_the_same_time() 
     let server = &mut lottery.cluster.servers_mut()[1];
     server.kill().await.unwrap();
     server.restart().await.unwrap();
-    lottery.finish_clients(&mut clients).await;
-    lottery.assert_right();
-    lottery.end().await;
+    lottery.end_right(&mut clients).await;
 }
 
 /// What an instance knew of a log is not taken for true when the lock turns out to be another one.
@@ -92,7 +90,7 @@ async fn behind_a_replaced_lock_the_log_is_read_anew() {
 async fn a_volume_that_is_gone_is_told_and_nothing_is_stored_elsewhere() {
     let mut lottery = Lottery::start(1, 1).await;
     for action in ["apuestas_almacenadas", "agencia_cerrada", "agencia_consultada"] {
-        lottery.expect_alarm("server", action, "agencies_closed.lock is gone: if the volume");
+        lottery.expect_alarm("server", action, "agencies_closed.lock is gone: the volume");
     }
     lottery.allow_alarm("server", "look", "agencies_closed.lock is gone");
     lottery.expect_alarm("server", "store", "told to try again: put the volume back");
@@ -114,6 +112,32 @@ async fn a_volume_that_is_gone_is_told_and_nothing_is_stored_elsewhere() {
     assert_eq!(lottery.ask(0, &format!("StoreRows:1;2:{LEO}")).await, answer);
     let log = lottery.cluster.servers()[0].log();
     assert!(log.wait_for(|line| line.is("store", "success")).await.is_some());
+    lottery.end().await;
+}
+
+/// As the message says what to do.
+#[tokio::test]
+async fn a_lock_file_that_was_removed_is_made_anew_by_any_server_that_starts_again() {
+    let mut lottery = Lottery::start(2, 1).await;
+    for place in 1..=2 {
+        let server = format!("server-{place}");
+        lottery.expect_alarm(&server, "apuestas_almacenadas", "bets.csv.lock is gone: the volume");
+        lottery.expect_alarm(&server, "store", "start any server again, which makes it anew");
+    }
+    lottery.expect_alarm("server-2", "lock", "compare `client status` of every agency");
+    fs::remove_file(locks(&lottery).join("bets.csv.lock")).unwrap();
+    let packet = format!("StoreRows:1;1:{ANA}");
+    for place in 0..2 {
+        let answer = lottery.ask(place, &packet).await;
+        assert!(answer.starts_with("StoreRowsResponse:1;0;"), "{answer}");
+    }
+    let server = &mut lottery.cluster.servers_mut()[0];
+    server.stop().await.unwrap();
+    server.restart().await.unwrap();
+    let answer = format!("StoreRowsResponse:0;1;{}", digest(&[ANA]));
+    for place in [1, 0] {
+        assert_eq!(lottery.ask(place, &packet).await, answer, "also by who was not started again");
+    }
     lottery.end().await;
 }
 

@@ -106,9 +106,7 @@ async fn clients_leave_a_killed_server_for_another() {
         let place = any(&lottery, is_batch).await;
         allow_loss(&mut lottery, place);
         lottery.cluster.servers_mut()[place].kill().await.unwrap();
-        lottery.finish_clients(&mut clients).await;
-        lottery.assert_right();
-        let _directory = lottery.end().await;
+        let _directory = lottery.end_right(&mut clients).await;
         clients.iter().any(sent_after_a_loss)
     })
     .await;
@@ -155,9 +153,7 @@ async fn agencies_of_a_killed_server_store_elsewhere_within_a_second() {
             println!("agency {agency} stores elsewhere after {took:.1} s");
         }
         let is_middle = !left.is_empty();
-        lottery.finish_clients(&mut clients).await;
-        lottery.assert_right();
-        lottery.end().await;
+        lottery.end_right(&mut clients).await;
         is_middle
     })
     .await;
@@ -177,9 +173,7 @@ async fn clients_wait_for_servers_that_all_were_killed() {
         for server in lottery.cluster.servers_mut() {
             server.restart().await.unwrap();
         }
-        lottery.finish_clients(&mut clients).await;
-        lottery.assert_right();
-        lottery.end().await;
+        lottery.end_right(&mut clients).await;
         is_middle
     })
     .await;
@@ -203,9 +197,7 @@ async fn a_killed_client_goes_on_where_it_was() {
             let launch = lottery.client(1).with("CLI_BATCH_SIZE", size);
             clients[0] = lottery.cluster.spawn_client(1, launch).unwrap();
         }
-        lottery.finish_clients(&mut clients).await;
-        lottery.assert_right();
-        lottery.end().await;
+        lottery.end_right(&mut clients).await;
         is_middle
     })
     .await;
@@ -221,9 +213,7 @@ async fn two_clients_of_one_agency_store_every_row_once() {
     let launch = lottery.client(1).with("CLI_BATCH_SIZE", 7);
     let directory = &lottery.cluster.plan().directory;
     clients.push(ClientProcess::spawn("client-twin", 1, launch, directory).unwrap());
-    lottery.finish_clients(&mut clients).await;
-    lottery.assert_right();
-    lottery.end().await;
+    lottery.end_right(&mut clients).await;
 }
 
 #[tokio::test]

@@ -237,6 +237,6 @@ async fn an_interrupt_stops_everything() {
 async fn no_process_outlives_a_killed_cluster() {
     let place = Place::new();
     let (mut cluster, connection) = started(&place).await;
-    cluster.kill(LIMIT).await.unwrap();
+    cluster.kill().await.unwrap();
     connection.end().await.unwrap();
 }

@@ -9,7 +9,8 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 
-use common::{Lottery, Setup, digest};
+use cluster::log::LogLine;
+use common::{LIMIT, Lottery, Setup, digest};
 
 const ANA: &str = "Ana;Paz;1;2000-01-01;7574";
 const LEO: &str = "Leo;Sol;2;2000-01-02;8";
@@ -50,6 +51,59 @@ async fn bets_that_were_removed_under_running_servers_are_told() {
     std::fs::remove_file(lottery.volume.bets()).unwrap();
     let stored = format!("StoreRowsResponse:0;1;{}", digest(&[LEO]));
     assert_eq!(lottery.ask(0, &format!("StoreRows:2;1:{LEO}")).await, stored, "it goes on");
+    lottery.end().await;
+}
+
+/// What is cut off then was acknowledged, and no server died.
+#[tokio::test]
+async fn bets_that_were_cut_within_a_row_are_told_as_that() {
+    let mut lottery = Lottery::start(1, 1).await;
+    lottery.expect_alarm("server", "mend_log", "was removed, cut or replaced by hand");
+    lottery.expect_alarm("server", "read_log", "removed, cut or replaced while servers run");
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}:{LEO}")).await;
+    lottery.ask(0, &format!("StoreRows:1;3:{ANA}:{LEO}")).await;
+    let file = OpenOptions::new().write(true).open(lottery.volume.bets()).unwrap();
+    // The first of them cuts the last group, which is cut off as a whole.
+    for (rows, status) in [(3, "AgencyStatusResponse:2;"), (1, "AgencyStatusResponse:1;")] {
+        let whole: Vec<usize> = lottery.stored().match_indices('\n').map(|(at, _)| at).collect();
+        file.set_len(whole[rows - 1] as u64 + 5).unwrap();
+        let answer = lottery.ask(0, "AgencyStatus:1").await;
+        assert!(answer.starts_with(status), "{answer}");
+    }
+    let log = lottery.cluster.servers()[0].log();
+    assert_eq!(log.matching(|line| line.0.contains("nothing of it was acknowledged")), 0);
+    lottery.end().await;
+}
+
+/// As a day that is put away looks, but for where the files are.
+#[tokio::test]
+async fn a_day_that_was_removed_is_told_and_one_that_was_put_away_is_a_new_day() {
+    let mut lottery = Lottery::start(1, 1).await;
+    lottery.expect_alarm("server", "read_log", "bets.csv");
+    lottery.expect_alarm("server", "read_log", "agencies_closed.txt");
+    for is_moved in [true, false] {
+        lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
+        lottery.ask(0, "AgencyClose:1;1").await;
+        assert_eq!(lottery.ask(0, "WinnersRequest:1").await, "WinnersResponse:1");
+        let server = &lottery.cluster.servers()[0];
+        let locks = ["agencies_closed.lock", "bets.csv.lock"].map(|name| lottery.locked(name));
+        let files =
+            [lottery.volume.bets(), lottery.volume.agencies_closed(), lottery.volume.draw()];
+        for file in files {
+            match is_moved {
+                true => std::fs::rename(&file, file.with_extension("put-away")).unwrap(),
+                false => std::fs::remove_file(&file).unwrap(),
+            }
+        }
+        drop(locks);
+        let told = |line: LogLine<'_>| match is_moved {
+            true => line.is("new_day", "success"),
+            false => line.is("read_log", "fail"),
+        };
+        server.wait_for("what became of the day", LIMIT, told).await.unwrap();
+    }
+    let log = lottery.cluster.servers()[0].log();
+    assert_eq!(log.matching(|line| line.is("new_day", "success")), 1);
     lottery.end().await;
 }
 

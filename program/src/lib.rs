@@ -4,6 +4,7 @@
 //! Knows nothing of bets, packets or files of the volume.
 
 pub mod descriptors;
+pub mod dotenv;
 pub mod exit;
 mod floods;
 mod limits;

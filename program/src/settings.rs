@@ -7,8 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use tracing::{info, warn};
+
+use crate::dotenv;
 
 /// A setting's two names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +150,7 @@ impl Settings {
 
     fn typed(&self, key: Key) -> Option<(String, String, String)> {
         if let Some(text) = (self.environment)(key.environment).filter(|text| is_set(text)) {
-            return Some((key.environment.to_owned(), text, "from the environment".to_owned()));
+            return Some((key.environment.to_owned(), text, place(key.environment)));
         }
         let text = self.typed.get(key.file).filter(|text| is_set(text))?;
         let file = self.file.as_deref().unwrap_or(Path::new("the configuration file"));
@@ -170,6 +173,19 @@ impl Settings {
     }
 }
 
+/// Where a variable of the process's environment was typed, for [`SettingError::source_name`].
+#[must_use]
+pub fn place(name: &str) -> String {
+    format!("from {}", dotenv::place_of(name))
+}
+
+/// A number in plain digits, without a sign, as the wire has them.
+#[must_use]
+pub fn number<T: FromStr>(text: &str) -> Option<T> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| text.parse().ok())?
+}
+
 fn is_set(text: &str) -> bool {
     !text.trim().is_empty()
 }
@@ -183,19 +199,6 @@ pub fn log_effective(effective: &[(&'static str, String)], unknown: &[String], l
     for key in unknown {
         let error = format!("no such setting, ignored: {listing} has all of them");
         warn!(action = "config", result = "fail", key, error);
-    }
-}
-
-/// Reads `./.env` into the environment, for programs run by hand. What is set already stays.
-/// That there is none is fine.
-///
-/// # Errors
-/// The file is there and cannot be read or has a malformed line.
-pub fn load_dotenv() -> Result<(), dotenvy::Error> {
-    match dotenvy::from_path(".env") {
-        Ok(()) => Ok(()),
-        Err(error) if error.not_found() => Ok(()),
-        Err(error) => Err(error),
     }
 }
 
@@ -216,8 +219,16 @@ mod tests {
         })
     }
 
-    fn number(text: &str) -> Option<u16> {
-        text.parse().ok()
+    #[test]
+    fn numbers_are_plain_digits() {
+        for (text, wanted) in
+            [("0", Some(0)), ("00065535", Some(65_535)), ("65536", None), ("", None)]
+        {
+            assert_eq!(number::<u16>(text), wanted, "{text}");
+        }
+        for text in ["+5", "-5", "5.", "1_000", "5 5", "٥"] {
+            assert_eq!(number::<u16>(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,22 +1,27 @@
 //! The command line of the server, and what each command does.
 
 use std::ffi::OsString;
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
+use std::time::Instant;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use program::exit::Exit;
-use program::{descriptors, log, settings, shutdown};
+use program::{descriptors, dotenv, log, settings, shutdown};
+use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tracing::{error, info};
 
 use crate::announce::UdpAnnouncer;
-use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED, LOCK_TIMEOUT, SETTLE_TIMEOUT};
+use crate::limits::{
+    CONNECTIONS_MAX, DESCRIPTORS_RESERVED, LAST_LOCK_TIMEOUT, LOCK_TIMEOUT, SETTLE_TIMEOUT,
+};
 use crate::lottery::Lottery;
 use crate::settings::Config;
 use crate::store::disk::RealDisk;
-use crate::store::{FileStore, Store, StoreEnd, StoreSettings};
+use crate::store::{FileStore, Store, StoreEnd, StoreSettings, WaitEnd};
 use crate::watch::Common;
 use crate::{health, prepare, serve, store, watch};
 
@@ -53,6 +58,10 @@ enum Command {
         unfinished: bool,
     },
     /// Ask the instance of these settings whether it serves.
+    ///
+    /// It asks for the status of agency 1, for which the instance takes its locks and reads its
+    /// files. Nothing is written: on a full disk an instance is healthy, as it still tells what is
+    /// stored and who won, and to start it anew makes no room. Lines of ERROR tell of that.
     Health,
     /// Make the volume writable for a group (for containers; needs the right to do so).
     Prepare {
@@ -73,8 +82,8 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
             return if error.use_stderr() { Exit::Usage } else { Exit::Right };
         }
     };
-    let loaded = settings::load_dotenv()
-        .map_err(|error| anyhow!("read .env of the working directory: {error}"))
+    let loaded = dotenv::load()
+        .map_err(anyhow::Error::from)
         .and_then(|()| Config::load(arguments.config.as_deref()));
     let config = match loaded {
         Ok(config) => config,
@@ -112,6 +121,7 @@ fn store_settings(config: &Config, instance: String) -> StoreSettings {
         winning_number: config.winning_number,
         instance,
         lock_timeout: LOCK_TIMEOUT,
+        wait_end: WaitEnd::default(),
     }
 }
 
@@ -154,23 +164,31 @@ fn is_of_settings(error: &anyhow::Error) -> bool {
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal().context("install handlers of signals")?;
-    let listener = serve::listen(config.ip, config.port, config.backlog).with_context(|| {
-        format!("listen on SERVER_IP={} SERVER_PORT={}{LISTEN_ADVICE}", config.ip, config.port)
-    })?;
-    let address = listener.local_addr()?.to_string();
-    let (store, mut end) = open_store(config, instance_name(&listener)?)?;
+    let refused =
+        || format!("listen on SERVER_IP={} SERVER_PORT={}{LISTEN_ADVICE}", config.ip, config.port);
+    let socket = serve::bind(config.ip, config.port).with_context(refused)?;
+    let address = local_address(&socket)?;
+    let settings = store_settings(config, instance_name(address));
+    let wait_end = settings.wait_end.clone();
+    let (store, mut end) = open_store(settings)?;
     let broadcast = config.broadcast();
     let announcer = UdpAnnouncer::bind(broadcast).with_context(|| {
         format!("hear announcements on UDP_BROADCAST_PORT={}{HEAR_ADVICE}", broadcast.port())
     })?;
-    info!(action = "listen", result = "success", address, announce_to = %broadcast);
+    // Not before all that may keep it from serving: whoever connects is served.
+    let listener = serve::listen(socket, config.backlog).with_context(refused)?;
+    info!(action = "listen", result = "success", %address, announce_to = %broadcast);
     let lottery = Lottery::new(store.clone(), config.agencies_amount);
     let common =
         Common { agencies_amount: config.agencies_amount, winning_number: config.winning_number };
     let watching = watch::watch(store, announcer, common, lottery.closed(), shutdown.clone());
-    let serving = run_both(listener, lottery, watching, shutdown);
+    let serving = run_both(listener, lottery, watching, shutdown.clone());
+    let ending = async {
+        shutdown.cancelled().await;
+        wait_end.set(Instant::now() + LAST_LOCK_TIMEOUT);
+    };
     tokio::select! {
-        () = serving => {}
+        _ = async { tokio::join!(serving, ending) } => {}
         ended = end.wait() => return ended.context(DISK_FAILED),
     }
     match timeout(SETTLE_TIMEOUT, end.wait()).await {
@@ -183,15 +201,13 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-fn open_store(
-    config: &Config,
-    instance: String,
-) -> Result<(FileStore, StoreEnd), store::OpenError> {
-    let is_new = !config.volume.exists();
-    let opened = FileStore::open(store_settings(config, instance))?;
+fn open_store(settings: StoreSettings) -> Result<(FileStore, StoreEnd), store::OpenError> {
+    let volume = settings.volume.clone();
+    let is_new = !volume.exists();
+    let opened = FileStore::open(settings)?;
     if is_new {
         // Said, because a mistyped name would be an empty volume, and all bets of the day gone.
-        let made = config.volume.display();
+        let made = volume.display();
         info!(action = "volume", result = "success", %made);
     }
     Ok(opened)
@@ -199,13 +215,16 @@ fn open_store(
 
 /// How the draw's record names this instance: by its address, or by the host where it serves on
 /// every address of it.
-fn instance_name(listener: &TcpListener) -> std::io::Result<String> {
-    let address = listener.local_addr()?;
+fn instance_name(address: SocketAddrV4) -> String {
     if !address.ip().is_unspecified() {
-        return Ok(address.to_string());
+        return address.to_string();
     }
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Ok(format!("{host}:{}", address.port()))
+    format!("{host}:{}", address.port())
+}
+
+fn local_address(socket: &Socket) -> anyhow::Result<SocketAddrV4> {
+    socket.local_addr()?.as_socket_ipv4().context("the socket has no IPv4 address")
 }
 
 /// Serves and watches; when this ends, nothing holds the store any more.

@@ -6,11 +6,12 @@
 //! or gives way; what is refused at once waits for its turn in [`Pace`].
 
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use protocol::{AgencyId, Frame, Framed, Malformed, Request, Response};
+use protocol::{Frame, Framed, Malformed, Request, Response};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -18,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::input::{Fault, Held, Input};
-use crate::limits::LOOK_BYTES;
-use crate::lottery::{Answer, Lottery};
+use crate::limits::{LOOK_BYTES, LOOK_TURNS};
+use crate::lottery::{Admitted, Answer, Lottery};
 use crate::output::Output;
 use crate::pace::Pace;
 use crate::slots::Slots;
@@ -42,8 +43,9 @@ pub async fn serve<S: Store>(
     shutdown: CancellationToken,
 ) {
     let (input, held, output) = (Input::default(), Held::default(), Output::default());
+    let has_looked = false;
     let mut connection =
-        Connection { stream, peer, lottery, shared, shutdown, input, held, output };
+        Connection { stream, peer, lottery, shared, shutdown, input, held, output, has_looked };
     match connection.run().await {
         Ok(()) => {}
         Err(Fault::Io(error)) => debug!(action = "connection", result = "fail", %peer, %error),
@@ -64,12 +66,14 @@ struct Connection<S> {
     input: Input,
     held: Held,
     output: Output,
+    /// Whether it has had a packet executed that stored nothing.
+    has_looked: bool,
 }
 
 /// What to do after the lines at hand.
 enum Next {
     Read,
-    Winners(AgencyId),
+    Winners(Admitted<'static>),
     HangUp,
 }
 
@@ -83,8 +87,8 @@ impl<S: Store> Connection<S> {
                         return Ok(());
                     }
                 }
-                Next::Winners(agency) => {
-                    if !self.answer_winners(agency).await? {
+                Next::Winners(request) => {
+                    if !self.answer_winners(request).await? {
                         return Ok(());
                     }
                 }
@@ -109,22 +113,25 @@ impl<S: Store> Connection<S> {
                 Frame::Line(line) => Request::parse(line),
             };
             ended = true;
-            if let Some(refusal) = refusal(&request, &self.lottery, self.peer) {
-                taken = self.wait_behind(taken, consumed).await?;
-                self.output.push(&refusal);
-            } else if let Ok(Request::WinnersRequest { agency }) = request {
-                break Next::Winners(agency);
-            } else if let Ok(request) = request {
-                self.output.send(&self.stream, &self.held).await?;
-                self.held.claim(&self.shared.slots).await?;
-                match self.lottery.execute(request).await {
-                    Answer::Stored(response) => self.output.push_result(&response),
-                    Answer::Respond(response) => {
-                        self.output.push_result(&response);
-                        taken = self.wait_behind(taken, LOOK_BYTES).await?;
+            match admit(request, &self.lottery, self.peer) {
+                Err(refusal) => {
+                    taken = self.wait_behind(taken, consumed).await?;
+                    self.output.push(&refusal);
+                }
+                Ok(request) => {
+                    if let Some(request) = request.for_winners() {
+                        break Next::Winners(request);
                     }
-                    Answer::Nothing => {}
-                    Answer::HangUp => break Next::HangUp,
+                    self.output.send(&self.stream, &self.held).await?;
+                    self.held.claim(&self.shared.slots).await?;
+                    match self.lottery.execute(request).await {
+                        Answer::Stored(response) => self.output.push_result(response.as_ref()),
+                        Answer::Looked(response) => {
+                            self.output.push_result(response.as_ref());
+                            taken = self.wait_behind_look(taken).await?;
+                        }
+                        Answer::HangUp => break Next::HangUp,
+                    }
                 }
             }
             if !self.output.may_gather(self.held.is_slot()) {
@@ -156,6 +163,17 @@ impl<S: Store> Connection<S> {
         Ok(taken)
     }
 
+    /// Waits for the turns of what was executed and stored nothing. The first such packet of a
+    /// connection has none to wait for: clients ask what is stored, and then store.
+    async fn wait_behind_look(&mut self, mut taken: usize) -> Result<usize, Fault> {
+        if mem::replace(&mut self.has_looked, true) {
+            for _ in 0..LOOK_TURNS {
+                taken = self.wait_behind(taken, LOOK_BYTES).await?;
+            }
+        }
+        Ok(taken)
+    }
+
     /// So many bytes of a line that is too long were read and are gone: it has no end yet, and may
     /// never have one.
     async fn wait_for_discarded(&mut self, bytes: usize) -> Result<(), Fault> {
@@ -183,25 +201,27 @@ impl<S: Store> Connection<S> {
     }
 
     /// Waits for the draw; says whether the connection goes on.
-    async fn answer_winners(&mut self, agency: AgencyId) -> Result<bool, Fault> {
+    async fn answer_winners(&mut self, request: Admitted<'static>) -> Result<bool, Fault> {
         let Self { stream, lottery, shutdown, held, output, .. } = self;
         let waiting = pin!(async {
             tokio::select! {
-                answer = lottery.execute(Request::WinnersRequest { agency }) => Ok(Some(answer)),
+                answer = lottery.execute(request) => Ok(Some(answer)),
                 () = shutdown.cancelled() => Ok(None),
                 // Not the end of what the client sends: it may have said all and still listen.
                 broken = stream.ready(Interest::ERROR) => broken.map(|_| None),
             }
         });
         match held.stall(waiting).await?? {
-            Some(Answer::Respond(Response::Winners(documents))) => {
+            Some(Answer::Looked(Some(Response::Winners(documents)))) => {
                 output.send_winners(stream, &documents, held).await?;
             }
-            Some(Answer::Stored(response) | Answer::Respond(response)) => {
+            Some(Answer::Stored(Some(response)) | Answer::Looked(Some(response))) => {
                 output.push(&response);
                 output.send(stream, held).await?;
             }
-            Some(Answer::Nothing | Answer::HangUp) | None => return Ok(false),
+            Some(Answer::Stored(None) | Answer::Looked(None) | Answer::HangUp) | None => {
+                return Ok(false);
+            }
         }
         Ok(true)
     }
@@ -231,17 +251,17 @@ impl<S: Store> Connection<S> {
     }
 }
 
-/// The answer to what is refused without the store being asked.
-fn refusal<S: Store>(
-    request: &Result<Request<'_>, Malformed>,
+/// Admits what is to be executed; else the answer to what is refused without the store being asked.
+fn admit<'a, S: Store>(
+    request: Result<Request<'a>, Malformed>,
     lottery: &Lottery<S>,
     peer: SocketAddr,
-) -> Option<Response> {
+) -> Result<Admitted<'a>, Response> {
     match request {
-        Ok(request) => lottery.refuse(request),
+        Ok(request) => lottery.admit(request),
         Err(malformed) => {
-            tell_malformed(malformed, peer);
-            Some(malformed.response())
+            tell_malformed(&malformed, peer);
+            Err(malformed.response())
         }
     }
 }

@@ -57,7 +57,7 @@ impl Winners {
         let mut from = 0;
         while let Some(at) = lines.get(from..).and_then(|rest| self.finder.find(rest)) {
             let end = from + at + self.digits.len();
-            let start = memrchr(b'\n', lines.get(..end).unwrap_or_default()).map_or(0, |n| n + 1);
+            let start = memrchr(b'\n', lines.get(..end).unwrap_or_default()).map_or(0, |at| at + 1);
             self.take_line(lines.get(start..end).unwrap_or_default());
             from = end + 1;
         }
@@ -104,7 +104,7 @@ fn may_win(line: &[u8], digits: &[u8]) -> bool {
     match line.last() {
         Some(b'"' | b'\r') => true,
         last if last == digits.last() => {
-            let field = line.rsplit(|b| *b == b',').next().unwrap_or_default();
+            let field = line.rsplit(|byte| *byte == b',').next().unwrap_or_default();
             let zeros = field.strip_suffix(digits);
             zeros.is_some_and(|zeros| zeros.iter().all(|b| *b == b'0')) || field.contains(&b'"')
         }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use protocol::limits::{LINE_BYTES_MAX, LOCK_WAIT_SECONDS_MAX};
+use protocol::limits::{
+    BETS_MAX, LINE_BYTES_MAX, LOCK_WAIT_SECONDS_MAX, ROW_EXTRA_BYTES_MAX, WINDOW_BYTES,
+};
 
 /// How long a batch waits for the locks at the most; then it is answered 1 and not stored.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(LOCK_WAIT_SECONDS_MAX);
@@ -14,6 +16,9 @@ pub const QUEUE_CALLS_MAX: usize = 1_024;
 /// How long a held lock is tried again and again before a thread waits for it: longer than an
 /// instance needs it for a group.
 pub const LOCK_TRY_TIMEOUT: Duration = Duration::from_micros(200);
+
+/// How often it is seen, while a lock is waited for, whether the instance ends meanwhile.
+pub const LOCK_WAIT_STEP: Duration = Duration::from_millis(100);
 
 /// What a call claims of the queue's bytes at least: so many calls fill it, too.
 pub const CALL_BYTES_MIN: usize = QUEUE_BYTES_MAX / QUEUE_CALLS_MAX;
@@ -32,7 +37,8 @@ pub const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The most of it that the rows of one packet can claim: see
 /// [`protocol::WireBets::rows_bytes_max`].
-pub const BATCH_BYTES_MAX: usize = LINE_BYTES_MAX * 2 + protocol::limits::BETS_MAX * 12;
+pub const BATCH_BYTES_MAX: usize =
+    LINE_BYTES_MAX * 2 + BETS_MAX * ROW_EXTRA_BYTES_MAX + WINDOW_BYTES;
 
 /// The stack of the store's thread, in bytes.
 pub const STORE_STACK_BYTES: usize = 256 * 1024;
@@ -94,7 +100,7 @@ pub const ANSWER_BYTES_MAX: usize = 4 * 1024;
 pub const REFUSAL_NANOSECONDS: u32 = 2_500;
 
 /// What share of a processor refused lines may take: one part in so many.
-pub const REFUSALS_SHARE: u32 = 10;
+pub const REFUSALS_SHARE: u32 = 16;
 
 /// How many lines are refused in a second at the most, over all connections, without the store
 /// being asked; more wait. What is left of the processors is for those who store.
@@ -108,17 +114,24 @@ pub const REFUSALS_AT_ONCE_MAX: u32 = REFUSALS_PER_SECOND_MAX / 100;
 /// [`REFUSAL_NANOSECONDS`], each of them some times over.
 pub const REFUSED_BYTES: usize = 1_024;
 
-/// What executing a packet takes of a processor that stores no bet, in nanoseconds: a question, or
-/// what is refused or, of rows, stored already. Measured among many of them, and rounded up.
+/// What executing a packet takes of a processor that stores nothing, in nanoseconds: a question, or
+/// what is refused or was stored earlier. Measured among many of them, and rounded up.
 pub const LOOK_NANOSECONDS: u32 = 45_000;
 
-/// As how many bytes of a refused line such a packet counts. It is answered at once; what comes
-/// behind it on its connection waits.
+/// As how many bytes of a refused line such a packet counts in each of its turns. It is answered at
+/// once; what comes behind it on its connection waits.
 pub const LOOK_BYTES: usize = (TURN_WEIGHT_MAX - 1) as usize * REFUSED_BYTES;
+
+/// For how many turns is waited behind such a packet, one after the other, unless it is the first
+/// of its connection: for twice its share of a processor, as it takes locks and rounds of the
+/// store's thread from those who store, too. Who comes last may wait for longer than clients wait
+/// for an answer; who asks again on a new connection does not.
+pub const LOOK_TURNS: u32 = (2 * LOOK_NANOSECONDS / REFUSAL_NANOSECONDS).div_ceil(TURN_WEIGHT_MAX);
 
 /// As how many short lines whatever waits for its turn counts at the most, so that who comes last,
 /// behind all connections there may be, has waited no longer than clients wait for an answer.
-pub const TURN_WEIGHT_MAX: u32 = LOOK_NANOSECONDS / REFUSAL_NANOSECONDS;
+pub const TURN_WEIGHT_MAX: u32 =
+    (REFUSALS_PER_SECOND_MAX - REFUSALS_AT_ONCE_MAX) * TURN_SECONDS_MAX / CONNECTIONS_MAX as u32;
 
 /// How long a turn is waited for at the most.
 pub const TURN_SECONDS_MAX: u32 = 10;
@@ -152,6 +165,9 @@ pub const DATAGRAM_BYTES_MAX: usize = 64;
 
 /// How long what is in flight may take after SIGTERM.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long locks are waited for after SIGTERM: less, so that who waits in vain is answered.
+pub const LAST_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the store's thread waits for the locks when the instance ends, to leave the volume
 /// tidy.
@@ -245,9 +261,8 @@ const _: () = assert!(QUEUE_BYTES_MAX <= u32::MAX as usize, "a semaphore counts 
 const _: () =
     assert!(TURN_WEIGHT_MAX < REFUSALS_AT_ONCE_MAX, "whatever waits for its turn comes to it");
 const _: () = assert!(
-    CONNECTIONS_MAX as u32 * TURN_WEIGHT_MAX
-        < (REFUSALS_PER_SECOND_MAX - REFUSALS_AT_ONCE_MAX) * TURN_SECONDS_MAX,
-    "who comes last waits no longer than that"
+    LAST_LOCK_TIMEOUT.as_millis() + LOCK_WAIT_STEP.as_millis() < DRAIN_TIMEOUT.as_millis(),
+    "who waits for a lock is answered before the connection is closed"
 );
 const _: () = assert!(
     DRAIN_TIMEOUT.as_millis() + SETTLE_TIMEOUT.as_millis() < 5_000,

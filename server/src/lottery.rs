@@ -9,19 +9,35 @@ use protocol::{AgencyId, Outcome, PacketType, Refusal, Request, Response, WireBe
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use crate::store::{AgencyStatus, Appended, Batch, Store};
+use crate::store::{AgencyRows, AgencyStatus, Appended, Batch, Closed, Store};
 
 /// What a connection does after a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Sends this: bets were stored for it, or its agency is closed.
-    Stored(Response),
-    /// Sends this.
-    Respond(Response),
-    /// Sends nothing: the packet has no answer.
-    Nothing,
+    /// Bets were stored, or an agency was closed. Sends this, if the packet has an answer.
+    Stored(Option<Response>),
+    /// Nothing was stored: it was a question, or refused, or done earlier. Sends this, if the
+    /// packet has an answer.
+    Looked(Option<Response>),
     /// Closes: the packet has no answer, and the client must learn that it failed.
     HangUp,
+}
+
+/// A request whose agency is one of the lottery's.
+#[derive(Debug)]
+pub struct Admitted<'a>(Request<'a>);
+
+impl Admitted<'_> {
+    /// The same request, if it is one for winners: that one may be kept for hours.
+    #[must_use]
+    pub fn for_winners(&self) -> Option<Admitted<'static>> {
+        match self.0 {
+            Request::WinnersRequest { agency } => {
+                Some(Admitted(Request::WinnersRequest { agency }))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The lottery, as one instance serves it. Cheap to clone.
@@ -44,25 +60,24 @@ impl<S: Store> Lottery<S> {
         Arc::clone(&self.closed)
     }
 
-    /// The answer to a request that is refused without the store being asked: its agency is none
-    /// of this lottery.
-    pub fn refuse(&self, request: &Request<'_>) -> Option<Response> {
+    /// Admits a request to be executed.
+    ///
+    /// # Errors
+    /// Its agency is none of this lottery: the answer that says so. The store was not asked.
+    pub fn admit<'a>(&self, request: Request<'a>) -> Result<Admitted<'a>, Response> {
         let agency = request.agency();
         if agency.get() <= self.agencies_amount {
-            return None;
+            return Ok(Admitted(request));
         }
         let reason = format!("agency {agency} is not one of 1 to {}", self.agencies_amount);
         let packet = request.packet_type().name();
         warn!(action = "packet", result = "fail", packet, error = reason);
-        Some(request.packet_type().refuse(Refusal::Agency, reason))
+        Err(request.packet_type().refuse(Refusal::Agency, reason))
     }
 
-    /// Executes a request, unless it is to be refused. Takes as long as it takes: a sync for a
-    /// batch, until the draw for winners.
-    pub async fn execute(&self, request: Request<'_>) -> Answer {
-        if let Some(response) = self.refuse(&request) {
-            return Answer::Respond(response);
-        }
+    /// Executes a request. Takes as long as it takes: a sync for a batch, until the draw for
+    /// winners.
+    pub async fn execute(&self, Admitted(request): Admitted<'_>) -> Answer {
         let agency = request.agency();
         // Boxed, but for winners: the many connections that wait for the draw need not each hold
         // room for everything that another request would take.
@@ -104,12 +119,12 @@ impl<S: Store> Lottery<S> {
         let appended = self.store.append(&batch).await;
         log_batch(agency, bets.len(), &appended.outcome);
         let Appended { outcome, stored, is_new } = appended;
-        let answer = if is_new { Answer::Stored } else { Answer::Respond };
-        answer(Response::StoreRows { outcome, rows: stored.rows, digest: stored.digest })
+        let (AgencyRows { rows, digest }, answer) = (stored, answer_if(is_new));
+        answer(Some(Response::StoreRows { outcome, rows, digest }))
     }
 
     async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Answer {
-        let outcome = self.store.close(agency, rows).await;
+        let Closed { outcome, is_new } = self.store.close(agency, rows).await;
         let agencia = agency.get();
         match fault(&outcome) {
             None => {
@@ -118,16 +133,16 @@ impl<S: Store> Lottery<S> {
             }
             Some(error) => warn!(action = "agencia_cerrada", result = "fail", agencia, error),
         }
+        let answer = answer_if(is_new);
         match (rows, outcome) {
-            (Some(_), Outcome::Done) => Answer::Stored(Response::AgencyClose(Outcome::Done)),
-            (Some(_), outcome) => Answer::Respond(Response::AgencyClose(outcome)),
-            (None, Outcome::Done) => Answer::Nothing,
+            (Some(_), outcome) => answer(Some(Response::AgencyClose(outcome))),
+            (None, Outcome::Done) => answer(None),
             (None, _) => Answer::HangUp,
         }
     }
 
     async fn status(&self, agency: AgencyId) -> Answer {
-        Answer::Respond(match self.store.status(agency).await {
+        Answer::Looked(Some(match self.store.status(agency).await {
             Ok(AgencyStatus { stored, state }) => {
                 Response::AgencyStatus { rows: stored.rows, digest: stored.digest, state }
             }
@@ -137,7 +152,7 @@ impl<S: Store> Lottery<S> {
                 warn!(action = "agencia_consultada", result = "fail", agencia, error);
                 Response::Error(format!("busy {unavailable}"))
             }
-        })
+        }))
     }
 
     async fn winners(&self, agency: AgencyId) -> Answer {
@@ -145,27 +160,29 @@ impl<S: Store> Lottery<S> {
         let is_known = draw.borrow().is_some();
         // The day may have been put away since.
         if is_known && let Err(unavailable) = self.store.look().await {
-            return Answer::Respond(Response::Error(format!("busy {unavailable}")));
+            return Answer::Looked(Some(Response::Error(format!("busy {unavailable}"))));
         }
         let Ok(draw) = draw.wait_for(Option::is_some).await.map(|held| held.clone()) else {
             return Answer::HangUp;
         };
         let Some(winners) = draw.and_then(|draw| draw.winners(agency)) else {
             let reason = format!("agency {agency} took no part in the draw");
-            return Answer::Respond(PacketType::WinnersRequest.refuse(Refusal::Agency, reason));
+            let refused = PacketType::WinnersRequest.refuse(Refusal::Agency, reason);
+            return Answer::Looked(Some(refused));
         };
-        Answer::Respond(Response::Winners(winners))
+        Answer::Looked(Some(Response::Winners(winners)))
     }
 }
 
 /// The answer to packets whose bets are always new.
 fn store_answer(outcome: &Outcome) -> Answer {
-    match outcome {
-        Outcome::Done => Answer::Stored(Response::Store { stored: true }),
-        Outcome::TryAgain(_) | Outcome::Refused(..) => {
-            Answer::Respond(Response::Store { stored: false })
-        }
-    }
+    let stored = *outcome == Outcome::Done;
+    answer_if(stored)(Some(Response::Store { stored }))
+}
+
+/// What kind of answer it is, if something was stored or if not.
+fn answer_if(is_new: bool) -> fn(Option<Response>) -> Answer {
+    if is_new { Answer::Stored } else { Answer::Looked }
 }
 
 /// What went wrong, in words; nothing if nothing did.

@@ -35,10 +35,12 @@ impl Output {
         self.answers.capacity()
     }
 
-    /// Adds the answer to what was executed, which must not wait for other lines.
-    pub fn push_result(&mut self, response: &Response) {
-        self.push(response);
-        self.has_result = true;
+    /// Adds the answer to what was executed, if it has one, which must not wait for other lines.
+    pub fn push_result(&mut self, response: Option<&Response>) {
+        if let Some(response) = response {
+            self.push(response);
+            self.has_result = true;
+        }
     }
 
     /// Whether more answers may be added before these are sent, in a slot or without one.

@@ -4,8 +4,10 @@
 //! much of the processors as there is, from agencies that store. Here they wait for each other
 //! instead, in the order in which they came: a connection has one line in the queue, so each gets
 //! as much as any other, and one bad line waits for no more than one line of everybody else.
-//! What stores bets never comes here; what else is executed comes after its answer, before the next
-//! line of its connection.
+//! What stores bets never comes here, nor does a close that is new or a request for winners. What
+//! else is executed comes after its answer, before the next line of its connection, and several
+//! times: it costs more. The first of a connection does not come: agencies that connect in a crowd
+//! and ask what is stored do not wait for each other.
 //!
 //! **Invariant**: in any second no more than [`REFUSALS_PER_SECOND_MAX`] go on. While they are
 //! fewer nobody waits, and no timer runs; otherwise one does, whatever the length of the queue.

@@ -29,19 +29,30 @@ const MORE_FILES: &str = "others wait until some end; for more at once raise the
 const LOOK_AT_THE_SYSTEM: &str = "others wait, and it is tried again; look at this machine's \
                                   memory and at what may forbid it to accept connections";
 
-/// A socket that accepts connections at `address`; `backlog` of them may wait to be accepted.
-/// Must be called within a runtime.
+/// A socket that has this address, where connections are refused until [`listen`].
 ///
 /// # Errors
 /// As the system reports them.
-pub fn listen(ip: Ipv4Addr, port: u16, backlog: u16) -> io::Result<TcpListener> {
+pub fn bind(ip: Ipv4Addr, port: u16) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+    // Not yet where any port will do: two that do not listen yet could be given the same.
+    socket.set_reuse_address(port != 0)?;
     // Connections inherit them. Left alone, the system keeps several MiB of what nobody reads.
     socket.set_recv_buffer_size(SYSTEM_BUFFER_BYTES)?;
     socket.set_send_buffer_size(SYSTEM_BUFFER_BYTES)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SocketAddrV4::new(ip, port).into())?;
+    // Its connections inherit it: what is left of them does not keep the next start from the port.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// From now on connections to `socket` are accepted; `backlog` of them may wait for that. Must be
+/// called within a runtime.
+///
+/// # Errors
+/// As the system reports them; another program may listen there since [`bind`].
+pub fn listen(socket: Socket, backlog: u16) -> io::Result<TcpListener> {
     socket.listen(i32::from(backlog))?;
     TcpListener::from_std(socket.into())
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use config::{FileFormat, Source as _};
 use program::log::{Form, Level};
-use program::settings::{Key, Settings, Shown};
+use program::settings::{Key, Settings, Shown, number};
 use protocol::BetNumber;
 use protocol::limits::{AGENCIES_MAX, NUMBER_MAX};
 
@@ -90,11 +90,10 @@ impl Config {
     /// Every value that is not allowed, one a line.
     pub fn read(mut typed: Settings) -> anyhow::Result<Self> {
         let unknown = typed.unknown_keys(&KEYS);
-        let port = |text: &str| text.parse().ok();
-        let used_port = |text: &str| text.parse().ok().filter(|port| *port > 0);
+        let used_port = |text: &str| number(text).filter(|port| *port > 0);
         let name = |path: &str| Shown(PathBuf::from(path));
         let settings = Self {
-            port: typed.read(SERVER_PORT, 12_345, "a port, 0 to 65535 (0: any free one)", port),
+            port: typed.read(SERVER_PORT, 12_345, "a port, 0 to 65535 (0: any free one)", number),
             ip: typed.read(SERVER_IP, Ipv4Addr::UNSPECIFIED, IP_ALLOWED, ip_of),
             backlog: typed.read(SERVER_LISTEN_BACKLOG, 1_024, "1 to 65535", used_port),
             broadcast_ip: typed
@@ -106,8 +105,8 @@ impl Config {
             agencies_amount: typed.read(
                 AGENCIES_AMOUNT,
                 5,
-                format_args!("a number of agencies, 1 to {AGENCIES_MAX}"),
-                |text| text.parse().ok().filter(|amount| (1..=AGENCIES_MAX).contains(amount)),
+                format_args!("a number of agencies, 1 to {AGENCIES_MAX} (in Compose: CLIENTS)"),
+                |text| number(text).filter(|amount| (1..=AGENCIES_MAX).contains(amount)),
             ),
             winning_number: typed.read(
                 LOTTERY_WINNER_NUMBER,
@@ -237,6 +236,10 @@ mod tests {
             (&[("SERVER_LISTEN_BACKLOG", "0")], "must be 1 to 65535"),
             (&[("UDP_BROADCAST_IP", "x")], "UDP_BROADCAST_IP=x (from the environment): must be an"),
             (&[("UDP_BROADCAST_PORT", "0")], "must be a port, 1 to 65535"),
+            (&[("SERVER_LISTEN_BACKLOG", "+5")], "must be 1 to 65535"),
+            (&[("UDP_BROADCAST_PORT", "+5")], "must be a port, 1 to 65535"),
+            (&[("SERVER_PORT", "+5")], "SERVER_PORT=+5 (from the environment): must be a port"),
+            (&[("AGENCIES_AMOUNT", "+5")], "must be a number of agencies, 1 to 100000"),
             (&[("AGENCIES_AMOUNT", "0")], "must be a number of agencies, 1 to 100000"),
             (&[("LOTTERY_WINNER_NUMBER", "10000")], "must be 0 to 9999"),
             (

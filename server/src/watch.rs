@@ -116,12 +116,12 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
-    use protocol::{AgencyId, Outcome};
+    use protocol::AgencyId;
     use tokio::sync::watch::{Sender, channel};
     use tokio::time::{Instant, timeout};
 
     use crate::announce::MemoryAnnouncer;
-    use crate::store::{AgencyStatus, Appended, Batch, DrawRecord};
+    use crate::store::{AgencyStatus, Appended, Batch, Closed, DrawRecord};
 
     fn common() -> Common {
         Common { agencies_amount: 0, winning_number: BetNumber::new(7).unwrap() }
@@ -174,7 +174,7 @@ mod tests {
             unreachable!("nobody stores here")
         }
 
-        async fn close(&self, _: AgencyId, _: Option<u64>) -> Outcome {
+        async fn close(&self, _: AgencyId, _: Option<u64>) -> Closed {
             unreachable!("nobody closes here")
         }
 

@@ -13,7 +13,7 @@ use server::limits::{
 };
 use server::lottery::Lottery;
 use server::serve;
-use server::store::{AgencyRows, AgencyStatus, Appended, Batch, Draw, Store, Unavailable};
+use server::store::{AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, Store, Unavailable};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
@@ -47,11 +47,13 @@ impl Store for Scripted {
         Appended { outcome: self.outcome(batch.agency), stored, is_new: true }
     }
 
-    async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Outcome {
-        match rows {
+    async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Closed {
+        let outcome = match rows {
             Some(9) => Outcome::Refused(Refusal::Short, "1 rows are stored, not 9".into()),
             _ => self.outcome(agency),
-        }
+        };
+        let is_new = outcome == Outcome::Done;
+        Closed { outcome, is_new }
     }
 
     async fn status(&self, agency: AgencyId) -> Result<AgencyStatus, Unavailable> {
@@ -86,7 +88,7 @@ impl Instance {
         let (draws, draw) = watch::channel(None);
         let allowed = Arc::new(Semaphore::new(0));
         let store = Scripted { allowed: Arc::clone(&allowed), broken_agency: 2, draw };
-        let listener = serve::listen(Ipv4Addr::LOCALHOST, 0, 16).unwrap();
+        let listener = serve::listen(serve::bind(Ipv4Addr::LOCALHOST, 0).unwrap(), 16).unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let lottery = Lottery::new(store, 2);

@@ -2,21 +2,28 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
-use std::io::{BufRead, BufReader};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-/// What an instance logs until it listens or ends.
-fn log_of_start(volume: &Path) -> String {
-    let mut server = Command::new(env!("CARGO_BIN_EXE_server"))
+/// An instance on any free port, not started yet.
+fn server(volume: &Path) -> Command {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_server"));
+    server
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .env("SERVER_IP", "127.0.0.1")
         .env("SERVER_PORT", "0")
         .env("UDP_BROADCAST_IP", "127.255.255.255")
         .env("SHARED_VOLUME", volume)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::piped());
+    server
+}
+
+/// What an instance logs until it listens or ends.
+fn log_of_start(volume: &Path) -> String {
+    let mut server = server(volume).spawn().unwrap();
     let lines = BufReader::new(server.stderr.take().unwrap()).lines().map(Result::unwrap);
     let mut log = String::new();
     for line in lines {
@@ -28,6 +35,68 @@ fn log_of_start(volume: &Path) -> String {
     }
     server.wait().unwrap();
     log
+}
+
+/// Waits until the process has a file of this name open.
+fn wait_until_open(process: &mut Child, name: &str) {
+    let descriptors = format!("/proc/{}/fd", process.id());
+    let is_open = || {
+        let open = std::fs::read_dir(&descriptors).unwrap().flatten();
+        let mut files = open.filter_map(|descriptor| descriptor.path().read_link().ok());
+        files.any(|file| file.ends_with(name))
+    };
+    while !is_open() {
+        assert_eq!(process.try_wait().unwrap(), None, "it ended before");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn who_cannot_serve_accepts_no_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    // It reads this last of all, and waits for whoever writes it.
+    let draw = directory.path().join("draw.json");
+    assert!(Command::new("mkfifo").arg(&draw).status().unwrap().success());
+    // An address of its own, so that any port is free.
+    let address = format!("127.{}.77.1", 1 + std::process::id() % 250);
+    let mut server = server(directory.path());
+    let mut server = server.env("SERVER_IP", &address).env("SERVER_PORT", "12345").spawn().unwrap();
+    wait_until_open(&mut server, "bets.csv");
+    let refused = TcpStream::connect((address.as_str(), 12_345)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    drop(OpenOptions::new().write(true).open(&draw).unwrap());
+    assert_eq!(server.wait().unwrap().code(), Some(1));
+}
+
+/// What an instance logs that ends before it starts, in a directory with this `.env`.
+fn refused_for(dotenv: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(".env"), dotenv).unwrap();
+    refused_in(directory.path())
+}
+
+fn refused_in(directory: &Path) -> String {
+    let mut server = server(directory);
+    let ended = server.current_dir(directory).env_remove("AGENCIES_AMOUNT").output();
+    let ended = ended.unwrap();
+    assert_eq!(ended.status.code(), Some(2));
+    String::from_utf8(ended.stderr).unwrap()
+}
+
+#[test]
+fn what_is_wrong_in_dotenv_is_named_with_its_line() {
+    let log = refused_for("# of this machine\nSERVER_PORT=1\nAGENCIES_AMOUNT=none\n");
+    assert!(log.contains("AGENCIES_AMOUNT=none (from line 3 of .env): must be"), "{log}");
+    let log = refused_for("AGENCIES_AMOUNT=2\nSHARED_VOLUME=my volume\n");
+    assert!(log.contains("line 2 of .env: must be NAME=value"), "{log}");
+}
+
+#[test]
+fn that_dotenv_cannot_be_read_is_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join(".env")).unwrap();
+    let log = refused_in(directory.path());
+    assert_eq!(log.matches("(os error 21)").count(), 1, "{log}");
 }
 
 #[test]

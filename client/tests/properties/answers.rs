@@ -25,7 +25,7 @@ pub fn a_connection_gives_answers_or_says_why(bytes: &[u8], piece: usize, bytes_
 }
 
 async fn receives(mut connection: Connection<tokio::io::DuplexStream>, bytes: &[u8], max: usize) {
-    for line in bytes.split_inclusive(|b| *b == b'\n') {
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let answer = connection.receive(LIMIT, LIMIT, max).await;
         let content = line.strip_suffix(b"\n");
         match (content, answer) {

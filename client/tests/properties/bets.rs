@@ -18,7 +18,7 @@ pub fn a_file_is_bets_or_its_bad_lines_are_named(bytes: &[u8], piece: usize, bat
         }
         (Err(ReadError::Bad(bad)), Err(ReadError::Bad(in_pieces))) => {
             assert_eq!(bad, in_pieces);
-            let lines = bytes.split(|b| *b == b'\n').count() as u64;
+            let lines = bytes.split(|byte| *byte == b'\n').count() as u64;
             assert!((1..=lines).contains(&bad.count));
             assert_eq!(bad.lines.len() as u64, bad.count.min(BAD_LINES_TOLD_MAX as u64));
             assert!(bad.lines.is_sorted_by(|one, next| one.0 < next.0), "in their order, once");

@@ -4,3 +4,4 @@ mod legacy;
 mod replay;
 #[cfg(test)]
 mod support;
+mod winners;

@@ -29,6 +29,8 @@ pub enum Misdeed {
     Reset,
     /// It does what it should and closes the connection before its answer.
     CloseAfter,
+    /// It does what it should and closes the connection behind its answer.
+    CloseBehind,
     /// It does nothing and answers this.
     Say(&'static str),
 }
@@ -134,8 +136,10 @@ impl Server {
             let packet = line.trim_end().to_owned();
             line.clear();
             self.lottery.set(|volume| volume.packets.push(packet.clone()));
-            let answer = match self.misdeed(&packet) {
-                None => self.answer(&packet).await,
+            let misdeed = self.misdeed(&packet);
+            let is_last = self.is_old() || matches!(misdeed, Some(Misdeed::CloseBehind));
+            let answer = match misdeed {
+                None | Some(Misdeed::CloseBehind) => self.answer(&packet).await,
                 Some(Misdeed::Hang) => std::future::pending().await,
                 Some(Misdeed::Close) => None,
                 Some(Misdeed::Reset) => {
@@ -149,7 +153,7 @@ impl Server {
                 Some(Misdeed::Say(text)) => Some(format!("{text}\n").into_bytes()),
             };
             let Some(answer) = answer else { return };
-            if self.send(&mut stream, &answer).await.is_err() || self.make.lock().unwrap().is_old {
+            if self.send(&mut stream, &answer).await.is_err() || is_last {
                 return;
             }
         }
@@ -165,6 +169,10 @@ impl Server {
         Ok(())
     }
 
+    fn is_old(&self) -> bool {
+        self.make.lock().unwrap().is_old
+    }
+
     fn misdeed(&self, packet: &str) -> Option<Misdeed> {
         let script = &mut self.make.lock().unwrap().script;
         let place = script.iter().position(|(start, _)| packet.starts_with(start))?;
@@ -174,7 +182,7 @@ impl Server {
     /// The answer, empty where there is none; `None` closes the connection.
     async fn answer(&self, packet: &str) -> Option<Vec<u8>> {
         let request = Request::parse(packet.as_bytes()).expect("clients send packets only");
-        let is_old = self.make.lock().unwrap().is_old;
+        let is_old = self.is_old();
         let response = match request {
             Request::StoreBatch { bets, .. } => self.store_batch(bets),
             Request::AgencyClose { rows: None, .. } => {
@@ -207,7 +215,12 @@ impl Server {
     fn status(&self) -> Response {
         let volume = self.lottery.volume.lock().unwrap();
         let rows = volume.rows.len() as u64;
-        Response::AgencyStatus { rows, digest: digest(&volume.rows), state: volume.state }
+        let is_drawn = self.lottery.winners.borrow().is_some();
+        let state = match volume.state {
+            AgencyState::Closed if is_drawn => AgencyState::Drawn,
+            state => state,
+        };
+        Response::AgencyStatus { rows, digest: digest(&volume.rows), state }
     }
 
     fn store_rows(&self, first_row: u64, bets: protocol::WireBets<'_>) -> Response {

@@ -20,7 +20,7 @@ Nothing else may run on the machine meanwhile: then the limit is measured too sl
 
 Examples:
   cluster bench --quick
-  cluster bench storing --agencies 1,5,16 --batches 100 --instances 1,3 --seconds 1 --rounds 3
+  cluster bench storing --agencies 1,5,16 --batches 100 --instances 1,3
   cluster bench storing --no-peers --out results
   cluster bench draw start --bets 10000000 --waiting 10000
 

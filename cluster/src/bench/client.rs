@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::cli::Options;
 use super::daemon::Daemon;
 use super::instances::{Instances, WINNING_NUMBER};
-use super::outcome::{Better, Case, Measure, Outcome, Role, Sample, Unit};
+use super::outcome::{BETS_PER_SECOND, Case, MEMORY, Measure, Outcome, Role, Sample, Unit};
 use super::processes;
 use super::stage::Stage;
 use super::turns::{Contestant, Entry, Pending, take_turns};
@@ -27,28 +27,10 @@ const AGENCIES: u32 = 2;
 /// How long a client may take to read, and to send.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(600);
 
-static BETS_PER_SECOND: Measure = Measure {
-    name: "bets_per_second",
-    heading: "bets/s",
-    unit: Unit::PerSecond,
-    better: Better::More,
-};
-
-static READING: Measure =
-    Measure { name: "reading_s", heading: "reading s", unit: Unit::Seconds, better: Better::Less };
-
-static SENDING: Measure =
-    Measure { name: "sending_s", heading: "sending s", unit: Unit::Seconds, better: Better::Less };
-
-static PROCESSOR: Measure = Measure {
-    name: "processor_ns_per_bet",
-    heading: "client CPU ns/bet",
-    unit: Unit::Nanoseconds,
-    better: Better::Less,
-};
-
-static MEMORY: Measure =
-    Measure { name: "memory_mib", heading: "MiB", unit: Unit::Mebibytes, better: Better::Less };
+static READING: Measure = Measure::less("reading_s", "reading s", Unit::Seconds);
+static SENDING: Measure = Measure::less("sending_s", "sending s", Unit::Seconds);
+static PROCESSOR: Measure =
+    Measure::less("processor_ns_per_bet", "client CPU ns/bet", Unit::Nanoseconds);
 
 const NOTES: [&str; 2] = [
     "Reading goes from the start of the process to a file that is read and checked whole; sending \
@@ -148,9 +130,5 @@ impl Contestant for Client {
 
     fn round(&mut self, _time: Duration) -> Pending<'_, Sample> {
         Box::pin(self.send())
-    }
-
-    fn finish(self: Box<Self>) -> Pending<'static, ()> {
-        Box::pin(async { Ok(()) })
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::cli::Options;
 use super::instances::{Instances, counted};
-use super::outcome::{Better, Case, Measure, Outcome, Role, Sample, Unit};
+use super::outcome::{Case, MEMORY, Measure, Outcome, Role, Sample, Unit};
 use super::stage::Stage;
 use super::stored::Stored;
 use super::turns::{Contestant, Entry, Pending, take_turns};
@@ -29,29 +29,10 @@ const ROWS_EACH: u64 = 10;
 /// How many connections are opened before any of them is used: fewer than may wait to be accepted.
 const OPENED_AT_ONCE: usize = 500;
 
-static LAST_ANSWER: Measure = Measure {
-    name: "last_answer_ms",
-    heading: "all told ms",
-    unit: Unit::Milliseconds,
-    better: Better::Less,
-};
-
-static AGENCY_1_ANSWER: Measure = Measure {
-    name: "agency_1_answer_ms",
-    heading: "agency 1 told ms",
-    unit: Unit::Milliseconds,
-    better: Better::Less,
-};
-
-static PROCESSOR: Measure = Measure {
-    name: "processor_ms",
-    heading: "CPU ms",
-    unit: Unit::Milliseconds,
-    better: Better::Less,
-};
-
-static MEMORY: Measure =
-    Measure { name: "memory_mib", heading: "MiB", unit: Unit::Mebibytes, better: Better::Less };
+static LAST_ANSWER: Measure = Measure::less("last_answer_ms", "all told ms", Unit::Milliseconds);
+static AGENCY_1_ANSWER: Measure =
+    Measure::less("agency_1_answer_ms", "agency 1 told ms", Unit::Milliseconds);
+static PROCESSOR: Measure = Measure::less("processor_ms", "CPU ms", Unit::Milliseconds);
 
 const NOTES: [&str; 2] = [
     "From the last close to the last answer, everything included: the look at the bets, the \
@@ -197,9 +178,5 @@ impl Contestant for Drawn {
 
     fn round(&mut self, _time: Duration) -> Pending<'_, Sample> {
         Box::pin(self.draw())
-    }
-
-    fn finish(self: Box<Self>) -> Pending<'static, ()> {
-        Box::pin(async { Ok(()) })
     }
 }

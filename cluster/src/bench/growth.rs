@@ -3,13 +3,12 @@
 //! The load of `storing`, on one instance, on volumes that differ in nothing else.
 
 use super::cli::Options;
-use super::outcome::{Case, Outcome};
+use super::outcome::{BETS_PER_SECOND, Case, Outcome};
 use super::stage::Stage;
 use super::stored::Stored;
 use super::storing::Setting;
 use super::storing::bets::Bets;
 use super::storing::load::Speaker;
-use super::storing::measures::BETS_PER_SECOND;
 use super::storing::ours::{Ours, Rows};
 use super::turns::{Entry, take_turns};
 use crate::report::grouped;

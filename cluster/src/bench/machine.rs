@@ -45,7 +45,7 @@ impl Machine {
         let system = rustix::system::uname();
         let mut syncs = time_syncs(directory).context("time the disk's syncs")?;
         syncs.sort_unstable();
-        let at = |place: usize| syncs.get(place).map_or(f64::NAN, |t| t.as_secs_f64() * 1e6);
+        let at = |place: usize| syncs.get(place).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6);
         Ok(Self {
             processor: value_of("/proc/cpuinfo", "model name"),
             cores: available_parallelism().map_or(1, usize::from),

@@ -40,7 +40,7 @@ pub enum Better {
     Neither,
 }
 
-/// What is measured; each question has constants of its own.
+/// What is measured; most questions have constants of their own.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Measure {
     /// Its key in the JSON: `bets_per_second`.
@@ -52,6 +52,32 @@ pub struct Measure {
     /// Which way it should go.
     pub better: Better,
 }
+
+impl Measure {
+    /// Of which more is better.
+    #[must_use]
+    pub const fn more(name: &'static str, heading: &'static str, unit: Unit) -> Self {
+        Self { name, heading, unit, better: Better::More }
+    }
+
+    /// Of which less is better.
+    #[must_use]
+    pub const fn less(name: &'static str, heading: &'static str, unit: Unit) -> Self {
+        Self { name, heading, unit, better: Better::Less }
+    }
+
+    /// That is compared with nothing.
+    #[must_use]
+    pub const fn aside(name: &'static str, heading: &'static str, unit: Unit) -> Self {
+        Self { name, heading, unit, better: Better::Neither }
+    }
+}
+
+/// Acknowledged bets in a second.
+pub static BETS_PER_SECOND: Measure = Measure::more("bets_per_second", "bets/s", Unit::PerSecond);
+
+/// What was resident at the most.
+pub static MEMORY: Measure = Measure::less("memory_mib", "MiB", Unit::Mebibytes);
 
 /// What one round of one contestant measured.
 pub type Sample = Vec<(&'static Measure, f64)>;
@@ -207,10 +233,8 @@ pub struct Outcome {
 mod tests {
     use super::*;
 
-    static RATE: Measure =
-        Measure { name: "rate", heading: "n/s", unit: Unit::PerSecond, better: Better::More };
-    static COST: Measure =
-        Measure { name: "cost", heading: "cost", unit: Unit::Count, better: Better::Neither };
+    static RATE: Measure = Measure::more("rate", "n/s", Unit::PerSecond);
+    static COST: Measure = Measure::aside("cost", "cost", Unit::Count);
 
     fn standing(name: &str, role: Role, rounds: &[f64]) -> Standing {
         let figures = [&RATE, &COST].map(|measure| Figure { measure, rounds: rounds.to_vec() });

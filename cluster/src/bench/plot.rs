@@ -123,8 +123,7 @@ mod tests {
     use super::*;
     use crate::bench::outcome::{Figure, Unit};
 
-    static RATE: Measure =
-        Measure { name: "rate", heading: "bets/s", unit: Unit::PerSecond, better: Better::More };
+    static RATE: Measure = Measure::more("rate", "bets/s", Unit::PerSecond);
 
     #[test]
     fn every_contestant_has_its_bar_or_says_why_not() {

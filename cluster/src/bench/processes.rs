@@ -1,6 +1,7 @@
 //! What processes take of the machine, as the system tells it.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -90,14 +91,37 @@ fn parent(id: u32) -> Option<u32> {
     text.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// A thread of this process, as another one may look at it.
+#[derive(Debug, Clone)]
+pub struct Thread(PathBuf);
+
+impl Thread {
+    /// The calling one.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn this() -> anyhow::Result<Self> {
+        let name = fs::read_link("/proc/thread-self").context("read /proc/thread-self")?;
+        Ok(Self(Path::new("/proc").join(name).join("schedstat")))
+    }
+
+    /// Its processor time.
+    ///
+    /// # Errors
+    /// It has ended, or the system does not tell.
+    pub fn time(&self) -> anyhow::Result<Duration> {
+        let text = fs::read_to_string(&self.0).context("read schedstat")?;
+        let nanoseconds = text.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok());
+        nanoseconds.map(Duration::from_nanos).ok_or_else(|| anyhow!("schedstat is not as expected"))
+    }
+}
+
 /// Processor time of the calling thread.
 ///
 /// # Errors
 /// The system does not tell.
 pub fn this_thread() -> anyhow::Result<Duration> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").context("read schedstat")?;
-    let nanoseconds = text.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok());
-    nanoseconds.map(Duration::from_nanos).ok_or_else(|| anyhow!("schedstat is not as expected"))
+    Thread::this()?.time()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::cli::Options;
 use super::instances::Instances;
-use super::outcome::{Better, Case, Measure, Outcome, Role, Sample, Unit};
+use super::outcome::{Case, MEMORY, Measure, Outcome, Role, Sample, Unit};
 use super::stage::Stage;
 use super::stored::Stored;
 use super::turns::{Contestant, Entry, Pending, take_turns};
@@ -31,14 +31,8 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of the file the limit reads at once, in bytes.
 const READ_BYTES: usize = 256 * 1024;
 
-static TIME: Measure =
-    Measure { name: "seconds", heading: "s", unit: Unit::Seconds, better: Better::Less };
-
-static PROCESSOR: Measure =
-    Measure { name: "processor_s", heading: "CPU s", unit: Unit::Seconds, better: Better::Less };
-
-static MEMORY: Measure =
-    Measure { name: "memory_mib", heading: "MiB", unit: Unit::Mebibytes, better: Better::Less };
+static TIME: Measure = Measure::less("seconds", "s", Unit::Seconds);
+static PROCESSOR: Measure = Measure::less("processor_s", "CPU s", Unit::Seconds);
 
 const NOTES: [&str; 2] = [
     "From the start of the process to its answer to AgencyStatus. The file is in the page cache; \
@@ -114,10 +108,6 @@ impl Contestant for Started {
     fn round(&mut self, _time: Duration) -> Pending<'_, Sample> {
         Box::pin(self.start())
     }
-
-    fn finish(self: Box<Self>) -> Pending<'static, ()> {
-        Box::pin(async { Ok(()) })
-    }
 }
 
 /// Somebody who only reads the file.
@@ -154,9 +144,5 @@ impl Contestant for Reading {
 
     fn round(&mut self, _time: Duration) -> Pending<'_, Sample> {
         Box::pin(self.read())
-    }
-
-    fn finish(self: Box<Self>) -> Pending<'static, ()> {
-        Box::pin(async { Ok(()) })
     }
 }

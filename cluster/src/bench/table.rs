@@ -95,14 +95,8 @@ mod tests {
     use super::*;
     use crate::bench::outcome::{Figure, Role};
 
-    static RATE: Measure =
-        Measure { name: "rate", heading: "bets/s", unit: Unit::PerSecond, better: Better::More };
-    static WAIT: Measure = Measure {
-        name: "p50_ms",
-        heading: "p50 ms",
-        unit: Unit::Milliseconds,
-        better: Better::Less,
-    };
+    static RATE: Measure = Measure::more("rate", "bets/s", Unit::PerSecond);
+    static WAIT: Measure = Measure::less("p50_ms", "p50 ms", Unit::Milliseconds);
 
     #[test]
     fn a_table_fits_and_has_figures_ratios_and_reasons() {

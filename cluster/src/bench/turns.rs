@@ -26,8 +26,10 @@ pub trait Contestant {
     /// Every round measures the same things.
     fn round(&mut self, time: Duration) -> Pending<'_, Sample>;
 
-    /// Checks what all rounds left behind, and ends whatever runs.
-    fn finish(self: Box<Self>) -> Pending<'static, ()>;
+    /// Checks what all rounds left behind, and ends whatever runs: nothing, if each round does.
+    fn finish(self: Box<Self>) -> Pending<'static, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// Whoever takes part in a case, or would.
@@ -137,12 +139,11 @@ impl Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::outcome::{Better, Measure, Unit};
+    use crate::bench::outcome::{Measure, Unit};
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    static TURN: Measure =
-        Measure { name: "turn", heading: "turn", unit: Unit::Count, better: Better::Neither };
+    static TURN: Measure = Measure::aside("turn", "turn", Unit::Count);
 
     /// Writes its turns down, and measures which turn of all it was.
     struct Noting(&'static str, Rc<RefCell<Vec<&'static str>>>);

@@ -24,7 +24,8 @@ Examples:
 
 Exit codes:
   0  every promise was kept in every run
-  1  one was not: it is named with its seed, and the files are kept; after ten such runs it ends
+  1  one was not: it is named with its seed, and the files are kept;
+     after ten such runs it ends
   2  the command line is wrong, nothing was started";
 
 /// Attacks lotteries, and checks that nothing was lost or doubled

@@ -8,9 +8,11 @@ use super::fault::{Fault, batch};
 use super::weather::Weather;
 use crate::trial::dice::Dice;
 
-/// The parts of a run that decide by dice of their own; proxies count on from theirs.
+/// The part of a run that decides by these dice what becomes of datagrams.
 pub const DATAGRAMS_PART: u64 = 900;
+/// The same, for what somebody else sends.
 pub const MEDDLER_PART: u64 = 901;
+/// The same, for the first proxy; the others count on from it.
 pub const PROXY_PART: u64 = 1_000;
 
 /// One run.

@@ -4,7 +4,6 @@
 //! clients were told by their seats, and the end after SIGTERM by the servers' seats.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -19,11 +18,8 @@ use crate::log::LogLine;
 use crate::raw_connection::RawConnection;
 use crate::server_process::ServerProcess;
 use crate::trial;
-use crate::trial::verdict::Case;
+use crate::trial::verdict::{AGAIN_TIMEOUT, Case};
 use crate::volume::Volume;
-
-/// How long a client may take to learn of a draw that has been held.
-const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Looks at everything when all agencies have ended, and ends the servers; gives how many bets
 /// are stored.
@@ -201,7 +197,7 @@ mod tests {
     use std::process::ExitStatus;
 
     use super::*;
-    use crate::trial::right_day::{RightDay, WRONG_ROWS};
+    use crate::trial::right_day::{RightDay, WRONG_ROWS, assert_found};
 
     #[test]
     fn errors_are_for_the_fault_that_was_caused_and_for_no_other() {
@@ -258,15 +254,15 @@ mod tests {
             let mut ends = right_ends(&day);
             change(&mut ends);
             check_ends(&day.case, &ends).unwrap();
-            let found = day.found();
-            assert!(found.iter().any(|finding| finding.contains(wanted)), "{wanted} {found:?}");
+            assert_found(&day.found(), wanted);
         }
         day.store(&day.rows()[1..]);
         check_ends(&day.case, &right_ends(&day)).unwrap();
         assert_ne!(day.found(), [""; 0]);
     }
 
-    /// What is found when killed servers leave `rows`, and so many of each agency were acknowledged.
+    /// What is found when killed servers leave `rows`, and so many of each agency were
+    /// acknowledged.
     fn found_in_remains(day: &mut RightDay, rows: &str, acknowledged: [u64; 2]) -> Vec<String> {
         fs::write(day.case.volume.bets(), rows).unwrap();
         let of = |agency: u32| acknowledged[agency as usize - 1];
@@ -293,7 +289,7 @@ mod tests {
             wrong(&mut rows);
             let found = found_in_remains(&mut day, &rows.concat(), [4, 1]);
             let wanted = if wanted.contains("not stored") { "agency 1 has 3 rows" } else { wanted };
-            assert!(found.iter().any(|finding| finding.contains(wanted)), "{wanted} {found:?}");
+            assert_found(&found, wanted);
         }
         fs::remove_file(day.case.volume.bets()).unwrap();
         check_remains(&day.case, &day.other_volume(), |_| 1).unwrap();

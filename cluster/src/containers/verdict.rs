@@ -15,7 +15,7 @@ use crate::log::LogLine;
 use crate::raw_connection::RawConnection;
 use crate::trial;
 use crate::trial::tally::Tally;
-use crate::trial::verdict::Case;
+use crate::trial::verdict::{AGAIN_TIMEOUT, Case};
 use crate::volume::Volume;
 
 /// How long servers may take to be healthy again: the check comes every 3 s, and may wait for 10.
@@ -23,9 +23,6 @@ const HEALTHY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often that is asked.
 const POLL_EVERY: Duration = Duration::from_millis(200);
-
-/// How long a client may take to learn of a draw that has been held.
-const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Looks at everything when all agencies have ended, and ends the servers; gives how many bets are
 /// stored.
@@ -184,7 +181,7 @@ fn check_clients(case: &Case, clients: &[(String, Written)]) -> anyhow::Result<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trial::right_day::{RightDay, TIME, draw_told};
+    use crate::trial::right_day::{RightDay, TIME, assert_found, draw_told};
 
     const CLAIM: &str = "2026-01-31 10:00:00 INFO     action: claim | result: success | agency: ";
 
@@ -214,8 +211,7 @@ mod tests {
             let mut clients = right_clients(&day);
             change(&mut clients);
             check_clients(&day.case, &clients).unwrap();
-            let found = day.found();
-            assert!(found.iter().any(|finding| finding.contains(wanted)), "{wanted} {found:?}");
+            assert_found(&day.found(), wanted);
         }
         day.store(&day.rows()[1..]);
         check_clients(&day.case, &right_clients(&day)).unwrap();

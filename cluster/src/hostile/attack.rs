@@ -28,8 +28,10 @@ pub enum Attack {
     SmallHalfLines,
     /// Packets on and on, and no answer is ever read, on each of 1,000 connections
     NeverReading,
-    /// Questions, and rows and closes that do not fit, as fast as they are answered, on each of
-    /// 1,000 connections
+    /// The same on 250 connections, until no answer fits any of them any more
+    StuckAnswers,
+    /// Questions, rows and closes that do not fit or were there before, as fast as they are
+    /// answered, on each of 1,000 connections
     Questions,
     /// Lines of 64 KiB and one byte, and of several MiB
     LongLines,
@@ -177,6 +179,7 @@ impl Attack {
             Self::ManyHalfLines => Box::pin(stalls::half_lines(target, signals, crowd, 60_000)),
             Self::SmallHalfLines => Box::pin(stalls::half_lines(target, signals, crowd, 8_000)),
             Self::NeverReading => Box::pin(stalls::never_reading(target, signals)),
+            Self::StuckAnswers => Box::pin(stalls::stuck_answers(target, signals)),
             Self::Questions => Box::pin(questions::make(target, signals)),
             Self::LongLines => Box::pin(bytes::long_lines(target, signals)),
             Self::BadBytes => Box::pin(bytes::bad_bytes(target, signals)),
@@ -220,6 +223,7 @@ impl Attack {
         match self {
             Self::HalfLines | Self::ManyHalfLines | Self::SmallHalfLines => Some(0.05),
             Self::Idle | Self::Waiting | Self::Full | Self::NoDescriptors => Some(0.05),
+            Self::StuckAnswers => Some(0.05),
             Self::Datagrams | Self::PacedDatagrams => Some(0.25),
             _ => None,
         }
@@ -234,7 +238,7 @@ impl Attack {
                 &["packet", "apuesta_almacenada", "apuestas_almacenadas", "agencia_cerrada"]
             }
             Self::LongLines | Self::BadBytes => &["packet"],
-            Self::NeverReading => &["packet", "connection"],
+            Self::NeverReading | Self::StuckAnswers => &["packet", "connection"],
             Self::Questions => &["apuestas_almacenadas", "agencia_cerrada"],
             Self::HalfLines | Self::ManyHalfLines | Self::SmallHalfLines => &["connection"],
             Self::Full | Self::NoDescriptors => &["accept_connections"],
@@ -247,9 +251,8 @@ impl Attack {
     pub fn descriptors(self, scale: Scale) -> u64 {
         let connections = match self {
             Self::ManyHalfLines | Self::SmallHalfLines | Self::Idle | Self::Waiting => scale.crowd,
-            Self::SlowWriters | Self::HalfLines | Self::NeverReading | Self::Questions => {
-                scale.stalls
-            }
+            Self::SlowWriters | Self::HalfLines | Self::NeverReading => scale.stalls,
+            Self::StuckAnswers | Self::Questions => scale.stalls,
             Self::Full | Self::NoDescriptors => descriptors::CROWD,
             _ => mutations::CONNECTIONS as usize,
         };

@@ -20,11 +20,13 @@ Examples:
 Exit codes:
   0  the server held
   1  something did not: it is named, and the files are kept
-  2  the command line is wrong, or the limit of open files is too low: nothing was started";
+  2  the command line is wrong, or the limit of open files is too low;
+     nothing was started";
 
 /// Attacks a server, and measures what its agencies notice
 #[derive(Debug, Clone, Parser)]
-#[command(name = "cluster hostile", version, after_help = MORE, max_term_width = 100)]
+#[command(name = "cluster hostile", bin_name = "cluster hostile", version, after_help = MORE)]
+#[command(max_term_width = 100)]
 pub struct Options {
     /// Which attacks; without any, all of them
     #[arg(value_enum, value_name = "ATTACK")]

@@ -10,14 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use anyhow::{Context as _, anyhow, ensure};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::rows::{self, BATCH_ROWS};
+use crate::raw_connection::RawConnection;
 
 /// The numbers of the agencies of the ordinary load. No attack names one of them.
 pub const AGENCIES: [u32; 4] = [90_001, 90_002, 90_003, 90_004];
@@ -155,9 +154,8 @@ impl Agent {
 
     async fn run(mut self, agency: u32) -> anyhow::Result<(u32, u64)> {
         let batches = rows::ordinary_batches(agency);
-        let mut stream = TcpStream::connect(self.address).await.context("connect")?;
-        stream.set_nodelay(true).context("send at once")?;
-        let (mut packet, mut answer, mut sent) = (Vec::new(), Vec::new(), 0);
+        let mut connection = RawConnection::open(self.address).await?;
+        let (mut packet, mut sent) = (Vec::new(), 0);
         for batch in batches.iter().cycle() {
             let pace = self.pace.wait_for(|pace| *pace != Pace::Rest).await;
             if pace.map(|pace| *pace).unwrap_or(Pace::End) == Pace::End {
@@ -166,28 +164,17 @@ impl Agent {
             packet.clear();
             writeln!(packet, "StoreRows:{agency};{}{batch}", sent + 1).context("write a packet")?;
             self.waits.begin(agency);
-            let asking = timeout(ANSWER_TIMEOUT, ask(&mut stream, &packet, &mut answer));
-            asking.await.context("an ordinary agency is not answered")??;
+            connection.send(&packet).await?;
+            let answer = timeout(ANSWER_TIMEOUT, connection.line()).await;
+            let answer = answer.context("an ordinary agency is not answered")??;
             sent += BATCH_ROWS;
             let stored = format!("StoreRowsResponse:0;{sent};");
-            let text = String::from_utf8_lossy(&answer);
-            ensure!(text.starts_with(&stored), "an ordinary agency is answered {text:?}");
+            ensure!(answer.starts_with(&stored), "an ordinary agency is answered {answer:?}");
             self.stored.fetch_add(BATCH_ROWS, Ordering::Relaxed);
             self.waits.end(agency);
         }
         Ok((agency, sent))
     }
-}
-
-async fn ask(stream: &mut TcpStream, packet: &[u8], answer: &mut Vec<u8>) -> anyhow::Result<()> {
-    stream.write_all(packet).await.context("send a packet")?;
-    answer.clear();
-    while answer.last() != Some(&b'\n') {
-        if stream.read_buf(answer).await.context("read an answer")? == 0 {
-            bail!("an ordinary agency's connection was closed after {answer:?}");
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -115,6 +115,11 @@ impl RightDay {
     }
 }
 
+/// One of the findings has to say what is `wanted`.
+pub fn assert_found(found: &[String], wanted: &str) {
+    assert!(found.iter().any(|finding| finding.contains(wanted)), "{wanted:?} in {found:?}");
+}
+
 /// Makes wrong rows of right ones.
 pub type Wrong = fn(&mut Vec<String>);
 

@@ -2,6 +2,7 @@
 //! that their logs tell of, and the winners that agencies were told.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -12,6 +13,9 @@ use crate::audit::{self, Announced, Audit, Expected};
 use crate::bets_dir::BetsDirectory;
 use crate::raw_connection::RawConnection;
 use crate::volume::Volume;
+
+/// How long a client may take to learn of a draw that has been held.
+pub const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A lottery that is to be judged.
 #[derive(Debug, Clone)]
@@ -103,7 +107,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::trial::right_day::{RightDay, TIME, WRONG_ROWS, draw_told};
+    use crate::trial::right_day::{RightDay, TIME, WRONG_ROWS, assert_found, draw_told};
 
     /// What is found when the first agency was told `first`.
     fn found(day: &mut RightDay, first: &[&str]) -> Vec<String> {
@@ -115,10 +119,6 @@ mod tests {
         ];
         day.case.check_files(&announced).unwrap();
         day.found()
-    }
-
-    fn assert_found(found: &[String], wanted: &str) {
-        assert!(found.iter().any(|finding| finding.contains(wanted)), "{wanted:?} in {found:?}");
     }
 
     const RIGHT: [&str; 2] = ["11", "13"];

@@ -21,6 +21,7 @@ use cluster::cluster::{Cluster, Plan};
 use cluster::directory::{self, RunDirectory};
 use cluster::process::{ChildProcess, Launch};
 use cluster::raw_connection::RawConnection;
+use cluster::udp_port::UdpPort;
 use cluster::volume::Volume;
 use fs2::FileExt as _;
 
@@ -86,7 +87,10 @@ impl Setup {
     pub async fn start(self) -> Lottery {
         let Self { bets, volume, plan, directory } = self;
         let cluster = Cluster::start(plan).await.unwrap();
-        Lottery { cluster, bets, volume, alarms: KnownAlarms::default(), directory }
+        let mut alarms = KnownAlarms::default();
+        // Agencies have no bets, but for those to which a test gives some.
+        alarms.add("client", "bets_read", ".csv has no bets: the agency closes", false);
+        Lottery { cluster, bets, volume, alarms, directory }
     }
 }
 
@@ -144,6 +148,13 @@ impl Lottery {
         ends
     }
 
+    /// Waits for these clients as [`Lottery::finish_clients`] does, and ends: all of it is right.
+    pub async fn end_right(self, clients: &mut [ClientProcess]) -> RunDirectory {
+        self.finish_clients(clients).await;
+        self.assert_right();
+        self.end().await
+    }
+
     /// What the independent count has to compare.
     pub fn expected(&self) -> Expected<'_> {
         Expected { bets: &self.bets, volume: &self.volume, winner_number: WINNER }
@@ -178,6 +189,20 @@ impl Lottery {
     pub fn pause(&self, place: usize) {
         let _locks = ["agencies_closed.lock", "bets.csv.lock"].map(|name| self.locked(name));
         self.cluster.servers()[place].pause().unwrap();
+    }
+
+    /// Starts every instance again with a UDP port of its own, on which it hears only itself, and
+    /// gives the ports: others are kept from them until they are dropped.
+    pub async fn keep_datagrams_apart(&mut self) -> Vec<UdpPort> {
+        let mut ports = Vec::new();
+        for server in self.cluster.servers_mut() {
+            let port = UdpPort::take().unwrap();
+            server.stop().await.unwrap();
+            server.set("UDP_BROADCAST_PORT", port.number().unwrap());
+            server.restart().await.unwrap();
+            ports.push(port);
+        }
+        ports
     }
 
     /// A process whose name starts with `who` must log an alarm of this action, with this reason.

@@ -2,13 +2,15 @@
 
 use super::*;
 use crate::limits::{
-    CONNECTION_BYTES, LOOK_BYTES, ORDINARY_SLOT_BYTES, REFUSAL_BYTES_MAX, REFUSALS_PER_SECOND_MAX,
-    REFUSED_BYTES, REST_ANSWERS_BYTES, REST_BYTES,
+    CONNECTION_BYTES, LARGE_SLOT_BYTES, LOOK_BYTES, LOOK_TURNS, ORDINARY_SLOT_BYTES,
+    REFUSAL_BYTES_MAX, REFUSALS_PER_SECOND_MAX, REFUSED_BYTES, REST_ANSWERS_BYTES, REST_BYTES,
 };
 use crate::slots::Pool;
-use crate::store::{AgencyRows, AgencyStatus, Appended, Batch, Draw, FileStore, Unavailable};
+use crate::store::{
+    AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, FileStore, Unavailable,
+};
 use crate::{input, output};
-use protocol::{AgencyState, Outcome};
+use protocol::{AgencyId, AgencyState, Outcome};
 use std::future::pending;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,10 +28,11 @@ fn bytes_of<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
     size_of::<F>()
 }
 
-/// A store that never gets done with a batch, and counts those it has begun.
+/// A store that never gets done with a batch, and counts those it has begun and its closes.
 #[derive(Clone, Default)]
 struct Busy {
     begun: Arc<AtomicUsize>,
+    closes: Arc<AtomicUsize>,
 }
 
 impl Store for Busy {
@@ -38,8 +41,9 @@ impl Store for Busy {
         pending().await
     }
 
-    async fn close(&self, _: AgencyId, _: Option<u64>) -> Outcome {
-        pending().await
+    async fn close(&self, _: AgencyId, _: Option<u64>) -> Closed {
+        let is_new = self.closes.fetch_add(1, Ordering::Relaxed) == 0;
+        Closed { outcome: Outcome::Done, is_new }
     }
 
     async fn status(&self, _: AgencyId) -> Result<AgencyStatus, Unavailable> {
@@ -77,6 +81,7 @@ async fn connect(store: &Busy, shared: &Arc<Shared>, sent: &[u8]) -> (Connection
         input: Input::default(),
         held: Held::default(),
         output: Output::default(),
+        has_looked: false,
     };
     (connection, client)
 }
@@ -151,17 +156,82 @@ async fn what_was_executed_is_answered_before_the_next_line_waits_to_be_refused(
     assert_eq!(answers, "AgencyStatusResponse:0;0000000000000000;open\n");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_question_is_answered_at_once_and_what_follows_waits() {
+/// What is answered at once to `sent`, behind which the connection waits.
+async fn answered_in_a_flood(store: &Busy, sent: &[u8]) -> String {
     let shared = in_a_flood(Slots::default());
-    let sent = b"AgencyStatus:1\nAgencyStatus:1\n";
-    let (mut connection, mut client) = connect(&Busy::default(), &shared, sent).await;
+    let (mut connection, mut client) = connect(store, &shared, sent).await;
     let ended = timeout(Duration::from_millis(1), connection.run()).await;
     assert!(ended.is_err(), "it waits: {ended:?}");
     drop(connection);
     let mut answers = String::new();
     client.read_to_string(&mut answers).await.unwrap();
-    assert_eq!(answers.lines().count(), 1, "{answers}");
+    answers
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_is_answered_at_once_and_what_follows_the_second_one_waits() {
+    let answers = answered_in_a_flood(&Busy::default(), &b"AgencyStatus:1\n".repeat(4)).await;
+    assert_eq!(answers.lines().count(), 2, "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_close_nobody_waits_but_behind_repeated_ones() {
+    let store = Busy::default();
+    let answers = answered_in_a_flood(&store, &b"AgencyClose:1;0\n".repeat(5)).await;
+    assert_eq!(answers, "AgencyCloseResponse:0\n".repeat(3), "a new one, a first one, another");
+    for sent in ["AgencyClose:1\n", "AgencyClose:1\nAgencyClose:1;0\n"] {
+        let before = store.closes.load(Ordering::Relaxed);
+        answered_in_a_flood(&store, sent.repeat(5).as_bytes()).await;
+        assert_eq!(store.closes.load(Ordering::Relaxed), before + 2, "{sent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn agencies_that_ask_once_and_then_store_wait_for_nobody() {
+    const CONNECTIONS: usize = 200;
+    let (store, shared) = (Busy::default(), in_a_flood(Slots::default()));
+    let (mut crowd, mut clients) = (JoinSet::new(), Vec::new());
+    for _ in 0..CONNECTIONS {
+        let sent = b"AgencyStatus:1\nStoreBet:1;Ana;Paz;1;2000-01-01;7\n";
+        let (mut connection, client) = connect(&store, &shared, sent).await;
+        clients.push(client);
+        crowd.spawn(async move {
+            assert!(timeout(Duration::from_millis(1), connection.run()).await.is_err());
+        });
+    }
+    crowd.join_all().await;
+    assert_eq!(store.begun.load(Ordering::Relaxed), CONNECTIONS, "all are being stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_does_not_wait_for_turns() {
+    let shared = in_a_flood(Slots::default());
+    let mut before = JoinSet::new();
+    for _ in 0..10_000 {
+        let shared = Arc::clone(&shared);
+        before.spawn(async move { shared.pace.pass(LARGE_SLOT_BYTES).await });
+    }
+    tokio::task::yield_now().await;
+    let question = "AgencyStatusResponse:0;0000000000000000;open\n";
+    for (sent, wanted) in [
+        ("hello\nhello\n", "Error:unknown packet\n"),
+        ("AgencyStatus:1\nAgencyStatus:1\nhello\n", &question.repeat(2)),
+    ] {
+        let (mut connection, mut client) =
+            connect(&Busy::default(), &shared, sent.as_bytes()).await;
+        let (shutdown, started) = (connection.shutdown.clone(), Instant::now());
+        let mut running = Box::pin(connection.run());
+        let waits = timeout(Duration::from_millis(1), running.as_mut()).await;
+        assert!(waits.is_err(), "{sent:?}: {waits:?}");
+        shutdown.cancel();
+        let ended = running.await;
+        assert!(ended.is_ok(), "{sent:?}: {ended:?}");
+        assert!(started.elapsed() < Duration::from_millis(10), "{sent:?}: {:?}", started.elapsed());
+        drop(connection);
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.unwrap();
+        assert_eq!(answers, wanted);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,8 +251,8 @@ async fn questions_of_a_crowd_are_answered_no_faster_than_the_limit_says() {
         });
     }
     crowd.join_all().await;
-    let weights = (QUESTIONS * (LOOK_BYTES / REFUSED_BYTES + 1)) as u64;
-    // All but the last of each, less those that may be at once.
-    let least = Duration::from_secs(weights * 8 / 10) / REFUSALS_PER_SECOND_MAX;
+    let weights = (QUESTIONS * (LOOK_BYTES / REFUSED_BYTES + 1)) as u64 * u64::from(LOOK_TURNS);
+    // All but the first and the last of each, less those that may be at once.
+    let least = Duration::from_secs(weights * 7 / 10) / REFUSALS_PER_SECOND_MAX;
     assert!(started.elapsed() > least, "{:?}", started.elapsed());
 }

@@ -17,7 +17,7 @@ use tracing::error;
 
 use super::LOCKS;
 use super::disk::{Disk, DiskFile, FileId, Mode};
-use super::lock::{LockError, VolumeLock};
+use super::lock::{LockError, VolumeLock, WaitEnd};
 use super::log::LogPaths;
 
 /// The lock and the ring of a log.
@@ -25,6 +25,7 @@ pub(super) struct Beside<D: Disk> {
     disk: Arc<D>,
     directory: PathBuf,
     names: [&'static str; 2],
+    wait_end: WaitEnd,
     /// Where they should be, and which files they are.
     files: [(PathBuf, FileId); 2],
     lock: VolumeLock<D::File>,
@@ -36,18 +37,25 @@ pub(super) struct Beside<D: Disk> {
 impl<D: Disk> Beside<D> {
     /// Opens both, and makes what is missing.
     pub(super) fn open(disk: &Arc<D>, paths: &LogPaths) -> io::Result<Self> {
-        Self::open_in(Arc::clone(disk), paths.volume.join(LOCKS), [paths.lock, paths.ring])
+        let (directory, names) = (paths.volume.join(LOCKS), [paths.lock, paths.ring]);
+        Self::open_in(Arc::clone(disk), directory, names, paths.wait_end.clone())
     }
 
-    fn open_in(disk: Arc<D>, directory: PathBuf, names: [&'static str; 2]) -> io::Result<Self> {
+    fn open_in(
+        disk: Arc<D>,
+        directory: PathBuf,
+        names: [&'static str; 2],
+        wait_end: WaitEnd,
+    ) -> io::Result<Self> {
         let [lock, ring] = names.map(|name| directory.join(name));
         let (lock_file, ring_file) =
             (disk.open(&lock, Mode::InPlace)?, disk.open(&ring, Mode::InPlace)?);
         disk.sync_directory(&directory)?;
         let files = [(lock, lock_file.id()?), (ring, ring_file.id()?)];
-        let lock = VolumeLock::new(format!("{LOCKS}/{}", names[0]), lock_file);
+        let name = format!("{LOCKS}/{}", names[0]);
+        let lock = VolumeLock::new(name, lock_file, wait_end.clone());
         let ring = Arc::new(ring_file);
-        Ok(Self { disk, directory, names, files, lock, ring, is_new: false })
+        Ok(Self { disk, directory, names, wait_end, files, lock, ring, is_new: false })
     }
 
     /// Takes the lock, until `deadline` at the latest; says whether these are other files than
@@ -68,7 +76,8 @@ impl<D: Disk> Beside<D> {
         if let Some(path) = replaced? {
             tell(&path);
             let (disk, directory) = (Arc::clone(&self.disk), self.directory.clone());
-            *self = Self { is_new: true, ..Self::open_in(disk, directory, self.names)? };
+            let opened = Self::open_in(disk, directory, self.names, self.wait_end.clone())?;
+            *self = Self { is_new: true, ..opened };
         }
         Ok(())
     }
@@ -93,12 +102,8 @@ impl<D: Disk> Beside<D> {
 }
 
 fn gone(path: &Path) -> io::Error {
-    let text = format!(
-        "{} is gone: if the volume was moved or unmounted, put it back; if the file was removed, \
-         start the servers again",
-        path.display()
-    );
-    io::Error::new(io::ErrorKind::NotFound, text)
+    let text = "is gone: the volume was moved or unmounted, or the file was removed";
+    io::Error::new(io::ErrorKind::NotFound, format!("{} {text}", path.display()))
 }
 
 fn tell(path: &Path) {
@@ -108,6 +113,7 @@ fn tell(path: &Path) {
         file = %path.display(),
         error = "it was replaced while servers run: whoever opened it since may have written at \
                  the same time, and rows may be stored twice or damaged",
-        next = "goes on with the file that has this name now; never remove what is in locks",
+        next = "goes on with the file that has this name now: compare `client status` of every \
+                agency with its file, and never remove what is in locks",
     );
 }

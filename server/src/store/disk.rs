@@ -128,6 +128,12 @@ pub trait DiskFile: Send + Sync + 'static {
     /// As the system reports them.
     fn bytes(&self) -> io::Result<u64>;
 
+    /// Whether the file has a name, any: one that was removed has none.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn has_name(&self) -> io::Result<bool>;
+
     /// Reads up to the buffer's length at `offset`; 0 at the end of the file.
     ///
     /// # Errors
@@ -324,6 +330,10 @@ impl DiskFile for File {
 
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(self.metadata()?.nlink() > 0)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use protocol::{AgencyId, AgencyState, BetNumber, Digest, Outcome, WireBets};
 
 use super::AgencyRows;
+use super::WaitEnd;
 use super::batch::{Batch, EncodedBatch};
 use super::log_error::LogError;
 use super::opening::StoreSettings;
@@ -28,6 +29,7 @@ fn settings() -> StoreSettings {
         winning_number: BetNumber::new(7).unwrap(),
         instance: "simulated".into(),
         lock_timeout: Duration::from_secs(5),
+        wait_end: WaitEnd::default(),
     }
 }
 
@@ -146,10 +148,10 @@ impl Run {
         let Some(closed) = self.at(place, |v| v.close(&[(agency, Some(ROWS))], deadline())) else {
             return;
         };
-        if closed[0] == Outcome::Done {
+        if closed[0].outcome == Outcome::Done {
             self.agencies[index].closed = true;
         } else {
-            self.bury_the_dead(&closed[0], place);
+            self.bury_the_dead(&closed[0].outcome, place);
         }
     }
 

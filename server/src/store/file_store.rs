@@ -24,7 +24,7 @@ use super::gather::Gather;
 use super::log_error::LogError;
 use super::opening::{OpenError, StoreSettings};
 use super::volume::{Volume, reason};
-use super::{AgencyRows, AgencyStatus, Appended, Batch, Draw, Store, Unavailable};
+use super::{AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, Store, Unavailable};
 use crate::limits::{
     CALL_BYTES_MIN, GROUP_CALLS_MAX, QUEUE_BYTES_MAX, SETTLE_TIMEOUT, STORE_STACK_BYTES,
 };
@@ -32,7 +32,7 @@ use crate::limits::{
 /// What the store's thread is asked to do, and where the answer goes.
 enum Call {
     Append(EncodedBatch, oneshot::Sender<Appended>),
-    Close(AgencyId, Option<u64>, oneshot::Sender<Outcome>),
+    Close(AgencyId, Option<u64>, oneshot::Sender<Closed>),
     Status(AgencyId, oneshot::Sender<Result<AgencyStatus, Unavailable>>),
     Look(oneshot::Sender<Result<bool, Unavailable>>),
 }
@@ -161,9 +161,9 @@ impl Store for FileStore {
         })
     }
 
-    async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Outcome {
+    async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Closed {
         let closed = self.call(|answer| Call::Close(agency, rows, answer)).await;
-        closed.unwrap_or_else(|reason| Outcome::TryAgain(reason.to_owned()))
+        closed.unwrap_or_else(|reason| Closed::unchanged(Outcome::TryAgain(reason.to_owned())))
     }
 
     async fn status(&self, agency: AgencyId) -> Result<AgencyStatus, Unavailable> {
@@ -196,7 +196,7 @@ struct Group {
     batches: Vec<EncodedBatch>,
     batch_answers: Vec<AnswerTo<Appended>>,
     closes: Vec<(AgencyId, Option<u64>)>,
-    close_answers: Vec<AnswerTo<Outcome>>,
+    close_answers: Vec<AnswerTo<Closed>>,
     asked: Vec<AgencyId>,
     status_answers: Vec<AnswerTo<Result<AgencyStatus, Unavailable>>>,
     look_answers: Vec<AnswerTo<Result<bool, Unavailable>>>,
@@ -211,11 +211,7 @@ impl<D: Disk> Worker<D> {
             let mut group = Group::default();
             self.take(oldest, &mut group);
             self.fill(&mut group);
-            let agencies: Vec<_> = group.batches.iter().map(|batch| batch.agency).collect();
             self.serve(group, deadline)?;
-            if !agencies.is_empty() {
-                self.gather.stored(agencies.into_iter(), self.volume.sync_took());
-            }
         }
         // Best left tidy, but right all the same: what is pending is mended by whoever comes next.
         alive(self.volume.settle(Instant::now() + SETTLE_TIMEOUT / 2)).map(|_| ())
@@ -255,6 +251,7 @@ impl<D: Disk> Worker<D> {
     fn serve(&mut self, group: Group, deadline: Instant) -> Result<(), LogError> {
         if !group.batches.is_empty() {
             let appended = self.volume.append(&group.batches, deadline)?;
+            self.gather.stored(&newly_stored(&group.batches, &appended), self.volume.sync_took());
             self.tell_draw();
             for ((share, answer), appended) in group.batch_answers.into_iter().zip(appended) {
                 drop(share);
@@ -268,10 +265,10 @@ impl<D: Disk> Worker<D> {
             answer_status(group.status_answers, status);
         }
         if !group.closes.is_empty() {
-            let outcomes = self.volume.close(&group.closes, deadline)?;
+            let closed = self.volume.close(&group.closes, deadline)?;
             self.tell_draw();
-            for ((_share, answer), outcome) in group.close_answers.into_iter().zip(outcomes) {
-                let _ = answer.send(outcome);
+            for ((_share, answer), closed) in group.close_answers.into_iter().zip(closed) {
+                let _ = answer.send(closed);
             }
         }
         if !group.look_answers.is_empty() {
@@ -299,6 +296,13 @@ impl<D: Disk> Worker<D> {
             !same
         });
     }
+}
+
+/// Whose batches are new. What is refused, or was stored earlier, comes from whoever likes: nobody
+/// who stores may wait until it comes again.
+pub(super) fn newly_stored(batches: &[EncodedBatch], appended: &[Appended]) -> Vec<AgencyId> {
+    let both = batches.iter().zip(appended);
+    both.filter(|(_, appended)| appended.is_new).map(|(batch, _)| batch.agency).collect()
 }
 
 fn answer_status(

@@ -5,8 +5,9 @@ use std::pin::pin;
 
 use protocol::{Outcome, WireBets};
 
+use super::file_store::newly_stored;
 use super::simulated::{Fault, Machine};
-use super::volume_tests::{agency, settings};
+use super::volume_tests::{self, agency, deadline, settings};
 use super::{Batch, FileStore, Store};
 
 const BET: &str = "Ana;Paz;D1;2000-01-01;7";
@@ -68,4 +69,15 @@ async fn calls_that_wait_together_are_stored_together() {
     assert!(all.await.iter().all(|appended| appended.outcome == Outcome::Done));
     let groups = (machine.operations() - before).div_ceil(group);
     assert!(groups <= 2, "six batches that waited together were {groups} groups");
+}
+
+#[test]
+fn only_who_has_stored_something_is_waited_for() {
+    let mut volume = volume_tests::open(&Machine::default());
+    // Stored, the same again, beyond the next row, stored.
+    for (first_row, is_new) in [(1, true), (1, false), (9, false), (2, true)] {
+        let group = [volume_tests::batch(Some(first_row))];
+        let appended = volume.append(&group, deadline()).unwrap();
+        assert_eq!(newly_stored(&group, &appended).len(), usize::from(is_new), "row {first_row}");
+    }
 }

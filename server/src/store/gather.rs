@@ -41,8 +41,12 @@ impl Gather {
         waits.then(|| (self.sync_took / 2).min(GATHER_TIMEOUT))
     }
 
-    /// The group, these agencies' batches, has been stored, with a sync that took so long.
-    pub(super) fn stored(&mut self, agencies: impl Iterator<Item = AgencyId>, sync_took: Duration) {
+    /// A group has been stored, with a sync that took so long: these agencies' batches that were
+    /// new. One without any says nothing of who comes next, or when.
+    pub(super) fn stored(&mut self, agencies: &[AgencyId], sync_took: Duration) {
+        if agencies.is_empty() {
+            return;
+        }
         if self.rests > 0 {
             self.rests -= 1;
         } else if self.missing.is_empty() {
@@ -63,15 +67,19 @@ mod tests {
 
     const TOOK: Duration = Duration::from_micros(400);
 
-    fn agencies(numbers: &[u32]) -> impl Iterator<Item = AgencyId> {
-        numbers.iter().filter_map(|number| AgencyId::new(*number))
+    fn agencies(numbers: &[u32]) -> Vec<AgencyId> {
+        numbers.iter().filter_map(|number| AgencyId::new(*number)).collect()
+    }
+
+    fn come(gather: &mut Gather, numbers: &[u32]) {
+        agencies(numbers).into_iter().for_each(|agency| gather.came(agency));
     }
 
     /// A group of these agencies; says whether it would have waited for others.
     fn group(gather: &mut Gather, numbers: &[u32]) -> bool {
-        agencies(numbers).for_each(|agency| gather.came(agency));
+        come(gather, numbers);
         let waited = gather.patience().is_some();
-        gather.stored(agencies(numbers), TOOK);
+        gather.stored(&agencies(numbers), TOOK);
         waited
     }
 
@@ -80,11 +88,11 @@ mod tests {
         let mut gather = Gather::default();
         assert!(!group(&mut gather, &[1]), "nobody was there before");
         assert!(!group(&mut gather, &[1]), "alone, an agency waits for nobody");
-        agencies(&[2, 3]).for_each(|agency| gather.came(agency));
+        come(&mut gather, &[2, 3]);
         assert_eq!(gather.patience(), Some(TOOK / 2), "1 was answered and comes again");
-        agencies(&[1]).for_each(|agency| gather.came(agency));
+        come(&mut gather, &[1]);
         assert_eq!(gather.patience(), None);
-        gather.stored(agencies(&[1, 2, 3]), Duration::from_secs(3));
+        gather.stored(&agencies(&[1, 2, 3]), Duration::from_secs(3));
         assert_eq!(gather.patience(), Some(GATHER_TIMEOUT));
     }
 
@@ -97,7 +105,18 @@ mod tests {
         assert!(waits[1], "the first time it cannot be known");
         assert!((8..=40).contains(&of(&waits)), "{}", of(&waits));
         (0..100).for_each(|_| _ = group(&mut gather, &[1, 2]));
-        agencies(&[1]).for_each(|agency| gather.came(agency));
+        come(&mut gather, &[1]);
         assert!(gather.patience().is_some());
+    }
+
+    #[test]
+    fn a_group_that_stored_nothing_changes_nothing() {
+        let mut gather = Gather::default();
+        group(&mut gather, &[1, 2]);
+        for _ in 0..3 {
+            gather.stored(&[], Duration::ZERO);
+            assert_eq!(gather.patience(), Some(TOOK / 2), "1 and 2 were answered and come again");
+        }
+        assert!(!group(&mut gather, &[1, 2]));
     }
 }

@@ -26,6 +26,11 @@ impl Ledger {
         Self { agencies, reader: RowReader::default() }
     }
 
+    /// How many agencies are known here.
+    pub(crate) fn agencies_amount(&self) -> u32 {
+        u32::try_from(self.agencies.len()).unwrap_or(u32::MAX)
+    }
+
     /// The rows of an agency; none of an agency that is unknown here.
     pub(crate) fn of(&self, agency: AgencyId) -> AgencyRows {
         self.agencies.get(agency.index()).copied().unwrap_or_default()

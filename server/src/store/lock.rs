@@ -9,12 +9,12 @@
 //! takers of one open file do not exclude each other.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Instant;
 
 use super::disk::DiskFile;
-use crate::limits::{LOCK_TRY_TIMEOUT, WAITER_STACK_BYTES};
+use crate::limits::{LOCK_TRY_TIMEOUT, LOCK_WAIT_STEP, WAITER_STACK_BYTES};
 
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +30,26 @@ pub enum LockError {
     System(String, #[source] io::Error),
 }
 
+/// When all waiting for locks ends, whatever the deadlines of those who wait. It comes when the
+/// instance ends, so that whoever waits is answered while there is time. All clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct WaitEnd(Arc<OnceLock<Instant>>);
+
+impl WaitEnd {
+    /// From now on no lock is waited for after `end`. Only the first call counts.
+    pub fn set(&self, end: Instant) {
+        let _ = self.0.set(end);
+    }
+
+    fn or_before(&self, deadline: Instant) -> Instant {
+        self.0.get().map_or(deadline, |end| deadline.min(*end))
+    }
+}
+
 /// A lock file of the volume.
 pub(crate) struct VolumeLock<F> {
     name: String,
+    wait_end: WaitEnd,
     shared: Arc<Shared<F>>,
 }
 
@@ -52,9 +69,9 @@ enum Waiting {
 }
 
 impl<F: DiskFile> VolumeLock<F> {
-    pub(crate) fn new(name: String, file: F) -> Self {
+    pub(crate) fn new(name: String, file: F, wait_end: WaitEnd) -> Self {
         let waiting = Mutex::new(Waiting::Nobody);
-        Self { name, shared: Arc::new(Shared { file, waiting, changed: Condvar::new() }) }
+        Self { name, wait_end, shared: Arc::new(Shared { file, waiting, changed: Condvar::new() }) }
     }
 
     /// Takes the lock, until `deadline` at the latest.
@@ -108,12 +125,15 @@ impl<F: DiskFile> VolumeLock<F> {
                     return result.map_err(|e| self.refused(e));
                 }
                 Waiting::InFlock { wanted } => {
-                    let left = deadline.saturating_duration_since(Instant::now());
+                    let until = self.wait_end.or_before(deadline);
+                    let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         *wanted = false;
                         return Err(LockError::Held(self.name.clone()));
                     }
-                    let woken = self.shared.changed.wait_timeout(waiting, left);
+                    // In steps, as nobody is woken when the end of all waiting is told.
+                    let step = left.min(LOCK_WAIT_STEP);
+                    let woken = self.shared.changed.wait_timeout(waiting, step);
                     waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
                 }
                 Waiting::Nobody => return Err(LockError::Held(self.name.clone())),
@@ -164,7 +184,8 @@ mod tests {
     use std::time::Duration;
 
     fn lock(path: &Path) -> VolumeLock<std::fs::File> {
-        VolumeLock::new("a.lock".into(), RealDisk::new().open(path, Mode::InPlace).unwrap())
+        let file = RealDisk::new().open(path, Mode::InPlace).unwrap();
+        VolumeLock::new("a.lock".into(), file, WaitEnd::default())
     }
 
     fn soon() -> Instant {
@@ -189,6 +210,30 @@ mod tests {
         assert!(matches!(theirs.take(soon()), Err(LockError::Held(_))));
         ours.give_back();
         theirs.take(late()).unwrap();
+    }
+
+    #[test]
+    fn waiting_ends_when_the_instance_does_and_free_locks_can_be_had_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.lock");
+        let (ours, theirs) = (lock(&path), lock(&path));
+        let wait_end = ours.wait_end.clone();
+        theirs.take(soon()).unwrap();
+        let waiter = thread::spawn(move || {
+            // For ever, if nobody ended it.
+            let refused = ours.take(Instant::now() + Duration::from_secs(1_000_000));
+            (ours, refused)
+        });
+        wait_end.set(Instant::now());
+        let (ours, refused) = waiter.join().unwrap();
+        assert!(matches!(refused, Err(LockError::Held(_))));
+        assert!(matches!(ours.take(late()), Err(LockError::Held(_))));
+        theirs.give_back();
+        let mut taken = ours.take(late());
+        while taken.is_err() {
+            // The thread that still waited gives it back, now that nobody wants it.
+            taken = ours.take(late());
+        }
     }
 
     #[test]

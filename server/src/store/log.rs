@@ -21,7 +21,9 @@ use super::beside::Beside;
 use super::disk::{Disk, DiskFile, FileId, Mode, read_exactly, write_all};
 use super::intent::Intents;
 use super::lines::for_each_block;
+use super::lock::WaitEnd;
 use super::log_error::LogError;
+use super::lost::Lost;
 use super::scan;
 use crate::limits::{BEHIND_BYTES_MAX, DAMAGED_TOLD_MAX};
 
@@ -63,6 +65,8 @@ pub(crate) struct LogPaths {
     /// The names of its lock and of its ring of intents, in the directory of locks.
     pub(crate) lock: &'static str,
     pub(crate) ring: &'static str,
+    /// When nobody waits for its lock any more.
+    pub(crate) wait_end: WaitEnd,
 }
 
 /// A log and what is known of it.
@@ -87,8 +91,8 @@ pub(crate) struct Log<D: Disk, F> {
     ends_open: bool,
     /// How many damaged lines were folded.
     damaged: u64,
-    /// How much had been folded of what is not there any more, in bytes, until it is asked for.
-    lost: Option<u64>,
+    /// What had been folded and is not there any more, until it is asked for.
+    pub(super) lost: Option<Lost>,
 }
 
 impl<D: Disk, F: Fold> Log<D, F> {
@@ -354,22 +358,12 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         {
             return Ok(bytes);
         }
+        let is_put_away = log.file.has_name()?;
         log.file = Arc::new(log.disk.open(&log.path, Mode::Append)?);
         log.disk.sync_directory(&log.volume)?;
         log.file_id = log.file.id()?;
-        self.lose();
+        self.lose(is_put_away);
         self.log.file.bytes()
-    }
-
-    /// What was folded is not there any more.
-    pub(super) fn lose(&mut self) {
-        self.log.lost = self.log.lost.max(Some(self.log.folded));
-        self.start_anew();
-    }
-
-    /// How much of what had been folded is not there any more, in bytes, since this was asked last.
-    pub(super) fn take_lost(&mut self) -> Option<u64> {
-        self.log.lost.take()
     }
 
     /// Where the log is.

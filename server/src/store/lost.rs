@@ -1,31 +1,75 @@
 //! A log that was removed, cut or replaced by hand while servers run.
 //!
-//! `server archive` takes both logs away at once. One of them that is not what it was, while the
-//! other stands, was taken away by somebody else: the day goes on with what is there now, and
-//! agencies that have closed never learn of it. So an operator has to.
+//! `server archive` takes both logs away at once and keeps them. One that is not what it was, while
+//! the other stands, or that is nowhere any more, was taken away by somebody else: the day goes on
+//! with what is there now, and agencies that have closed never learn of it. So an operator has to.
 
 use std::path::Path;
 
-use tracing::error;
+use tracing::{error, info};
 
 use super::disk::Disk;
+use super::log::{Fold, Locked};
 use super::volume::LockedVolume;
 
+/// What had been folded of a log and is not there any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// How long it was, in bytes.
+    bytes: u64,
+    /// Whether its file is still somewhere, as a day that was put away is.
+    is_put_away: bool,
+}
+
+/// What became of the logs.
+#[derive(Debug, PartialEq, Eq)]
+enum Told<'p> {
+    /// Both were put away, of so many bytes together.
+    NewDay(u64),
+    /// These, of so many bytes, were changed by hand.
+    Lost(Vec<(&'p Path, u64)>),
+}
+
+impl<D: Disk, F: Fold> Locked<'_, D, F> {
+    /// What was folded is not there any more; `is_put_away` if its file is somewhere else.
+    pub(super) fn lose(&mut self, is_put_away: bool) {
+        let now = Lost { bytes: self.log.folded, is_put_away };
+        self.log.lost = Some(self.log.lost.map_or(now, |before| Lost {
+            bytes: before.bytes.max(now.bytes),
+            is_put_away: before.is_put_away && now.is_put_away,
+        }));
+        self.start_anew();
+    }
+
+    /// Whether something of the log was lost that nobody put away, and not told yet.
+    pub(super) fn was_changed_by_hand(&self) -> bool {
+        self.log.lost.is_some_and(|lost| lost.bytes > 0 && !lost.is_put_away)
+    }
+}
+
 impl<D: Disk> LockedVolume<'_, D> {
-    /// Tells of a log that is not what it was. For a day that nobody puts away at this moment.
+    /// Tells of logs that are not what they were. For a day that nobody puts away at this moment.
     pub(super) fn tell_lost(&mut self) {
-        if let Some((path, bytes)) = self.take_lost() {
-            tell(path, bytes);
+        match self.take_lost() {
+            Told::NewDay(0) => {}
+            Told::NewDay(bytes) => info!(action = "new_day", result = "success", put_away = bytes),
+            Told::Lost(logs) => logs.into_iter().for_each(|(path, bytes)| tell(path, bytes)),
         }
     }
 
-    /// Such a log, and how many bytes of it had been read; it is named once.
-    fn take_lost(&mut self) -> Option<(&Path, u64)> {
-        match (self.bets.take_lost(), self.closes.take_lost()) {
-            (Some(bytes @ 1..), None) => Some((self.bets.path(), bytes)),
-            (None, Some(bytes @ 1..)) => Some((self.closes.path(), bytes)),
-            _ => None,
+    fn take_lost(&mut self) -> Told<'_> {
+        let (bets, closes) = (self.bets.log.lost.take(), self.closes.log.lost.take());
+        // What is there now need not be what the draw was held over.
+        *self.is_compared &= bets.is_none() && closes.is_none();
+        if let (Some(bets), Some(closes)) = (bets, closes)
+            && bets.is_put_away
+            && closes.is_put_away
+        {
+            return Told::NewDay(bets.bytes + closes.bytes);
         }
+        let logs = [(bets, self.bets.path()), (closes, self.closes.path())];
+        let lost = logs.into_iter().filter_map(|(lost, path)| Some((path, lost?.bytes)));
+        Told::Lost(lost.filter(|(_, bytes)| *bytes > 0).collect())
     }
 }
 
@@ -51,9 +95,14 @@ mod tests {
     use super::*;
 
     /// What was lost, as it would be told.
-    fn lost(volume: &mut Volume<SimulatedDisk>) -> Option<(String, u64)> {
+    fn lost(volume: &mut Volume<SimulatedDisk>) -> Vec<(String, u64)> {
         let mut locked = volume.lock_for_archive(deadline()).unwrap();
-        locked.take_lost().map(|(path, bytes)| (path.display().to_string(), bytes))
+        match locked.take_lost() {
+            Told::Lost(logs) => {
+                logs.into_iter().map(|(path, bytes)| (path.display().to_string(), bytes)).collect()
+            }
+            Told::NewDay(bytes) => panic!("{bytes} bytes are called put away"),
+        }
     }
 
     /// A day with a row and a close, and an instance that has read both.
@@ -62,7 +111,7 @@ mod tests {
         let mut volume = open(&machine);
         append(&mut volume, Some(1));
         close(&mut volume, 1, Some(1));
-        assert_eq!(lost(&mut volume), None);
+        assert_eq!(lost(&mut volume), []);
         (machine, volume)
     }
 
@@ -71,26 +120,34 @@ mod tests {
         let (bets, bytes) = (BETS.to_owned(), ROW.len() as u64);
         let (machine, mut volume) = day();
         machine.process().remove(Path::new(BETS)).unwrap();
-        assert_eq!(lost(&mut volume), Some((bets.clone(), bytes)));
-        assert_eq!(lost(&mut volume), None);
+        assert_eq!(lost(&mut volume), [(bets.clone(), bytes)]);
+        assert_eq!(lost(&mut volume), []);
         assert_eq!(status(&mut volume, 2).stored.rows, 0);
         assert_eq!(append(&mut volume, None).stored.rows, 0, "agency 1 has closed all the same");
 
         let (machine, mut volume) = day();
         machine.put(Path::new(BETS), b"");
-        assert_eq!(lost(&mut volume), Some((bets, bytes)));
+        assert_eq!(lost(&mut volume), [(bets.clone(), bytes)]);
 
         let (machine, mut volume) = day();
         let closes = settings().volume.join(CLOSES);
         machine.process().remove(&closes).unwrap();
-        assert_eq!(lost(&mut volume), Some((closes.display().to_string(), 2)));
+        let closes_lost = (closes.display().to_string(), 2);
+        assert_eq!(lost(&mut volume), vec![closes_lost.clone()]);
+
+        let (machine, mut volume) = day();
+        machine.process().remove(Path::new(BETS)).unwrap();
+        machine.process().remove(&closes).unwrap();
+        assert_eq!(lost(&mut volume), [(bets, bytes), closes_lost], "nobody has put them away");
     }
 
     #[test]
     fn a_day_that_is_put_away_is_not_lost() {
         let (machine, mut volume) = day();
         archive(machine.process(), settings(), true).unwrap();
-        assert_eq!(lost(&mut volume), None);
+        let mut locked = volume.lock_for_archive(deadline()).unwrap();
+        assert_eq!(locked.take_lost(), Told::NewDay(ROW.len() as u64 + 2));
+        drop(locked);
         assert_eq!(append(&mut volume, Some(1)).stored.rows, 1, "of the next day");
     }
 }

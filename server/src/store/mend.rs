@@ -16,6 +16,10 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     /// Brings the log into a state of whole groups; says how long it is then, in bytes.
     pub(super) fn mend(&mut self) -> io::Result<u64> {
         let mut bytes = self.reopen_if_replaced()?;
+        // Nothing that was folded is ever cut off here: whoever looks at the log knows that first.
+        if bytes < self.log.folded {
+            self.lose(false);
+        }
         let log = &mut *self.log;
         log.intents.refresh(&*log.beside.ring, log.file_id)?;
         if let Some(newest) = log.intents.newest().copied() {
@@ -28,7 +32,7 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
             }
         }
         if bytes < self.log.folded {
-            self.lose();
+            self.lose(false);
         }
         Ok(bytes)
     }
@@ -100,13 +104,18 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
 
     pub(super) fn cut(&mut self, offset: u64, what: &'static str) -> io::Result<()> {
         let bytes = self.log.file.bytes()?.saturating_sub(offset);
+        let why = if self.was_changed_by_hand() {
+            "the file was removed, cut or replaced by hand"
+        } else {
+            "nothing of it was acknowledged"
+        };
         warn!(
             action = "mend_log",
             result = "success",
             file = %self.log.path.display(),
             offset,
             bytes,
-            reason = format!("cut off {what}; nothing of it was acknowledged"),
+            reason = format!("cut off {what}; {why}"),
         );
         self.log.file.truncate(offset)
     }

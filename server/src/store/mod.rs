@@ -15,6 +15,7 @@ mod batch;
 mod behind_tests;
 mod beside;
 mod check;
+mod compare;
 pub mod disk;
 #[cfg(test)]
 mod fault_tests;
@@ -55,6 +56,7 @@ pub use archive::{ArchiveError, archive};
 pub use batch::{Appended, Batch};
 pub use file_store::{FileStore, StoreEnd};
 pub use ledger::AgencyRows;
+pub use lock::WaitEnd;
 pub use opening::{OpenError, StoreSettings};
 pub use record::{AgencyRecord, Draw, DrawRecord};
 
@@ -87,6 +89,23 @@ pub struct AgencyStatus {
     pub state: AgencyState,
 }
 
+/// How a close ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether the agency was closed by this call, not earlier.
+    pub is_new: bool,
+}
+
+impl Closed {
+    /// It ended so, and changed nothing.
+    #[must_use]
+    pub fn unchanged(outcome: Outcome) -> Self {
+        Self { outcome, is_new: false }
+    }
+}
+
 /// What stores the bets. Cheap to clone: all clones are one store.
 ///
 /// A call that was made is carried out, whether or not somebody still waits for its answer.
@@ -96,7 +115,7 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Closes an agency; with `rows`, only if exactly so many rows of it are stored. Closing
     /// again changes nothing.
-    fn close(&self, agency: AgencyId, rows: Option<u64>) -> impl Future<Output = Outcome> + Send;
+    fn close(&self, agency: AgencyId, rows: Option<u64>) -> impl Future<Output = Closed> + Send;
 
     /// What is stored of an agency.
     fn status(

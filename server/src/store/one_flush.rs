@@ -6,10 +6,10 @@
 //! both.
 //!
 //! **Invariant**: this is done only where the blocks that are overwritten are those which durable
-//! metadata names, and where every `fdatasync` flushes the device: on ext2, ext3 and ext4, with both
-//! files on one of them, no hole in the one that is overwritten, and that one synced before by
-//! whoever relies on it. File systems that write elsewhere and note where, always as btrfs, F2FS and
-//! ZFS do, or for blocks that a copy shares as XFS does, need a sync of each file.
+//! metadata names, and where every `fdatasync` flushes the device: on ext2, ext3 and ext4, with
+//! both files on one of them, no hole in the one that is overwritten, and that one synced before by
+//! whoever relies on it. File systems that write elsewhere and note where, always as btrfs, F2FS
+//! and ZFS do, or for blocks that a copy shares as XFS does, need a sync of each file.
 
 use std::fs::File;
 use std::io;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use protocol::BetNumber;
 
+use super::lock::WaitEnd;
+
 /// What the store is told when it is opened.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
@@ -19,6 +21,8 @@ pub struct StoreSettings {
     pub instance: String,
     /// How long a lock is waited for at the most.
     pub lock_timeout: Duration,
+    /// When no lock is waited for any more, though that time is not over.
+    pub wait_end: WaitEnd,
 }
 
 /// Why a volume could not be opened.

@@ -4,11 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use protocol::{AgencyId, BetNumber};
+use protocol::{AgencyId, BetNumber, Digest};
 use serde::{Deserialize, Serialize};
 use tracing::error;
 
 use super::disk::{Disk, FileId};
+use super::ledger::AgencyRows;
 use super::whole_file;
 
 /// What was drawn over which rows, when and by whom.
@@ -54,9 +55,16 @@ pub struct Draw {
     pub time: String,
     /// Each agency's winners as an answer has them: documents with `;` between them.
     winners: Vec<Arc<str>>,
+    /// Each agency's rows, and their digest if the record has one.
+    stored: Vec<(u64, Option<Digest>)>,
 }
 
 impl Draw {
+    /// Whether it was drawn over these rows of an agency.
+    pub(super) fn is_about(&self, agency: AgencyId, rows: AgencyRows) -> bool {
+        self.stored.get(agency.index()) == Some(&(rows.rows, Some(rows.digest)))
+    }
+
     /// The winners of an agency, with `;` between them; `None` if it took no part.
     #[must_use]
     pub fn winners(&self, agency: AgencyId) -> Option<Arc<str>> {
@@ -81,11 +89,13 @@ impl TryFrom<DrawRecord> for Draw {
             return Err(invalid("a document of the draw's record holds ';' or a line end"));
         }
         let winners = record.agencies.iter().map(|agency| agency.winners.join(";").into());
+        let stored = record.agencies.iter().map(|agency| (agency.rows, agency.digest.parse().ok()));
         Ok(Self {
             number,
             agencies_amount: record.agencies_amount,
             bets: record.bets,
             winners: winners.collect(),
+            stored: stored.collect(),
             time: record.time,
         })
     }
@@ -129,6 +139,8 @@ pub(super) struct KnownRecord<D> {
     /// Which file was read, and how long it was.
     read: Option<(FileId, u64)>,
     pub(super) draw: Option<Arc<Draw>>,
+    /// Whether it has been compared with the bets.
+    pub(super) is_compared: bool,
     /// The file that was last told to be damaged.
     told: Option<(FileId, u64)>,
 }
@@ -138,7 +150,7 @@ impl<D: Disk> KnownRecord<D> {
     pub(super) fn open(disk: Arc<D>, path: PathBuf) -> io::Result<Self> {
         let found = disk.find(&path)?;
         let draw = read(&*disk, &path)?.map(Arc::new);
-        Ok(Self { disk, path, read: found, draw, told: None })
+        Ok(Self { disk, path, read: found, draw, is_compared: false, told: None })
     }
 
     /// Reads the record anew if another one is there than the one that is known. A damaged one is
@@ -155,7 +167,7 @@ impl<D: Disk> KnownRecord<D> {
                 self.told = found;
             }
         });
-        (self.draw, self.read) = (draw?.map(Arc::new), found);
+        (self.draw, self.read, self.is_compared) = (draw?.map(Arc::new), found, false);
         Ok(())
     }
 

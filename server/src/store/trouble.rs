@@ -73,7 +73,10 @@ impl Cause {
             Self::ReadOnly => {
                 "make the volume's file system writable; the system's log says why it is not"
             }
-            Self::Gone => "put the volume back as it was",
+            Self::Gone => {
+                "put the volume back as it was; if only a file of locks was removed, start any \
+                 server again, which makes it anew for all"
+            }
             Self::Denied => "give the volume's files back to the user of the servers",
             Self::Exhausted => {
                 "raise the server's limits of open files, threads or memory, or end what uses them \

@@ -6,7 +6,6 @@
 //! place where both are taken. An answer that says that rows are stored leaves only after they
 //! are durable, whoever wrote them.
 
-use std::collections::HashSet;
 use std::error::Error;
 use std::io;
 use std::path::Path;
@@ -14,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
-use protocol::{AgencyId, Outcome, Refusal};
+use protocol::{AgencyId, Outcome};
 
 use super::batch::{Appended, Decision, EncodedBatch};
 use super::disk::Disk;
@@ -22,10 +21,10 @@ use super::ledger::{Closes, Ledger};
 use super::log::{Locked, Log, LogPaths, OthersWrite};
 use super::log_error::LogError;
 use super::opening::{OpenError, StoreSettings};
-use super::plan::{Plan, state_of};
+use super::plan::{ClosePlan, Plan, state_of};
 use super::record::{self, AgencyRecord, Draw, DrawRecord, KnownRecord};
 use super::trouble::{Tried, Trouble};
-use super::{ARCHIVING, AgencyStatus, BETS, CLOSES, DRAW, LOCKS};
+use super::{ARCHIVING, AgencyStatus, BETS, CLOSES, Closed, DRAW, LOCKS};
 use crate::draw::Winners;
 
 /// Both logs, locked.
@@ -34,6 +33,8 @@ pub(super) struct LockedVolume<'v, D: Disk> {
     pub(super) closes: Locked<'v, D, Closes>,
     /// The draw of this day, if it has been held.
     pub(super) draw: Option<&'v Draw>,
+    /// Whether that has been compared with the bets.
+    pub(super) is_compared: &'v mut bool,
 }
 
 /// The files of the lottery.
@@ -65,7 +66,7 @@ impl<D: Disk> Volume<D> {
         disk.create_directory(&settings.volume.join(LOCKS))?;
         disk.sync_directory(&settings.volume)?;
         super::check::locks_work(&*disk, &settings.volume)?;
-        let (closes, bets) = log_paths(&settings.volume);
+        let (closes, bets) = log_paths(&settings);
         let amount = settings.agencies_amount;
         let closes =
             Log::open(Arc::clone(&disk), &closes, OthersWrite::Lines, Closes::new(amount))?;
@@ -117,6 +118,7 @@ impl<D: Disk> Volume<D> {
         match disk.find(&marker) {
             Ok(None) => {
                 locked.tell_lost();
+                locked.compare_draw();
                 Ok(locked)
             }
             Ok(Some(_)) => Err(LogError::Archiving),
@@ -135,7 +137,8 @@ impl<D: Disk> Volume<D> {
         let closes = self.closes.lock(deadline)?;
         let bets = self.bets.lock(deadline)?;
         self.record.refresh().map_err(|e| LogError::Read(self.record.path.clone(), e))?;
-        Ok(LockedVolume { bets, closes, draw: self.record.draw.as_deref() })
+        let KnownRecord { draw, is_compared, .. } = &mut self.record;
+        Ok(LockedVolume { bets, closes, draw: draw.as_deref(), is_compared })
     }
 
     /// Stores a group of batches, each whole or not at all, with one append and one sync.
@@ -193,7 +196,7 @@ impl<D: Disk> Volume<D> {
         deadline: Instant,
         tried: &mut Tried,
     ) -> Result<Vec<Appended>, LogError> {
-        let LockedVolume { mut bets, closes, draw } = self.lock(deadline)?;
+        let LockedVolume { mut bets, closes, draw, .. } = self.lock(deadline)?;
         let separator = bets.separator();
         let plan = Plan::of(batches, closes.fold(), bets.fold(), draw.is_some(), separator);
         if !plan.group.is_empty() {
@@ -235,7 +238,7 @@ impl<D: Disk> Volume<D> {
         agencies: &[AgencyId],
         deadline: Instant,
     ) -> Result<Vec<AgencyStatus>, LogError> {
-        let LockedVolume { bets, closes, draw } = self.lock(deadline)?;
+        let LockedVolume { bets, closes, draw, .. } = self.lock(deadline)?;
         let status = |agency: &AgencyId| AgencyStatus {
             stored: bets.fold().of(*agency),
             state: state_of(*agency, closes.fold(), draw.is_some()),
@@ -249,17 +252,20 @@ impl<D: Disk> Volume<D> {
         &mut self,
         group: &[(AgencyId, Option<u64>)],
         deadline: Instant,
-    ) -> Result<Vec<Outcome>, LogError> {
+    ) -> Result<Vec<Closed>, LogError> {
         let mut tried = Tried::Locks;
         let closed = self.close_locked(group, deadline, &mut tried);
         match self.watched(closed, tried) {
             Err(LogError::Broken { doing, path, error }) => {
                 Err(LogError::Broken { doing, path, error })
             }
-            Err(error) => Ok(vec![Outcome::TryAgain(reason(&error)); group.len()]),
-            Ok(outcomes) => {
+            Err(error) => {
+                let closed = Closed::unchanged(Outcome::TryAgain(reason(&error)));
+                Ok(vec![closed; group.len()])
+            }
+            Ok(closed) => {
                 self.closes.sync()?;
-                Ok(outcomes)
+                Ok(closed)
             }
         }
     }
@@ -269,30 +275,16 @@ impl<D: Disk> Volume<D> {
         group: &[(AgencyId, Option<u64>)],
         deadline: Instant,
         tried: &mut Tried,
-    ) -> Result<Vec<Outcome>, LogError> {
+    ) -> Result<Vec<Closed>, LogError> {
         let LockedVolume { mut bets, mut closes, .. } = self.lock(deadline)?;
         bets.sync()?;
-        let mut lines = closes.separator().to_owned();
-        let mut closing = HashSet::new();
-        let mut outcomes = Vec::with_capacity(group.len());
-        for (agency, declared) in group {
-            let stored = bets.fold().of(*agency).rows;
-            if let Some(declared) = declared.filter(|declared| *declared != stored) {
-                let reason = format!("{stored} rows are stored, not {declared}");
-                outcomes.push(Outcome::Refused(Refusal::Short, reason));
-                continue;
-            }
-            if !closes.fold().contains(*agency) && closing.insert(*agency) {
-                lines += &format!("{agency}\n");
-            }
-            outcomes.push(Outcome::Done);
+        let plan = ClosePlan::of(group, closes.fold(), bets.fold(), closes.separator());
+        if !plan.lines.is_empty() {
+            *tried = Tried::Append(plan.lines.len() as u64);
+            closes.append(plan.lines.as_bytes())?;
+            closes.fold_appended(plan.lines.as_bytes());
         }
-        if !closing.is_empty() {
-            *tried = Tried::Append(lines.len() as u64);
-            closes.append(lines.as_bytes())?;
-            closes.fold_appended(lines.as_bytes());
-        }
-        Ok(outcomes)
+        Ok(plan.closed)
     }
 
     /// Looks for a draw, and holds it if it is due; says whether it did.
@@ -313,7 +305,7 @@ impl<D: Disk> Volume<D> {
         }
         *tried = Tried::Locks;
         let (settings, disk) = (self.settings.clone(), Arc::clone(&self.disk));
-        let LockedVolume { mut bets, mut closes, draw } = self.lock(deadline)?;
+        let LockedVolume { mut bets, mut closes, draw, .. } = self.lock(deadline)?;
         if draw.is_some() || !closes.fold().is_complete() {
             return Ok(false);
         }
@@ -343,19 +335,16 @@ impl<D: Disk> Volume<D> {
     }
 }
 
-fn log_paths(volume: &Path) -> (LogPaths, LogPaths) {
-    let closes = LogPaths {
-        volume: volume.to_owned(),
-        log: CLOSES,
-        lock: "agencies_closed.lock",
-        ring: "agencies_closed.intent",
+fn log_paths(settings: &StoreSettings) -> (LogPaths, LogPaths) {
+    let paths = |log, lock, ring| LogPaths {
+        volume: settings.volume.clone(),
+        log,
+        lock,
+        ring,
+        wait_end: settings.wait_end.clone(),
     };
-    let bets = LogPaths {
-        volume: volume.to_owned(),
-        log: BETS,
-        lock: "bets.csv.lock",
-        ring: "bets.csv.intent",
-    };
+    let closes = paths(CLOSES, "agencies_closed.lock", "agencies_closed.intent");
+    let bets = paths(BETS, "bets.csv.lock", "bets.csv.intent");
     (closes, bets)
 }
 

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use protocol::{AgencyId, AgencyState, BetNumber, Outcome, Refusal, WireBets};
 
-use super::AgencyStatus;
 use super::batch::{Appended, Batch, EncodedBatch};
 use super::log_error::LogError;
 use super::opening::{OpenError, StoreSettings};
 use super::simulated::{Fault, Machine, SimulatedDisk};
 use super::volume::Volume;
+use super::{AgencyStatus, Closed, WaitEnd};
 use crate::limits::BLOCK_BYTES;
 
 pub(super) const BETS: &str = "/volume/bets.csv";
@@ -25,6 +25,7 @@ pub(super) fn settings() -> StoreSettings {
         winning_number: BetNumber::new(7).unwrap(),
         instance: "simulated".into(),
         lock_timeout: Duration::from_secs(5),
+        wait_end: WaitEnd::default(),
     }
 }
 
@@ -55,7 +56,7 @@ pub(super) fn status(volume: &mut Volume<SimulatedDisk>, number: u32) -> AgencyS
 }
 
 pub(super) fn close(volume: &mut Volume<SimulatedDisk>, number: u32, rows: Option<u64>) -> Outcome {
-    volume.close(&[(agency(number), rows)], deadline()).unwrap().remove(0)
+    volume.close(&[(agency(number), rows)], deadline()).unwrap().remove(0).outcome
 }
 
 pub(super) fn content(machine: &Machine, path: &str) -> String {
@@ -141,9 +142,14 @@ fn nothing_is_stored_after_the_close_and_what_is_stored_is_confirmed() {
 fn closes_of_one_agency_in_one_group_leave_one_line() {
     let machine = Machine::default();
     let group = [(agency(2), None), (agency(2), Some(0)), (agency(1), None), (agency(2), Some(1))];
-    let closed = open(&machine).close(&group, deadline()).unwrap();
-    let done: Vec<_> = closed.iter().map(|outcome| *outcome == Outcome::Done).collect();
-    assert_eq!(done, [true, true, true, false]);
+    let mut volume = open(&machine);
+    let mut close = || volume.close(&group, deadline()).unwrap();
+    let is = |closed: &Closed| (closed.outcome == Outcome::Done, closed.is_new);
+    let (first, again) = (close(), close());
+    let first: Vec<_> = first.iter().map(is).collect();
+    assert_eq!(first, [(true, true), (true, false), (true, true), (false, false)]);
+    let again: Vec<_> = again.iter().map(is).collect();
+    assert_eq!(again, [(true, false), (true, false), (true, false), (false, false)]);
     assert_eq!(content(&machine, CLOSES), "2\n1\n");
 }
 

@@ -7,7 +7,7 @@ use protocol::{
     AgencyId, AgencyState, Digest, Outcome, Refusal, Request, Response, WireBets, write_row,
 };
 use server::lottery::{Answer, Lottery};
-use server::store::{AgencyRows, Store as _};
+use server::store::{AgencyRows, Store};
 
 use super::instance::{AGENCIES, WINNING_NUMBER, with_stores};
 use super::memory_disk::MemoryDisk;
@@ -23,7 +23,7 @@ pub fn packets_are_answered_as_by_a_list(lines: &[u8]) {
     let played = with_stores(&disk, 2, async |stores| {
         let lotteries = [0, 1].map(|place| Lottery::new(stores[place].clone(), AGENCIES));
         let mut place = 0;
-        for line in lines.split(|b| *b == b'\n') {
+        for line in lines.split(|byte| *byte == b'\n') {
             match Request::parse(line) {
                 _ if line.is_empty() => place = 1 - place,
                 _ if line == LOOK => {
@@ -35,12 +35,11 @@ pub fn packets_are_answered_as_by_a_list(lines: &[u8]) {
                         let looked = stores[place].look().await;
                         assert_eq!(looked, Ok(false), "there is one draw");
                     }
-                    let before = list.rows.len();
+                    let before = list.bytes();
                     let wanted = list.execute(&request);
-                    let answer = lotteries[place].execute(request).await;
-                    let is_done = list.rows.len() > before
-                        || wanted == Answer::Respond(Response::AgencyClose(Outcome::Done));
-                    assert_eq!(matches!(answer, Answer::Stored(_)), is_done);
+                    let answer = execute(&lotteries[place], request).await;
+                    let has_stored = list.bytes() > before;
+                    assert_eq!(matches!(answer, Answer::Stored(_)), has_stored);
                     assert_eq!(without_reason(answer), wanted, "{:?}", str::from_utf8(line));
                 }
                 Err(_) => {}
@@ -52,26 +51,33 @@ pub fn packets_are_answered_as_by_a_list(lines: &[u8]) {
     assert_eq!(disk.content("agencies_closed.txt"), list.closes);
 }
 
-/// The words of a reason are for people.
+async fn execute<S: Store>(lottery: &Lottery<S>, request: Request<'_>) -> Answer {
+    match lottery.admit(request) {
+        Ok(request) => lottery.execute(request).await,
+        Err(refusal) => Answer::Looked(Some(refusal)),
+    }
+}
+
+/// The words of a reason are for people, and that something was stored is looked at by itself.
 fn without_reason(answer: Answer) -> Answer {
     let plain = |outcome| match outcome {
         Outcome::Refused(refusal, _) => Outcome::Refused(refusal, String::new()),
         other => other,
     };
-    match answer {
-        Answer::Stored(response) => without_reason(Answer::Respond(response)),
-        Answer::Respond(Response::StoreRows { outcome, rows, digest }) => {
-            Answer::Respond(Response::StoreRows { outcome: plain(outcome), rows, digest })
+    let response = match answer {
+        Answer::HangUp => return Answer::HangUp,
+        Answer::Stored(response) | Answer::Looked(response) => response,
+    };
+    Answer::Looked(response.map(|response| match response {
+        Response::StoreRows { outcome, rows, digest } => {
+            Response::StoreRows { outcome: plain(outcome), rows, digest }
         }
-        Answer::Respond(Response::AgencyClose(outcome)) => {
-            Answer::Respond(Response::AgencyClose(plain(outcome)))
-        }
-        Answer::Respond(Response::Error(reason)) => {
-            let word = reason.split(' ').next().unwrap_or_default();
-            Answer::Respond(Response::Error(word.to_owned()))
+        Response::AgencyClose(outcome) => Response::AgencyClose(plain(outcome)),
+        Response::Error(reason) => {
+            Response::Error(reason.split(' ').next().unwrap_or_default().to_owned())
         }
         other => other,
-    }
+    }))
 }
 
 /// The lottery, without files, groups, locks or instances.
@@ -96,11 +102,11 @@ impl List {
         let agency = request.agency();
         if agency.get() > AGENCIES {
             let refused = request.packet_type().refuse(Refusal::Agency, "");
-            return without_reason(Answer::Respond(refused));
+            return without_reason(Answer::Looked(Some(refused)));
         }
         let state = self.state(agency);
         let AgencyRows { rows, digest } = self.agencies[agency.index()];
-        Answer::Respond(match *request {
+        Answer::Looked(Some(match *request {
             Request::StoreBet { bet: bets, .. } | Request::StoreBatch { bets, .. } => {
                 let stored = state == AgencyState::Open;
                 if stored {
@@ -115,7 +121,7 @@ impl List {
             }
             Request::AgencyClose { rows: None, .. } => {
                 self.close(agency);
-                return Answer::Nothing;
+                return Answer::Looked(None);
             }
             Request::AgencyClose { rows: Some(declared), .. } if declared != rows => {
                 Response::AgencyClose(Outcome::Refused(Refusal::Short, String::new()))
@@ -128,7 +134,11 @@ impl List {
             Request::WinnersRequest { .. } => {
                 Response::Winners(self.winners[agency.index()].join(";").into())
             }
-        })
+        }))
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.len() + self.closes.len()
     }
 
     fn state(&self, agency: AgencyId) -> AgencyState {
@@ -190,8 +200,8 @@ mod tests {
                 .prop_map(|(a, row, bets)| format!("StoreRows:{a};{row}:{bets}")),
             (agency, "[:;]", BETS).prop_map(|(a, end, bets)| format!("StoreBatch:{a}{end}{bets}")),
             (agency, ";?[0-5]?").prop_map(|(a, rows)| format!("AgencyClose:{a}{rows}")),
-            agency.prop_map(|a| format!("AgencyStatus:{a}")),
-            agency.prop_map(|a| format!("WinnersRequest:{a}")),
+            agency.prop_map(|agency| format!("AgencyStatus:{agency}")),
+            agency.prop_map(|agency| format!("WinnersRequest:{agency}")),
             Just("look".to_owned()),
             Just(String::new()),
         ]

@@ -43,7 +43,7 @@ fn is_one_answer_each(draw: &Draw) {
 pub fn winners_are_those_of_every_row(lines: &[u8], cut: usize, number: u16) {
     let Some(number) = BetNumber::new(number % 10_000) else { return };
     let lines: Vec<u8> = lines.iter().map(|b| if *b == b';' { b' ' } else { *b }).collect();
-    let end = lines.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let end = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let lines = &lines[..end];
     let ends: Vec<usize> = (0..=end).filter(|at| *at == 0 || lines[at - 1] == b'\n').collect();
     let (first, rest) = lines.split_at(ends[cut % ends.len()]);
@@ -56,7 +56,7 @@ pub fn winners_are_those_of_every_row(lines: &[u8], cut: usize, number: u16) {
 fn one_by_one(lines: &[u8], number: BetNumber) -> Vec<Vec<String>> {
     let mut reader = RowReader::default();
     let mut documents = vec![Vec::new(); AGENCIES as usize];
-    for line in lines.split(|b| *b == b'\n') {
+    for line in lines.split(|byte| *byte == b'\n') {
         let Ok(row) = reader.read(line) else { continue };
         if (1..=AGENCIES).contains(&row.agency) && row.number() == Some(number) {
             documents[row.agency as usize - 1].push(row.document().to_owned());

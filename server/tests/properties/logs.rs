@@ -66,10 +66,10 @@ fn states(status: &[AgencyStatus]) -> Vec<AgencyState> {
 fn closed_by(bytes: &[u8]) -> Vec<AgencyState> {
     let number = |line: &[u8]| {
         let text = str::from_utf8(line.trim_ascii()).ok()?;
-        let is_plain = text.len() <= 10 && text.bytes().all(|b| b.is_ascii_digit());
+        let is_plain = text.len() <= 10 && text.bytes().all(|byte| byte.is_ascii_digit());
         is_plain.then(|| text.parse::<u64>().ok())?
     };
-    let closed: Vec<u64> = bytes.split(|b| *b == b'\n').filter_map(number).collect();
+    let closed: Vec<u64> = bytes.split(|byte| *byte == b'\n').filter_map(number).collect();
     let state = |agency| match closed.contains(&u64::from(agency)) {
         true => AgencyState::Closed,
         false => AgencyState::Open,

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use super::Setting;
+
 /// One bet's fields: first name, last name, document, birthdate, number.
 pub type Fields = [String; 5];
 
@@ -34,6 +36,26 @@ impl Bets {
     }
 }
 
+/// Packets that are sent one after the other, over and over.
+#[derive(Debug)]
+pub struct Packets {
+    all: Vec<Vec<u8>>,
+    next: usize,
+}
+
+impl Packets {
+    /// Starts with the first of them.
+    pub fn new(all: impl Iterator<Item = Vec<u8>>) -> Self {
+        Self { all: all.collect(), next: 0 }
+    }
+
+    /// Puts the next one behind what is in `packet`.
+    pub fn next(&mut self, packet: &mut Vec<u8>) {
+        packet.extend(self.all.get(self.next).into_iter().flatten());
+        self.next = (self.next + 1) % self.all.len().max(1);
+    }
+}
+
 /// Bets as packets have them: `first;last;document;birthdate;number:first;…`.
 #[must_use]
 pub fn wire(batch: &[Fields]) -> String {
@@ -57,9 +79,21 @@ pub const TABLE: &str = "CREATE TABLE bets (agency integer NOT NULL, first_name 
      last_name text NOT NULL, document text NOT NULL, birthdate date NOT NULL, \
      number smallint NOT NULL);";
 
+/// How many different batches an agency has in a database.
+const INSERTS_EACH: usize = 16;
+
+/// The statements of one agency, each of which inserts a batch.
+pub fn inserts(
+    setting: Setting,
+    bets: &Bets,
+    agency: u32,
+) -> impl Iterator<Item = String> + use<'_> {
+    let batches = bets.batches(setting.batch, agency).take(INSERTS_EACH);
+    batches.map(move |batch| insert("bets", batch, agency))
+}
+
 /// One statement that inserts all bets of `batch`.
-#[must_use]
-pub fn insert(table: &str, batch: &[Fields], agency: u32) -> String {
+fn insert(table: &str, batch: &[Fields], agency: u32) -> String {
     let rows = batch.iter().map(|fields| {
         let [first, last, document, birthdate, number] =
             fields.each_ref().map(|field| field.replace('\'', "''"));

@@ -3,44 +3,17 @@
 use std::time::Duration;
 
 use super::load::Spoken;
-use crate::bench::outcome::{Better, Measure, Sample, Unit};
+use crate::bench::outcome::{BETS_PER_SECOND, MEMORY, Measure, Sample, Unit};
 
-/// Acknowledged bets in a second.
-pub static BETS_PER_SECOND: Measure = Measure {
-    name: "bets_per_second",
-    heading: "bets/s",
-    unit: Unit::PerSecond,
-    better: Better::More,
-};
-
-static P50: Measure = answer("answer_p50_ms", "p50 ms");
-static P99: Measure = answer("answer_p99_ms", "p99 ms");
-static P999: Measure = answer("answer_p99_9_ms", "p99.9 ms");
+static P50: Measure = Measure::less("answer_p50_ms", "p50 ms", Unit::Milliseconds);
+static P99: Measure = Measure::less("answer_p99_ms", "p99 ms", Unit::Milliseconds);
+static P999: Measure = Measure::less("answer_p99_9_ms", "p99.9 ms", Unit::Milliseconds);
 
 /// Processor time of the servers alone.
-static PROCESSOR: Measure = Measure {
-    name: "processor_ns_per_bet",
-    heading: "CPU ns/bet",
-    unit: Unit::Nanoseconds,
-    better: Better::Less,
-};
+static PROCESSOR: Measure = Measure::less("processor_ns_per_bet", "CPU ns/bet", Unit::Nanoseconds);
 
 /// The same of the load.
-static LOAD: Measure = Measure {
-    name: "load_ns_per_bet",
-    heading: "load ns/bet",
-    unit: Unit::Nanoseconds,
-    better: Better::Neither,
-};
-
-/// What the servers had resident.
-static MEMORY: Measure =
-    Measure { name: "memory_mib", heading: "MiB", unit: Unit::Mebibytes, better: Better::Less };
-
-/// How long one packet's answer takes.
-const fn answer(name: &'static str, heading: &'static str) -> Measure {
-    Measure { name, heading, unit: Unit::Milliseconds, better: Better::Less }
-}
+static LOAD: Measure = Measure::aside("load_ns_per_bet", "load ns/bet", Unit::Nanoseconds);
 
 /// The measures of one round: of what was `spoken`, of the servers' `processor` time in it, and of
 /// their `memory` in MiB.

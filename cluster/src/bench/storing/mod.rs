@@ -3,10 +3,11 @@
 //! Agencies in a closed loop, each on one connection with one packet outstanding, send batches
 //! to contestants that sync each batch before they answer.
 
+mod bare;
 pub(super) mod bets;
 mod limit;
 pub(super) mod load;
-pub(super) mod measures;
+mod measures;
 pub(super) mod ours;
 mod postgres;
 mod postgres_wire;
@@ -17,13 +18,14 @@ mod sqlite;
 
 use anyhow::Context as _;
 
+use self::bare::Bare;
 use self::bets::Bets;
 use self::limit::Limit;
 use self::load::Speaker;
 use self::ours::{Ours, Rows};
 use self::postgres::Postgres;
 use super::cli::Options;
-use super::outcome::{Case, Outcome};
+use super::outcome::{BETS_PER_SECOND, Case, Outcome};
 use super::stage::Stage;
 use super::turns::{Entry, take_turns};
 
@@ -50,8 +52,9 @@ impl Setting {
 const NOTES: [&str; 3] = [
     "Figures are medians of rounds that were taken in turn; a line \"to …\" is the line above it \
      divided by that contestant's.",
-    "The limit appends the rows of all agencies at once and syncs. SQLite has one writer, so its \
-     agencies share one queue. MiB is the most that one process had resident; of PostgreSQL, \
+    "The limit appends the rows of all agencies at once and syncs. The bare server appends packets \
+     as they come, syncs and answers, and does nothing else. SQLite has one writer, so its agencies \
+     share one queue. MiB is the most that one process had resident; of PostgreSQL, \
      whose processes share memory, what all of them have.",
     "What is stored was counted in the end, and is what was acknowledged; of a peer, into whose \
      store nobody can look, the answers alone were checked.",
@@ -81,7 +84,7 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
         title: "bets stored in a second, each batch synced before its answer".to_owned(),
         cases,
         notes: NOTES.map(str::to_owned).to_vec(),
-        plotted: &measures::BETS_PER_SECOND,
+        plotted: &BETS_PER_SECOND,
     })
 }
 
@@ -137,6 +140,7 @@ async fn enter(
         entries.push(Entry::Present(Box::new(ours)));
     }
     entries.push(Entry::Present(Box::new(Limit::prepare(setting, bets, stage)?)));
+    entries.push(Entry::Present(Box::new(Bare::start(setting, bets, stage)?)));
     if let Some(postgres) = postgres {
         entries.push(redis::enter(setting, bets, stage).await?);
         entries.push(postgres.enter(setting, bets)?);

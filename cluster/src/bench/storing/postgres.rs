@@ -16,10 +16,11 @@ use tokio::process::Command;
 use tokio::time::sleep;
 
 use super::Setting;
-use super::bets::{self, Bets};
-use super::load::{self, Speaker, Talk};
+use super::bets::{self, Bets, Packets};
+use super::load::{Speaker, Talk};
 use super::measures::sample;
 use super::postgres_wire as wire;
+use super::served::Agencies;
 use crate::bench::daemon::{self, Daemon, User};
 use crate::bench::outcome::{Role, Sample};
 use crate::bench::processes;
@@ -40,9 +41,6 @@ const SETTINGS: [&str; 6] = [
     "max_wal_size=8GB",
     "checkpoint_timeout=1h",
 ];
-
-/// How many different batches an agency has.
-const PACKETS_EACH: usize = 16;
 
 /// A running database cluster, or why there is none.
 pub enum Postgres {
@@ -108,14 +106,14 @@ impl Postgres {
         let mut control = wire::connect(server.address)?;
         wire::ask(&mut control, bets::TABLE)?;
         let agencies = (1..=setting.agencies).map(|agency| {
-            let batches = bets.batches(setting.batch, agency).take(PACKETS_EACH);
-            let packets = batches.map(|batch| wire::query(&bets::insert("bets", batch, agency)));
-            let talk = Inserts { packets: packets.collect(), next: 0, size: setting.batch.into() };
+            let inserts = bets::inserts(setting, bets, agency);
+            let packets = Packets::new(inserts.map(|insert| wire::query(&insert)));
+            let talk = Inserts { packets, size: setting.batch.into() };
             Speaker::over(wire::connect(server.address)?, talk)
         });
-        let speakers = agencies.collect::<anyhow::Result<_>>()?;
+        let agencies = Agencies::new(agencies.collect::<anyhow::Result<_>>()?);
         let server = Rc::clone(server);
-        Ok(Entry::Present(Box::new(Table { server, control, speakers, acknowledged: 0 })))
+        Ok(Entry::Present(Box::new(Table { server, control, agencies })))
     }
 
     /// Ends it, when all tables are gone.
@@ -154,15 +152,13 @@ async fn make(programs: &Path, user: Option<&User>, data: &Path) -> anyhow::Resu
 
 /// One agency's statements.
 struct Inserts {
-    packets: Vec<Vec<u8>>,
-    next: usize,
+    packets: Packets,
     size: u64,
 }
 
 impl Talk for Inserts {
     fn next(&mut self, packet: &mut Vec<u8>) {
-        packet.extend(self.packets.get(self.next).into_iter().flatten());
-        self.next = (self.next + 1) % self.packets.len();
+        self.packets.next(packet);
     }
 
     fn answer_bytes(&self, unread: &[u8]) -> Option<usize> {
@@ -180,25 +176,21 @@ impl Talk for Inserts {
 struct Table {
     server: Rc<Server>,
     control: TcpStream,
-    speakers: Vec<Speaker<Inserts>>,
-    acknowledged: u64,
+    agencies: Agencies<Inserts>,
 }
 
 impl Table {
     async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
         let id = self.server.daemon.id()?;
-        let before = processes::family_time(id)?;
-        let (speakers, spoken) = load::run(std::mem::take(&mut self.speakers), time).await?;
-        let processor = processes::family_time(id)?.saturating_sub(before);
-        self.speakers = speakers;
-        self.acknowledged += spoken.bets;
+        let processor_time = || processes::family_time(id);
+        let (spoken, processor) = self.agencies.round(time, processor_time).await?;
         Ok(sample(spoken, Some(processor), Some(processes::family_memory_mib(id)?)))
     }
 
     async fn check(mut self) -> anyhow::Result<()> {
-        drop(self.speakers);
+        let wanted = format!("SELECT {}", self.agencies.acknowledged());
+        drop(self.agencies);
         let stored = wire::ask(&mut self.control, "SELECT FROM bets;")?;
-        let wanted = format!("SELECT {}", self.acknowledged);
         ensure!(stored == wanted, "{stored} rows are stored, {wanted} acknowledged");
         wire::ask(&mut self.control, "DROP TABLE bets;").map(drop)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::Setting;
-use super::bets::{Bets, Fields};
+use super::bets::{Bets, Fields, Packets};
 use super::load::{Speaker, Talk};
 use super::served::Served;
 use crate::bench::daemon::{self, Daemon};
@@ -40,16 +40,14 @@ const SETTINGS: [&str; 14] = [
 
 /// One agency that pushes its batches.
 struct Pushes {
-    packets: Vec<Vec<u8>>,
-    next: usize,
+    packets: Packets,
     size: u64,
     length: u64,
 }
 
 impl Talk for Pushes {
     fn next(&mut self, packet: &mut Vec<u8>) {
-        packet.extend(self.packets.get(self.next).into_iter().flatten());
-        self.next = (self.next + 1) % self.packets.len();
+        self.packets.next(packet);
     }
 
     /// The answer is the length of the list after it.
@@ -116,8 +114,8 @@ pub async fn enter(setting: Setting, bets: &Bets, stage: &Stage) -> anyhow::Resu
     daemon.listens(address).await?;
     let agencies = (1..=setting.agencies).map(|agency| {
         let batches = bets.batches(setting.batch, agency);
-        let packets = batches.map(|batch| push(batch, agency)).collect();
-        let talk = Pushes { packets, next: 0, size: setting.batch.into(), length: 0 };
+        let packets = Packets::new(batches.map(|batch| push(batch, agency)));
+        let talk = Pushes { packets, size: setting.batch.into(), length: 0 };
         Speaker::connect(address, talk)
     });
     let speakers = agencies.collect::<anyhow::Result<_>>()?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::Setting;
-use super::bets::{self, Bets};
+use super::bets::{self, Bets, Packets};
 use super::load::{self, Speaker, Talk};
 use super::measures::sample;
 use super::ours::Ours;
@@ -60,23 +60,20 @@ fn is_here(ip: IpAddr) -> bool {
 
 /// One agency that sends `StoreBatch`.
 struct Batches {
-    packets: Vec<String>,
-    next: usize,
+    packets: Packets,
 }
 
 impl Batches {
     fn new(agency: u32, bets: &Bets) -> Self {
         let batches = bets.batches(SETTING.batch, agency);
-        let packets =
-            batches.map(|batch| format!("StoreBatch:{agency}:{}\n", bets::wire(batch))).collect();
-        Self { packets, next: 0 }
+        let packet = |batch| format!("StoreBatch:{agency}:{}\n", bets::wire(batch)).into_bytes();
+        Self { packets: Packets::new(batches.map(packet)) }
     }
 }
 
 impl Talk for Batches {
     fn next(&mut self, packet: &mut Vec<u8>) {
-        packet.extend(self.packets.get(self.next).into_iter().flat_map(|line| line.bytes()));
-        self.next = (self.next + 1) % self.packets.len();
+        self.packets.next(packet);
     }
 
     fn check(&mut self, answer: &[u8]) -> anyhow::Result<u64> {
@@ -108,10 +105,6 @@ impl Contestant for Peer {
             self.speakers = speakers;
             Ok(sample(spoken, None, None))
         })
-    }
-
-    fn finish(self: Box<Self>) -> Pending<'static, ()> {
-        Box::pin(async { Ok(()) })
     }
 }
 

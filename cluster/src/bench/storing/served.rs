@@ -6,24 +6,22 @@ use anyhow::Context as _;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::load::{self, Speaker, Talk};
+use super::load::{self, Speaker, Spoken, Talk};
 use super::measures::sample;
 use crate::bench::daemon::Daemon;
 use crate::bench::outcome::Sample;
 use crate::bench::processes;
 
-/// Running servers under load, or ready for it.
-pub struct Served<T> {
-    daemons: Vec<Daemon>,
+/// Connected agencies, and what they have stored.
+pub struct Agencies<T> {
     speakers: Vec<Speaker<T>>,
     acknowledged: u64,
-    place: TempDir,
 }
 
-impl<T: Talk> Served<T> {
-    /// `daemons` that store in `place`, with their agencies.
-    pub fn new(daemons: Vec<Daemon>, speakers: Vec<Speaker<T>>, place: TempDir) -> Self {
-        Self { daemons, speakers, acknowledged: 0, place }
+impl<T: Talk> Agencies<T> {
+    /// Those that speak so, and have stored nothing yet.
+    pub fn new(speakers: Vec<Speaker<T>>) -> Self {
+        Self { speakers, acknowledged: 0 }
     }
 
     /// How many bets all rounds stored.
@@ -31,16 +29,51 @@ impl<T: Talk> Served<T> {
         self.acknowledged
     }
 
-    /// One round.
+    /// One round: what was spoken in it, and what the servers took of the processors, by what
+    /// `processor_time` says before and after.
     ///
     /// # Errors
     /// An answer is wrong or does not come, or a server is gone.
-    pub async fn round(&mut self, time: Duration) -> anyhow::Result<Sample> {
-        let before = self.processor_time()?;
+    pub async fn round(
+        &mut self,
+        time: Duration,
+        processor_time: impl Fn() -> anyhow::Result<Duration>,
+    ) -> anyhow::Result<(Spoken, Duration)> {
+        let before = processor_time()?;
         let (speakers, spoken) = load::run(std::mem::take(&mut self.speakers), time).await?;
-        let processor = self.processor_time()?.saturating_sub(before);
         self.speakers = speakers;
         self.acknowledged += spoken.bets;
+        Ok((spoken, processor_time()?.saturating_sub(before)))
+    }
+}
+
+/// Running servers under load, or ready for it.
+pub struct Served<T> {
+    daemons: Vec<Daemon>,
+    agencies: Agencies<T>,
+    place: TempDir,
+}
+
+impl<T: Talk> Served<T> {
+    /// `daemons` that store in `place`, with their agencies.
+    pub fn new(daemons: Vec<Daemon>, speakers: Vec<Speaker<T>>, place: TempDir) -> Self {
+        Self { daemons, agencies: Agencies::new(speakers), place }
+    }
+
+    /// How many bets all rounds stored.
+    pub fn acknowledged(&self) -> u64 {
+        self.agencies.acknowledged()
+    }
+
+    /// One round.
+    ///
+    /// # Errors
+    /// As [`Agencies::round`].
+    pub async fn round(&mut self, time: Duration) -> anyhow::Result<Sample> {
+        let daemons = &self.daemons;
+        let processor_time =
+            || daemons.iter().map(|daemon| processes::processor_time(daemon.id()?)).sum();
+        let (spoken, processor) = self.agencies.round(time, processor_time).await?;
         Ok(sample(spoken, Some(processor), Some(self.memory_mib()?)))
     }
 
@@ -49,15 +82,11 @@ impl<T: Talk> Served<T> {
     /// # Errors
     /// A server does not end in order.
     pub async fn stop(self) -> anyhow::Result<TempDir> {
-        drop(self.speakers);
+        drop(self.agencies);
         for daemon in self.daemons {
             daemon.stop(Signal::TERM).await.context("end a server")?;
         }
         Ok(self.place)
-    }
-
-    fn processor_time(&self) -> anyhow::Result<Duration> {
-        self.daemons.iter().map(|daemon| processes::processor_time(daemon.id()?)).sum()
     }
 
     /// That of the server that needs most.

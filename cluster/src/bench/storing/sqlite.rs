@@ -12,9 +12,10 @@ use anyhow::{Context as _, ensure};
 use tokio::process::{Child, Command};
 
 use super::Setting;
-use super::bets::{self, Bets};
-use super::load::{self, Speaker, Talk};
+use super::bets::{self, Bets, Packets};
+use super::load::{Speaker, Talk};
 use super::measures::sample;
+use super::served::Agencies;
 use crate::bench::daemon;
 use crate::bench::outcome::{Role, Sample};
 use crate::bench::processes;
@@ -25,15 +26,13 @@ const NAME: &str = "SQLite";
 
 /// Transactions, each asked for the number of rows that it changed.
 struct Inserts {
-    packets: Vec<Vec<u8>>,
-    next: usize,
+    packets: Packets,
     size: u64,
 }
 
 impl Talk for Inserts {
     fn next(&mut self, packet: &mut Vec<u8>) {
-        packet.extend(self.packets.get(self.next).into_iter().flatten());
-        self.next = (self.next + 1) % self.packets.len();
+        self.packets.next(packet);
     }
 
     fn check(&mut self, answer: &[u8]) -> anyhow::Result<u64> {
@@ -46,8 +45,7 @@ impl Talk for Inserts {
 /// A database with its one writer.
 struct Sqlite {
     child: Child,
-    speakers: Vec<Speaker<Inserts>>,
-    acknowledged: u64,
+    agencies: Agencies<Inserts>,
     program: std::path::PathBuf,
     place: tempfile::TempDir,
 }
@@ -73,19 +71,13 @@ pub async fn enter(setting: Setting, bets: &Bets, stage: &Stage) -> anyhow::Resu
         .spawn()
         .context("start SQLite's shell")?;
     let packets = (1..=setting.agencies).flat_map(|agency| {
-        let batches = bets.batches(setting.batch, agency).take(PACKETS_EACH);
-        batches.map(move |batch| {
-            let insert = bets::insert("bets", batch, agency);
-            format!("{insert}\nSELECT changes();\n").into_bytes()
-        })
+        let inserts = bets::inserts(setting, bets, agency);
+        inserts.map(|insert| format!("{insert}\nSELECT changes();\n").into_bytes())
     });
-    let talk = Inserts { packets: packets.collect(), next: 0, size: setting.batch.into() };
-    let speakers = vec![Speaker::over(ours, talk)?.shared_by(setting.agencies)];
-    Ok(Entry::Present(Box::new(Sqlite { child, speakers, acknowledged: 0, program, place })))
+    let talk = Inserts { packets: Packets::new(packets), size: setting.batch.into() };
+    let agencies = Agencies::new(vec![Speaker::over(ours, talk)?.shared_by(setting.agencies)]);
+    Ok(Entry::Present(Box::new(Sqlite { child, agencies, program, place })))
 }
-
-/// How many different batches an agency has.
-const PACKETS_EACH: usize = 16;
 
 /// Both ends of a connection of this machine with itself.
 fn connection() -> std::io::Result<(TcpStream, TcpStream)> {
@@ -114,21 +106,18 @@ async fn ask(program: &Path, database: &Path, sql: &str) -> anyhow::Result<Strin
 impl Sqlite {
     async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
         let id = self.child.id().context("SQLite's shell has ended")?;
-        let before = processes::processor_time(id)?;
-        let (speakers, spoken) = load::run(std::mem::take(&mut self.speakers), time).await?;
-        let processor = processes::processor_time(id)?.saturating_sub(before);
-        self.speakers = speakers;
-        self.acknowledged += spoken.bets;
+        let processor_time = || processes::processor_time(id);
+        let (spoken, processor) = self.agencies.round(time, processor_time).await?;
         Ok(sample(spoken, Some(processor), Some(processes::memory_high_mib(id)?)))
     }
 
     async fn check(mut self) -> anyhow::Result<()> {
-        drop(self.speakers);
+        let acknowledged = self.agencies.acknowledged().to_string();
+        drop(self.agencies);
         let status = self.child.wait().await.context("wait for SQLite's shell")?;
         ensure!(status.success(), "SQLite's shell ended with {status}");
         let database = self.place.path().join("bets.db");
         let stored = ask(&self.program, &database, "SELECT count(*) FROM bets;").await?;
-        let acknowledged = self.acknowledged.to_string();
         ensure!(stored == acknowledged, "{stored} rows are stored, {acknowledged} acknowledged");
         self.place.close().context("remove what was stored")
     }

@@ -14,8 +14,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use socket2::SockRef;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
+
+use crate::raw_connection::take_line;
 
 /// How long a server may take to answer what it answers at once.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,10 +25,24 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of what is sent the system may keep.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
+/// How much of what comes it may keep, where little is wanted.
+const RECEIVE_BUFFER_BYTES: u32 = 4 * 1024;
+
 /// A connection that leaves nothing behind on either side when it is dropped: thousands of them
 /// would use up the ports.
 pub async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
-    let stream = timeout(ANSWER_TIMEOUT, TcpStream::connect(address)).await;
+    connect_by(TcpSocket::new_v4().context("make a socket")?, address).await
+}
+
+/// As [`connect`]; the system keeps next to nothing of what comes.
+pub async fn connect_keeping_little(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let socket = TcpSocket::new_v4().context("make a socket")?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).context("have the system keep little")?;
+    connect_by(socket, address).await
+}
+
+async fn connect_by(socket: TcpSocket, address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = timeout(ANSWER_TIMEOUT, socket.connect(address)).await;
     let stream = stream.context("connect")?.context("connect")?;
     stream.set_nodelay(true).context("send at once")?;
     let socket = SockRef::from(&stream);
@@ -52,9 +68,7 @@ pub async fn crowd(address: SocketAddr, count: usize) -> anyhow::Result<Vec<TcpS
 /// It does not come in time.
 pub async fn line(stream: &mut TcpStream, unread: &mut Vec<u8>) -> anyhow::Result<Option<Vec<u8>>> {
     loop {
-        if let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
-            let mut line: Vec<u8> = unread.drain(..=end).collect();
-            line.pop();
+        if let Some(line) = take_line(unread) {
             return Ok(Some(line));
         }
         let read = timeout(ANSWER_TIMEOUT, stream.read_buf(unread)).await;

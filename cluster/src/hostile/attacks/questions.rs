@@ -1,5 +1,7 @@
-//! Questions, and rows and closes that are refused only after a look at what is stored: as cheap to
-//! send as what is no packet, and more to answer.
+//! Questions, rows and closes that are refused only after a look at what is stored, and what is
+//! stored or closed already: as cheap to send as what is no packet, and more to answer.
+
+use std::net::SocketAddr;
 
 use anyhow::ensure;
 use tokio::io::AsyncWriteExt as _;
@@ -7,56 +9,112 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{crowd, line};
+use super::{connect, crowd, line};
 use crate::hostile::attack::{Signals, Tally, Target};
 
 /// An agency of which nothing is ever stored.
-const AGENCY: u32 = 79_999;
+const EMPTY: u32 = 79_999;
+
+/// An agency that has closed, without a bet.
+const CLOSED: u32 = 79_998;
+
+/// An agency that has one bet.
+const STORED: u32 = 79_997;
+
+/// The fields of that bet.
+const BET: [&str; 5] = ["Ana", "Paz", "1", "2000-01-01", "7"];
 
 /// As fast as they are answered, each on many connections.
 ///
 /// # Errors
 /// A connection could not be made, or is not answered as it should be.
 pub async fn make(target: Target, signals: Signals) -> anyhow::Result<Tally> {
-    let mut all = JoinSet::new();
+    let mut tally = prepare(target.address).await?;
+    if target.round == 0 {
+        tally.stored.push(STORED, BET.map(str::as_bytes));
+    }
+    let (questions, mut all) = (questions(), JoinSet::new());
     for stream in crowd(target.address, target.scale.stalls).await? {
-        all.spawn(ask_on(stream, signals.stop.clone()));
+        let mut asker = Asker::new(stream);
+        // Behind the first one nobody waits.
+        asker.ask(&questions[0]).await?;
+        all.spawn(asker.ask_on(signals.stop.clone()));
     }
     let _ = signals.ready.send(());
-    let mut tally = Tally::default();
     while let Some(joined) = all.join_next().await {
         tally.add(joined??);
     }
     Ok(tally)
 }
 
-/// What is asked, and how each answer starts.
-fn questions() -> [(String, &'static str); 3] {
+/// Stores and closes what is asked about; in later rounds it is there already.
+async fn prepare(address: SocketAddr) -> anyhow::Result<Tally> {
+    let mut asker = Asker::new(connect(address).await?);
+    asker.ask(&close()).await?;
+    asker.ask(&rows()).await?;
+    Ok(asker.tally)
+}
+
+/// Packets, and how the answer to the last of them, the only one that has any, starts.
+type Question = (String, &'static str);
+
+fn close() -> Question {
+    (format!("AgencyClose:{CLOSED}\nAgencyClose:{CLOSED};0\n"), "AgencyCloseResponse:0")
+}
+
+fn rows() -> Question {
+    (format!("StoreRows:{STORED};1:{}\n", BET.join(";")), "StoreRowsResponse:0;1;")
+}
+
+/// What is asked, again and again.
+fn questions() -> [Question; 5] {
     [
-        (format!("AgencyStatus:{AGENCY}\n"), "AgencyStatusResponse:0;0000000000000000;open"),
-        (
-            format!("StoreRows:{AGENCY};99:Ana;Paz;1;2000-01-01;7\n"),
-            "StoreRowsResponse:2;0;0000000000000000;gap ",
-        ),
-        (format!("AgencyClose:{AGENCY};77\n"), "AgencyCloseResponse:2;short "),
+        (format!("AgencyStatus:{EMPTY}\n"), "AgencyStatusResponse:0;0000000000000000;open"),
+        (format!("StoreRows:{EMPTY};99:{}\n", BET.join(";")), STORE_GAP),
+        (format!("AgencyClose:{EMPTY};77\n"), "AgencyCloseResponse:2;short "),
+        close(),
+        rows(),
     ]
 }
 
-async fn ask_on(mut stream: TcpStream, stop: CancellationToken) -> anyhow::Result<Tally> {
-    let mut tally = Tally { connections: 1, ..Tally::default() };
-    let mut unread = Vec::new();
-    for (question, wanted) in questions().iter().cycle() {
-        if stop.is_cancelled() || stream.write_all(question.as_bytes()).await.is_err() {
-            break;
+/// The answer to rows beyond those that are stored.
+const STORE_GAP: &str = "StoreRowsResponse:2;0;0000000000000000;gap ";
+
+/// One connection, and what was asked on it.
+struct Asker {
+    stream: TcpStream,
+    unread: Vec<u8>,
+    tally: Tally,
+}
+
+impl Asker {
+    fn new(stream: TcpStream) -> Self {
+        let tally = Tally { connections: 1, ..Tally::default() };
+        Self { stream, unread: Vec::new(), tally }
+    }
+
+    /// Asks; says whether there is an answer, and not the connection's end.
+    async fn ask(&mut self, (question, wanted): &Question) -> anyhow::Result<bool> {
+        if self.stream.write_all(question.as_bytes()).await.is_err() {
+            return Ok(false);
         }
-        tally.lines += 1;
-        tally.bytes += question.len() as u64;
-        let Some(answer) = line(&mut stream, &mut unread).await? else {
-            tally.closed += 1;
-            break;
+        self.tally.lines += question.lines().count() as u64;
+        self.tally.bytes += question.len() as u64;
+        let Some(answer) = line(&mut self.stream, &mut self.unread).await? else {
+            self.tally.closed += 1;
+            return Ok(false);
         };
         let answer = String::from_utf8_lossy(&answer);
         ensure!(answer.starts_with(wanted), "{answer:?} to {question:?}");
+        Ok(true)
     }
-    Ok(tally)
+
+    async fn ask_on(mut self, stop: CancellationToken) -> anyhow::Result<Tally> {
+        for question in questions().iter().cycle() {
+            if stop.is_cancelled() || !self.ask(question).await? {
+                break;
+            }
+        }
+        Ok(self.tally)
+    }
 }

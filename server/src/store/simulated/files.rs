@@ -112,6 +112,10 @@ impl DiskFile for SimulatedFile {
         self.operate(Kind::Other, |inode, _| Ok(inode.content.len() as u64))
     }
 
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(self.machine.state().names.values().any(|inode| *inode == self.inode))
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let count = self.operate(Kind::Other, |inode, _| {
             let rest = inode.content.get(offset as usize..).unwrap_or_default();

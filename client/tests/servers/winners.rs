@@ -1,0 +1,91 @@
+//! Winners are those of the agency's own bets, or they are none.
+
+use crate::support::{Agency, Lottery, Make, Misdeed, Volume, bets, row, rows};
+use client::session::Ended;
+use protocol::AgencyState;
+
+/// An agency of five rows waits for the draw; what is stored is changed, and the draw held.
+async fn changed_while_it_waits(
+    change: impl FnOnce(&mut Volume),
+    winners: &'static str,
+    make: Make,
+) -> Result<String, Ended> {
+    let lottery = Lottery::new();
+    let agency = Agency::new(&[lottery.serve(make).await]);
+    let draw = async {
+        while lottery.count("WinnersRequest") < 1 {
+            tokio::task::yield_now().await;
+        }
+        lottery.set(change);
+        lottery.draw(winners);
+    };
+    let bets = bets(5);
+    let (ended, ()) = tokio::join!(agency.run(&bets), draw);
+    ended
+}
+
+fn conflict(ended: Result<String, Ended>) -> String {
+    match ended {
+        Err(Ended::Conflict(what)) => what,
+        other => panic!("no conflict: {other:?}"),
+    }
+}
+
+fn closes_behind_winners() -> Make {
+    let script = vec![("WinnersRequest", Misdeed::CloseBehind)];
+    Make { script, ..Make::default() }
+}
+
+#[tokio::test]
+async fn a_draw_over_other_rows_is_a_conflict() {
+    let replaced = || vec![row(1), row(2), row(3), row(4), row(6)];
+    for (stored, winners, told) in [
+        (Vec::new(), "", "5 rows were stored for this agency and now 0 are"),
+        (rows(3), "1;2", "5 rows were stored for this agency and now 3 are"),
+        (replaced(), "1", "the 5 rows that are stored for this agency are not the first 5 of"),
+        (rows(6), "6", "6 rows are stored for this agency, and agency-1.csv has 5"),
+    ] {
+        for make in [Make::default(), closes_behind_winners()] {
+            let stored = stored.clone();
+            let change = |volume: &mut Volume| volume.rows = stored;
+            let what = conflict(changed_while_it_waits(change, winners, make).await);
+            assert!(what.starts_with(told), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_day_put_away_since_the_winners_were_told_is_none() {
+    let next = |volume: &mut Volume| (volume.rows, volume.state) = (rows(1), AgencyState::Open);
+    let told = changed_while_it_waits(next, "1;5", Make::default()).await;
+    assert_eq!(told.unwrap(), "1;5");
+}
+
+#[tokio::test]
+async fn winners_of_others_are_a_conflict() {
+    for is_old in [false, true] {
+        for winners in ["6", "1;6", "1;\u{1b}[2J"] {
+            let lottery = Lottery::drawn(winners);
+            let agency = Agency::new(&[lottery.serve(Make { is_old, ..Make::default() }).await]);
+            let what = conflict(agency.run(&bets(5)).await);
+            assert!(what.contains("is none of agency-1.csv"), "{what}");
+            assert!(!what.contains(char::is_control), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_old_server_stored_twice_wins_twice() {
+    let lottery = Lottery::drawn("3;3");
+    let make = Make { is_old: true, ..Make::default() };
+    let agency = Agency::new(&[lottery.serve(make).await]);
+    assert_eq!(agency.run(&bets(5)).await.unwrap(), "3;3");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_behind_the_winners_is_made_anew() {
+    let lottery = Lottery::drawn("1;2");
+    let agency = Agency::new(&[lottery.serve(closes_behind_winners()).await]);
+    assert_eq!(agency.run(&bets(5)).await.unwrap(), "1;2");
+    assert_eq!(lottery.packet_types().last().unwrap(), "AgencyStatus");
+}

@@ -1,0 +1,125 @@
+//! `.env` of the working directory: variables for programs that are run by hand.
+//!
+//! **Invariant**: what is set already stays. A variable that came from the file is told with its
+//! line there, for nobody looks for it in the environment.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::OnceLock;
+
+/// Why `.env` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DotenvError {
+    /// It is there, and cannot be read.
+    #[error("read .env of the working directory")]
+    Unreadable(#[source] io::Error),
+    /// This line of it, from 1, sets no variable.
+    #[error("line {0} of .env: must be NAME=value; a value with blanks stands within two quotes")]
+    Malformed(usize),
+}
+
+/// The variables that came from the file, and their lines.
+static LINES: OnceLock<BTreeMap<String, usize>> = OnceLock::new();
+
+/// Reads `./.env` into the environment. That there is none is fine. To be called once, at the
+/// start.
+///
+/// # Errors
+/// [`DotenvError`].
+pub fn load() -> Result<(), DotenvError> {
+    let text = match std::fs::read_to_string(".env") {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(DotenvError::Unreadable(error)),
+    };
+    let mut lines = lines_of(&text);
+    lines.retain(|name, _| std::env::var_os(name).is_none());
+    let _ = LINES.set(lines);
+    let read = Cell::new(0);
+    dotenvy::from_read(Lines { text: &text, read: &read }).map_err(|e| refused(e, read.get()))
+}
+
+/// Where the variable `name` was typed.
+pub(crate) fn place_of(name: &str) -> String {
+    match LINES.get().and_then(|lines| lines.get(name)) {
+        Some(line) => format!("line {line} of .env"),
+        None => "the environment".to_owned(),
+    }
+}
+
+/// Which line, from 1, sets each variable: the first one that does.
+fn lines_of(text: &str) -> BTreeMap<String, usize> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut lines = BTreeMap::new();
+    for (place, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        if let Some((name, _)) = line.split_once('=') {
+            lines.entry(name.trim().to_owned()).or_insert(place + 1);
+        }
+    }
+    lines
+}
+
+/// A text that is read line by line, so that what its reader refuses is in the last one.
+struct Lines<'t> {
+    text: &'t str,
+    /// How many lines have been read.
+    read: &'t Cell<usize>,
+}
+
+impl Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let line = self.text.split_inclusive('\n').next().unwrap_or_default();
+        let bytes = line.floor_char_boundary(buffer.len());
+        let (now, later) = self.text.split_at(bytes);
+        buffer.get_mut(..bytes).unwrap_or_default().copy_from_slice(now.as_bytes());
+        if bytes > 0 && bytes == line.len() {
+            self.read.set(self.read.get() + 1);
+        }
+        self.text = later;
+        Ok(bytes)
+    }
+}
+
+/// The error about a text of which so many lines were read.
+fn refused(error: dotenvy::Error, read: usize) -> DotenvError {
+    match error {
+        dotenvy::Error::LineParse(entry, _) => {
+            // A quote that is not closed makes one entry of all lines that follow.
+            DotenvError::Malformed((read + 1).saturating_sub(entry.lines().count().max(1)))
+        }
+        dotenvy::Error::Io(error) => DotenvError::Unreadable(error),
+        other => DotenvError::Unreadable(io::Error::other(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_of_the_line_that_sets_it_first() {
+        let text = "\u{feff}A=1\n\n# B=2\n export  B = 3\nA=4\r\nC='x\ny'\n";
+        let lines = lines_of(text);
+        let of = |name: &str| lines.get(name).copied();
+        assert_eq!([of("A"), of("B"), of("C"), of("D")], [Some(1), Some(4), Some(6), None]);
+    }
+
+    #[test]
+    fn a_malformed_line_is_named_by_its_number() {
+        for (text, line) in [
+            ("A=1\nSERVER PORT=2\nB=3", 2),
+            ("A=1\n\nB=a b\n", 3),
+            ("# B\nA=1\nB='no end\nC=1\n", 3),
+            ("A=a b\nB=a b", 1),
+            ("nothing", 1),
+        ] {
+            let read = Cell::new(0);
+            let mut entries = dotenvy::from_read_iter(Lines { text, read: &read });
+            let refused = refused(entries.find_map(Result::err).unwrap(), read.get()).to_string();
+            assert!(refused.starts_with(&format!("line {line} of .env: ")), "{text:?}: {refused}");
+        }
+    }
+}
