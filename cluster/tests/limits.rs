@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cluster::server_process::ServerProcess;
@@ -69,26 +71,41 @@ fn rows_packet(first: usize, count: usize) -> String {
 
 #[tokio::test]
 async fn others_of_a_paused_lock_holder_answer_that_they_could_not_and_go_on_when_it_wakes() {
-    const PACKETS: usize = 2_000;
+    const PACKETS: usize = 500;
     const BATCH: usize = 20;
     let mut lottery = Lottery::start(2, 2).await;
     for action in ["apuestas_almacenadas", "look"] {
         lottery.allow_alarm("server-2", action, "another instance holds the lock");
     }
-    // Everything at once: one after the other is stored, and answered in order.
-    let mut storing = lottery.connect(0).await;
-    let storing = tokio::spawn(async move {
-        let packets = (0..PACKETS).map(|place| rows_packet(1 + place * BATCH, BATCH) + "\n");
-        storing.send(packets.collect::<String>()).await.unwrap();
-        for k in 1..=PACKETS {
-            let (answer, stored) = (storing.line().await.unwrap(), k * BATCH);
-            assert!(answer.starts_with(&format!("StoreRowsResponse:0;{stored};")), "{answer}");
+    // Many packets at once, again and again until it is caught, and once more: they are stored one
+    // after the other, and answered in order.
+    let caught = Arc::new(AtomicBool::new(false));
+    let mut connection = lottery.connect(0).await;
+    let storing = tokio::spawn({
+        let caught = Arc::clone(&caught);
+        async move {
+            let (mut stored, mut is_last) = (0, false);
+            while !is_last {
+                is_last = caught.load(Ordering::Relaxed);
+                let places = (0..PACKETS).map(|packet| stored + 1 + packet * BATCH);
+                let packets = places.map(|place| rows_packet(place, BATCH) + "\n");
+                connection.send(packets.collect::<String>()).await.unwrap();
+                for _ in 0..PACKETS {
+                    stored += BATCH;
+                    let answer = connection.line().await.unwrap();
+                    assert!(
+                        answer.starts_with(&format!("StoreRowsResponse:0;{stored};")),
+                        "{answer}"
+                    );
+                }
+            }
+            stored
         }
     });
     pause_while_it_holds_a_lock(&lottery.cluster.servers()[0]).await;
+    caught.store(true, Ordering::Relaxed);
     let (before, asked) = (lottery.stored(), Instant::now());
     let stored = before.lines().count();
-    assert!(stored < PACKETS * BATCH, "it was paused in the middle");
     let (same, other) = (rows_packet(stored + 1, BATCH), format!("StoreRows:2;1:{ANA}"));
     let (same, refused) = tokio::join!(lottery.ask(1, &same), lottery.ask(1, &other));
     let took = asked.elapsed();
@@ -101,8 +118,9 @@ async fn others_of_a_paused_lock_holder_answer_that_they_could_not_and_go_on_whe
     lottery.cluster.servers()[0].resume().unwrap();
     let accepted = format!("StoreRowsResponse:0;1;{}", digest(&[ANA]));
     assert_eq!(lottery.ask(1, &other).await, accepted);
-    storing.await.unwrap();
-    let all: Vec<String> = (1..=PACKETS * BATCH).map(row).collect();
+    let sent = storing.await.unwrap();
+    assert!(stored < sent, "it was paused in the middle");
+    let all: Vec<String> = (1..=sent).map(row).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     for place in 0..2 {
         let status = format!("AgencyStatusResponse:{};{};open", all.len(), digest(&all));
