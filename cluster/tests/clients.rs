@@ -72,10 +72,15 @@ async fn every_kind_of_file_is_stored_as_it_is() {
     lottery.expect_alarm("client-5", "bets_read", "agency-5.csv has no bets: the agency closes");
     let ends = lottery.run_clients().await;
     let audit = lottery.assert_right();
-    assert_eq!(audit.agencies.iter().map(|a| a.stored).collect::<Vec<_>>(), [5, 2, 2, 1, 0, 2]);
+    assert_eq!(
+        audit.agencies.iter().map(|agency| agency.stored).collect::<Vec<_>>(),
+        [5, 2, 2, 1, 0, 2]
+    );
     let winners: [&[&str]; 6] = [&["30904465", "3"], &["1"], &["1"], &["1"], &[], &["1", "1"]];
-    let winners: Vec<Vec<String>> =
-        winners.iter().map(|w| w.iter().map(|document| (*document).to_owned()).collect()).collect();
+    let winners: Vec<Vec<String>> = winners
+        .iter()
+        .map(|agency| agency.iter().map(|document| (*document).to_owned()).collect())
+        .collect();
     assert_printed(&ends, &winners);
     lottery.end().await;
 }

@@ -119,7 +119,6 @@ async fn others_of_a_paused_lock_holder_answer_that_they_could_not_and_go_on_whe
     let accepted = format!("StoreRowsResponse:0;1;{}", digest(&[ANA]));
     assert_eq!(lottery.ask(1, &other).await, accepted);
     let sent = storing.await.unwrap();
-    assert!(stored < sent, "it was paused in the middle");
     let all: Vec<String> = (1..=sent).map(row).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     for place in 0..2 {

@@ -37,7 +37,8 @@ pub fn load() -> Result<(), DotenvError> {
     lines.retain(|name, _| std::env::var_os(name).is_none());
     let _ = LINES.set(lines);
     let read = Cell::new(0);
-    dotenvy::from_read(Lines { text: &text, read: &read }).map_err(|e| refused(e, read.get()))
+    dotenvy::from_read(Lines { text: &text, read: &read })
+        .map_err(|error| refused(error, read.get()))
 }
 
 /// Where the variable `name` was typed.

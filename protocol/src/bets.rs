@@ -200,10 +200,10 @@ mod tests {
             let Ok(five) = <[&str; 5]>::try_from(fields.as_slice()) else {
                 return Err(RequestError::Fields { bet, fields: fields.len() });
             };
-            let read = Bet::new(five).map_err(|e| RequestError::Bet {
+            let read = Bet::new(five).map_err(|error| RequestError::Bet {
                 bet,
-                field: e.field,
-                allowed: e.allowed,
+                field: error.field,
+                allowed: error.allowed,
             })?;
             is_plain &= !text.contains([',', '"']) && read.number().to_string() == five[4];
         }

@@ -36,7 +36,7 @@ pub const BET_BYTES_MAX: usize =
 pub const BET_BYTES_MIN: usize = 1 + 1 + 1 + BIRTHDATE_BYTES + 1 + 4;
 
 /// The most bets that one packet can carry: behind its shortest head, `StoreBatch:1:`, each of them
-/// is followed by a `:`, and the last one by the `\n`.
+/// but the last is followed by a `:`, and the last one by the `\n`.
 pub const BETS_MAX: usize = (LINE_BYTES_MAX - "StoreBatch:1:".len()) / (BET_BYTES_MIN + 1);
 
 /// The longest head of a packet that carries rows: `StoreRows:100000;18446744073709551615:`.
@@ -46,8 +46,8 @@ pub const ROWS_HEAD_BYTES_MAX: usize = 10 + 6 + 1 + 20 + 1;
 /// separators of its own, which are counted twice.
 pub const ROW_EXTRA_BYTES_MAX: usize = 6 + 5 + 1;
 
-/// How many bytes are looked at or copied at once, where bets are read and their rows written: as
-/// many as most bets have.
+/// How many bytes are looked at or copied at once, where bets are read and their rows written:
+/// most bets have no more.
 pub const WINDOW_BYTES: usize = 64;
 
 /// How much of an over-long line is kept, to tell which packet it was meant to be, in bytes.

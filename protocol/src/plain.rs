@@ -26,8 +26,9 @@ pub(crate) fn plain_bet(window: &Window) -> Option<usize> {
     let ends = field_ends(window)?;
     let [first, last, document, birthdate, number] = ends;
     let are_names = first > 0 && last - first > 1 && !any(window, is_unusual);
-    let is_document =
-        all::<DOCUMENT_BYTES_MAX>(window, (last + 1, document), |b| b.is_ascii_alphanumeric());
+    let is_document = all::<DOCUMENT_BYTES_MAX>(window, (last + 1, document), |byte| {
+        byte.is_ascii_alphanumeric()
+    });
     let is_plain = are_names
         && is_document
         && is_birthdate(window, (document + 1, birthdate))
@@ -61,5 +62,5 @@ fn is_birthdate(window: &Window, (start, end): (usize, usize)) -> bool {
 
 fn is_number(window: &Window, (start, end): (usize, usize)) -> bool {
     let has_zeros = end - start > 1 && window.get(start) == Some(&b'0');
-    !has_zeros && all::<PLAIN_NUMBER_DIGITS_MAX>(window, (start, end), |b| b.is_ascii_digit())
+    !has_zeros && all::<PLAIN_NUMBER_DIGITS_MAX>(window, (start, end), |byte| byte.is_ascii_digit())
 }

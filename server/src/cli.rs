@@ -21,7 +21,7 @@ use crate::limits::{
 use crate::lottery::Lottery;
 use crate::settings::Config;
 use crate::store::disk::RealDisk;
-use crate::store::{FileStore, Store, StoreEnd, StoreSettings, WaitEnd};
+use crate::store::{FileStore, Store, StoreEnd, StoreSettings};
 use crate::watch::Common;
 use crate::{health, prepare, serve, store, watch};
 
@@ -121,7 +121,6 @@ fn store_settings(config: &Config, instance: String) -> StoreSettings {
         winning_number: config.winning_number,
         instance,
         lock_timeout: LOCK_TIMEOUT,
-        wait_end: WaitEnd::default(),
     }
 }
 
@@ -169,8 +168,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let socket = serve::bind(config.ip, config.port).with_context(refused)?;
     let address = local_address(&socket)?;
     let settings = store_settings(config, instance_name(address));
-    let wait_end = settings.wait_end.clone();
     let (store, mut end) = open_store(settings)?;
+    let wait_end = store.wait_end();
     let broadcast = config.broadcast();
     let announcer = UdpAnnouncer::bind(broadcast).with_context(|| {
         format!("hear announcements on UDP_BROADCAST_PORT={}{HEAR_ADVICE}", broadcast.port())

@@ -106,7 +106,8 @@ fn may_win(line: &[u8], digits: &[u8]) -> bool {
         last if last == digits.last() => {
             let field = line.rsplit(|byte| *byte == b',').next().unwrap_or_default();
             let zeros = field.strip_suffix(digits);
-            zeros.is_some_and(|zeros| zeros.iter().all(|b| *b == b'0')) || field.contains(&b'"')
+            zeros.is_some_and(|zeros| zeros.iter().all(|byte| *byte == b'0'))
+                || field.contains(&b'"')
         }
         _ => false,
     }

@@ -119,7 +119,7 @@ impl Config {
                     (!text.contains(char::is_control)).then(|| name(text))
                 })
                 .0,
-            level: typed.read(LOGGING_LEVEL, Level::Info, Level::ALLOWED, |t| t.parse().ok()),
+            level: typed.read(LOGGING_LEVEL, Level::Info, Level::ALLOWED, |text| text.parse().ok()),
             form: typed.read(LOG_FORMAT, Form::Text, Form::ALLOWED, |text| text.parse().ok()),
             effective: Vec::new(),
             unknown,

@@ -4,7 +4,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, ErrorKind};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -37,6 +37,16 @@ fn log_of_start(volume: &Path) -> String {
     log
 }
 
+/// A process that ends with its test, however that ends.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // An error is that it has ended.
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
 /// Waits until the process has a file of this name open.
 fn wait_until_open(process: &mut Child, name: &str) {
     let descriptors = format!("/proc/{}/fd", process.id());
@@ -57,15 +67,15 @@ fn who_cannot_serve_accepts_no_connection() {
     // It reads this last of all, and waits for whoever writes it.
     let draw = directory.path().join("draw.json");
     assert!(Command::new("mkfifo").arg(&draw).status().unwrap().success());
-    // An address of its own, so that any port is free.
-    let address = format!("127.{}.77.1", 1 + std::process::id() % 250);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut server = server(directory.path());
-    let mut server = server.env("SERVER_IP", &address).env("SERVER_PORT", "12345").spawn().unwrap();
-    wait_until_open(&mut server, "bets.csv");
-    let refused = TcpStream::connect((address.as_str(), 12_345)).unwrap_err();
+    let server = server.env("SERVER_PORT", free.port().to_string()).spawn().unwrap();
+    let mut server = Ended(server);
+    wait_until_open(&mut server.0, "bets.csv");
+    let refused = TcpStream::connect(free).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     drop(OpenOptions::new().write(true).open(&draw).unwrap());
-    assert_eq!(server.wait().unwrap().code(), Some(1));
+    assert_eq!(server.0.wait().unwrap().code(), Some(1));
 }
 
 /// What an instance logs that ends before it starts, in a directory with this `.env`.

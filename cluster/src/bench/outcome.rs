@@ -121,7 +121,7 @@ pub enum Role {
     Baseline,
     /// What the machine allows at best.
     Limit,
-    /// Another system.
+    /// Another system, or the bare server.
     Peer,
     /// Another system on another machine: it is shown, and compared with nothing.
     Elsewhere,

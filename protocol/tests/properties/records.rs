@@ -10,7 +10,8 @@ impl Record {
     /// Whatever records there are in `bytes`, but for those with line ends in their fields: in
     /// `bets.csv` a physical line is a row. No field has a `;`, which separates them on the wire.
     pub fn all(bytes: &[u8]) -> Vec<Self> {
-        let bytes: Vec<u8> = bytes.iter().map(|b| if *b == b';' { b' ' } else { *b }).collect();
+        let bytes: Vec<u8> =
+            bytes.iter().map(|byte| if *byte == b';' { b' ' } else { *byte }).collect();
         let mut builder = csv::ReaderBuilder::new();
         let reader = builder.has_headers(false).flexible(true).from_reader(bytes.as_slice());
         let has_line_end = |field: &[u8]| field.iter().any(|byte| matches!(byte, b'\n' | b'\r'));

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use protocol::{AgencyId, BetNumber};
 
-use super::WaitEnd;
 use super::opening::StoreSettings;
 use super::simulated::Machine;
 use super::volume::Volume;
@@ -18,7 +17,6 @@ fn settings() -> StoreSettings {
         winning_number: BetNumber::new(7).unwrap(),
         instance: "simulated".into(),
         lock_timeout: Duration::from_secs(5),
-        wait_end: WaitEnd::default(),
     }
 }
 

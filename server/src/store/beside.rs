@@ -36,9 +36,9 @@ pub(super) struct Beside<D: Disk> {
 
 impl<D: Disk> Beside<D> {
     /// Opens both, and makes what is missing.
-    pub(super) fn open(disk: &Arc<D>, paths: &LogPaths) -> io::Result<Self> {
+    pub(super) fn open(disk: &Arc<D>, paths: &LogPaths, wait_end: &WaitEnd) -> io::Result<Self> {
         let (directory, names) = (paths.volume.join(LOCKS), [paths.lock, paths.ring]);
-        Self::open_in(Arc::clone(disk), directory, names, paths.wait_end.clone())
+        Self::open_in(Arc::clone(disk), directory, names, wait_end.clone())
     }
 
     fn open_in(

@@ -10,7 +10,8 @@ use super::disk::Disk;
 use super::volume::LockedVolume;
 
 const NEXT: &str = "the winners of draw.json are told all the same: bring back the file that was \
-                    changed, or move draw.json away, and the draw is held again over bets.csv";
+                    changed; or move draw.json away, too, and what is there counts: the draw is \
+                    held over bets.csv as soon as all agencies have closed";
 
 impl<D: Disk> LockedVolume<'_, D> {
     /// Tells of a record that is not about the bets that are there.

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use protocol::{AgencyId, AgencyState, BetNumber, Digest, Outcome, WireBets};
 
 use super::AgencyRows;
-use super::WaitEnd;
 use super::batch::{Batch, EncodedBatch};
 use super::log_error::LogError;
 use super::opening::StoreSettings;
@@ -29,7 +28,6 @@ fn settings() -> StoreSettings {
         winning_number: BetNumber::new(7).unwrap(),
         instance: "simulated".into(),
         lock_timeout: Duration::from_secs(5),
-        wait_end: WaitEnd::default(),
     }
 }
 

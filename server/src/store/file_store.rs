@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use super::batch::EncodedBatch;
 use super::disk::{Disk, RealDisk};
 use super::gather::Gather;
+use super::lock::WaitEnd;
 use super::log_error::LogError;
 use super::opening::{OpenError, StoreSettings};
 use super::volume::{Volume, reason};
@@ -54,6 +55,7 @@ pub struct FileStore {
     queue: mpsc::Sender<Queued>,
     bytes: Arc<Semaphore>,
     queue_timeout: Duration,
+    wait_end: WaitEnd,
     draw: watch::Receiver<Option<Arc<Draw>>>,
 }
 
@@ -91,6 +93,7 @@ impl FileStore {
         let path = settings.volume.clone();
         let queue_timeout = settings.lock_timeout;
         let volume = Volume::open(disk, settings)?;
+        let wait_end = volume.wait_end();
         let (queue, calls) = mpsc::channel();
         let (draws, draw) = watch::channel(volume.draw().cloned());
         let (ended, end) = oneshot::channel();
@@ -101,7 +104,13 @@ impl FileStore {
             .spawn(move || ended.send(worker.run()))
             .map_err(|error: io::Error| OpenError::Unusable(path, error))?;
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        Ok((Self { queue, bytes, queue_timeout, draw }, StoreEnd(end)))
+        Ok((Self { queue, bytes, queue_timeout, wait_end, draw }, StoreEnd(end)))
+    }
+
+    /// When the store waits for no lock any more: for whoever ends the instance to set.
+    #[must_use]
+    pub fn wait_end(&self) -> WaitEnd {
+        self.wait_end.clone()
     }
 
     /// Hands a call over that is no batch.

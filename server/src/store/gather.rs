@@ -4,8 +4,8 @@
 //! again together, a moment later. A group that starts without them leaves them to the next sync;
 //! one that waits that moment stores them all with one. That pays where a sync takes longer than
 //! the moment; where it does not, it is better that some are read while others are synced. So a
-//! group waits for the agencies of the group before it for half as long as a sync takes, and not
-//! at all for a while when those waited for did not come.
+//! group waits for the agencies of the last group that stored something for half as long as a sync
+//! takes, and not at all for a while when those waited for did not come to store.
 //!
 //! Decides only; who waits, and how, is the store's thread.
 

@@ -65,8 +65,6 @@ pub(crate) struct LogPaths {
     /// The names of its lock and of its ring of intents, in the directory of locks.
     pub(crate) lock: &'static str,
     pub(crate) ring: &'static str,
-    /// When nobody waits for its lock any more.
-    pub(crate) wait_end: WaitEnd,
 }
 
 /// A log and what is known of it.
@@ -96,14 +94,16 @@ pub(crate) struct Log<D: Disk, F> {
 }
 
 impl<D: Disk, F: Fold> Log<D, F> {
-    /// Opens the log, and makes its files if they are missing.
+    /// Opens the log, and makes its files if they are missing. After `wait_end` nobody waits for its
+    /// lock.
     pub(crate) fn open(
         disk: Arc<D>,
         paths: &LogPaths,
+        wait_end: &WaitEnd,
         others: OthersWrite,
         fold: F,
     ) -> io::Result<Self> {
-        let beside = Beside::open(&disk, paths)?;
+        let beside = Beside::open(&disk, paths, wait_end)?;
         let path = paths.volume.join(paths.log);
         let file = Arc::new(disk.open(&path, Mode::Append)?);
         disk.sync_directory(&paths.volume)?;

@@ -16,7 +16,7 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     /// Brings the log into a state of whole groups; says how long it is then, in bytes.
     pub(super) fn mend(&mut self) -> io::Result<u64> {
         let mut bytes = self.reopen_if_replaced()?;
-        // Nothing that was folded is ever cut off here: whoever looks at the log knows that first.
+        // Known before anything is cut off, so that what is told is the right reason.
         if bytes < self.log.folded {
             self.lose(false);
         }
@@ -63,7 +63,7 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         let (others, bytes) = (self.log.others, self.log.file.bytes()?);
         let (mut kept, mut read) = (offset, offset);
         for_each_block(&*self.log.file, offset..bytes, |lines| {
-            for line in lines.split_inclusive(|b| *b == b'\n') {
+            for line in lines.split_inclusive(|byte| *byte == b'\n') {
                 read += line.len() as u64;
                 if others.may_be(line) {
                     kept = read;

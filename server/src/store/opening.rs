@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use protocol::BetNumber;
 
-use super::lock::WaitEnd;
-
 /// What the store is told when it is opened.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
@@ -21,8 +19,6 @@ pub struct StoreSettings {
     pub instance: String,
     /// How long a lock is waited for at the most.
     pub lock_timeout: Duration,
-    /// When no lock is waited for any more, though that time is not over.
-    pub wait_end: WaitEnd,
 }
 
 /// Why a volume could not be opened.

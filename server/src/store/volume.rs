@@ -18,6 +18,7 @@ use protocol::{AgencyId, Outcome};
 use super::batch::{Appended, Decision, EncodedBatch};
 use super::disk::Disk;
 use super::ledger::{Closes, Ledger};
+use super::lock::WaitEnd;
 use super::log::{Locked, Log, LogPaths, OthersWrite};
 use super::log_error::LogError;
 use super::opening::{OpenError, StoreSettings};
@@ -41,6 +42,7 @@ pub(super) struct LockedVolume<'v, D: Disk> {
 pub(crate) struct Volume<D: Disk> {
     pub(super) disk: Arc<D>,
     pub(super) settings: StoreSettings,
+    wait_end: WaitEnd,
     closes: Log<D, Closes>,
     bets: Log<D, Ledger>,
     record: KnownRecord<D>,
@@ -68,13 +70,14 @@ impl<D: Disk> Volume<D> {
         super::check::locks_work(&*disk, &settings.volume)?;
         let (closes, bets) = log_paths(&settings);
         let amount = settings.agencies_amount;
-        let closes =
-            Log::open(Arc::clone(&disk), &closes, OthersWrite::Lines, Closes::new(amount))?;
-        let bets = Log::open(Arc::clone(&disk), &bets, OthersWrite::Rows, Ledger::new(amount))?;
+        let wait_end = WaitEnd::default();
+        let (lines, rows) = (OthersWrite::Lines, OthersWrite::Rows);
+        let closes = Log::open(Arc::clone(&disk), &closes, &wait_end, lines, Closes::new(amount))?;
+        let bets = Log::open(Arc::clone(&disk), &bets, &wait_end, rows, Ledger::new(amount))?;
         let record = KnownRecord::open(Arc::clone(&disk), settings.volume.join(DRAW))?;
         let marker = settings.volume.join(LOCKS).join(ARCHIVING).into();
         let (sync_took, trouble) = (Duration::ZERO, Trouble::default());
-        Ok(Self { disk, settings, closes, bets, record, marker, sync_took, trouble })
+        Ok(Self { disk, settings, wait_end, closes, bets, record, marker, sync_took, trouble })
     }
 
     /// A setting that is not what the held draw was held with.
@@ -98,6 +101,11 @@ impl<D: Disk> Volume<D> {
 
     pub(crate) fn settings(&self) -> &StoreSettings {
         &self.settings
+    }
+
+    /// When no lock of it is waited for any more, though the deadline has not come.
+    pub(crate) fn wait_end(&self) -> WaitEnd {
+        self.wait_end.clone()
     }
 
     /// How long the last group's sync took.
@@ -336,13 +344,7 @@ impl<D: Disk> Volume<D> {
 }
 
 fn log_paths(settings: &StoreSettings) -> (LogPaths, LogPaths) {
-    let paths = |log, lock, ring| LogPaths {
-        volume: settings.volume.clone(),
-        log,
-        lock,
-        ring,
-        wait_end: settings.wait_end.clone(),
-    };
+    let paths = |log, lock, ring| LogPaths { volume: settings.volume.clone(), log, lock, ring };
     let closes = paths(CLOSES, "agencies_closed.lock", "agencies_closed.intent");
     let bets = paths(BETS, "bets.csv.lock", "bets.csv.intent");
     (closes, bets)

@@ -10,7 +10,7 @@ use super::log_error::LogError;
 use super::opening::{OpenError, StoreSettings};
 use super::simulated::{Fault, Machine, SimulatedDisk};
 use super::volume::Volume;
-use super::{AgencyStatus, Closed, WaitEnd};
+use super::{AgencyStatus, Closed};
 use crate::limits::BLOCK_BYTES;
 
 pub(super) const BETS: &str = "/volume/bets.csv";
@@ -25,7 +25,6 @@ pub(super) fn settings() -> StoreSettings {
         winning_number: BetNumber::new(7).unwrap(),
         instance: "simulated".into(),
         lock_timeout: Duration::from_secs(5),
-        wait_end: WaitEnd::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::{AgencyId, BetNumber};
-use server::store::{AgencyStatus, FileStore, OpenError, Store as _, StoreSettings, WaitEnd};
+use server::store::{AgencyStatus, FileStore, OpenError, Store as _, StoreSettings};
 
 use super::memory_disk::{MemoryDisk, VOLUME};
 
@@ -33,7 +33,6 @@ pub fn with_stores<T>(
         winning_number: BetNumber::new(WINNING_NUMBER).expect("it is a bet's number"),
         instance: "here".to_owned(),
         lock_timeout: Duration::from_secs(60),
-        wait_end: WaitEnd::default(),
     };
     let opened: Result<Vec<_>, _> =
         (0..count).map(|_| FileStore::open_on(disk.clone(), settings.clone())).collect();

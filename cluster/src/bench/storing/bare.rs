@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use tempfile::TempDir;
 
 use super::Setting;
@@ -70,7 +71,7 @@ impl Bare {
             OpenOptions::new().create(true).append(true).open(path).context("make a file")?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
         let address = listener.local_addr().context("listen")?;
-        let mut peers = Vec::new();
+        let mut callers = Vec::new();
         let agencies = (1..=setting.agencies).map(|agency| {
             let batches = bets.batches(setting.batch, agency);
             let packet =
@@ -78,11 +79,11 @@ impl Bare {
             let talk =
                 Lines { packets: Packets::new(batches.map(packet)), size: setting.batch.into() };
             let speaker = Speaker::connect(address, talk)?;
-            peers.push(Peer::new(listener.accept().context("accept an agency")?.0)?);
+            callers.push(Caller::new(listener.accept().context("accept an agency")?.0)?);
             Ok(speaker)
         });
         let agencies = Agencies::new(agencies.collect::<anyhow::Result<_>>()?);
-        let server = Server { file, peers, bytes: 0, sync_took: Duration::ZERO };
+        let server = Server { file, callers, bytes: 0, sync_took: Duration::ZERO };
         let (tell, told) = mpsc::channel();
         let serving = std::thread::Builder::new().name("bare".to_owned()).spawn(move || {
             let _ = tell.send(Thread::this());
@@ -128,14 +129,14 @@ impl Contestant for Bare {
 }
 
 /// An agency as the server sees it.
-struct Peer {
+struct Caller {
     stream: TcpStream,
     /// What was read and not stored yet.
     packet: Vec<u8>,
     has_ended: bool,
 }
 
-impl Peer {
+impl Caller {
     fn new(stream: TcpStream) -> anyhow::Result<Self> {
         stream.set_nodelay(true).context("send at once")?;
         stream.set_nonblocking(true).context("read without waiting")?;
@@ -167,7 +168,7 @@ impl Peer {
 
 struct Server {
     file: File,
-    peers: Vec<Peer>,
+    callers: Vec<Caller>,
     bytes: u64,
     /// How long the last sync took.
     sync_took: Duration,
@@ -179,17 +180,17 @@ impl Server {
         let mut group = Vec::new();
         while self.gather()? {
             group.clear();
-            for peer in self.peers.iter().filter(|peer| peer.is_whole()) {
-                group.extend_from_slice(&peer.packet);
+            for caller in self.callers.iter().filter(|caller| caller.is_whole()) {
+                group.extend_from_slice(&caller.packet);
             }
             self.file.write_all(&group).context("append")?;
             let since = Instant::now();
             self.file.sync_data().context("sync")?;
             self.sync_took = since.elapsed();
             self.bytes += group.len() as u64;
-            for peer in self.peers.iter_mut().filter(|peer| peer.is_whole()) {
-                peer.stream.write_all(STORED).context("answer")?;
-                peer.packet.clear();
+            for caller in self.callers.iter_mut().filter(|caller| caller.is_whole()) {
+                caller.stream.write_all(STORED).context("answer")?;
+                caller.packet.clear();
             }
         }
         Ok(self.bytes)
@@ -200,12 +201,12 @@ impl Server {
         let mut until = None;
         loop {
             let now = Instant::now();
-            let has_one = self.peers.iter().any(Peer::is_whole);
+            let has_one = self.callers.iter().any(Caller::is_whole);
             let until = has_one.then(|| *until.get_or_insert(now + self.sync_took / 2));
             let left = until.map(|until| until.saturating_duration_since(now));
             let is_late = left.is_some_and(|left| left.is_zero());
-            if is_late || self.peers.iter().all(Peer::is_whole) {
-                return Ok(!self.peers.is_empty());
+            if is_late || self.callers.iter().all(Caller::is_whole) {
+                return Ok(!self.callers.is_empty());
             }
             self.read_for(left)?;
         }
@@ -214,16 +215,16 @@ impl Server {
     /// Reads from those that have no packet here yet, as soon as one of them can be read.
     fn read_for(&mut self, left: Option<Duration>) -> anyhow::Result<()> {
         let left = left.map(Timespec::try_from).transpose().context("count the time")?;
-        let missing = self.peers.iter().filter(|peer| !peer.is_whole());
+        let missing = self.callers.iter().filter(|caller| !caller.is_whole());
         let mut polled: Vec<_> =
-            missing.map(|peer| PollFd::new(&peer.stream, PollFlags::IN)).collect();
-        poll(&mut polled, left.as_ref()).context("wait for a packet")?;
+            missing.map(|caller| PollFd::new(&caller.stream, PollFlags::IN)).collect();
+        retry_on_intr(|| poll(&mut polled, left.as_ref())).context("wait for a packet")?;
         let readable: Vec<bool> = polled.iter().map(|it| !it.revents().is_empty()).collect();
-        let missing = self.peers.iter_mut().filter(|peer| !peer.is_whole());
-        for (peer, _) in missing.zip(readable).filter(|(_, is_readable)| *is_readable) {
-            peer.read()?;
+        let missing = self.callers.iter_mut().filter(|caller| !caller.is_whole());
+        for (caller, _) in missing.zip(readable).filter(|(_, is_readable)| *is_readable) {
+            caller.read()?;
         }
-        self.peers.retain(|peer| !peer.has_ended);
+        self.callers.retain(|caller| !caller.has_ended);
         Ok(())
     }
 }
@@ -240,11 +241,11 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let connect = || {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            (client, Peer::new(listener.accept().unwrap().0).unwrap())
+            (client, Caller::new(listener.accept().unwrap().0).unwrap())
         };
         let ((mut one, first), (mut other, second)) = (connect(), connect());
         let server =
-            Server { file, peers: vec![first, second], bytes: 0, sync_took: Duration::ZERO };
+            Server { file, callers: vec![first, second], bytes: 0, sync_took: Duration::ZERO };
         let serving = std::thread::spawn(|| server.serve());
         let is_answered = |mut client: &TcpStream| {
             let mut answer = [0; STORED.len()];

@@ -37,7 +37,7 @@ pub async fn make(target: Target, signals: Signals) -> anyhow::Result<Tally> {
     for stream in crowd(target.address, target.scale.stalls).await? {
         let mut asker = Asker::new(stream);
         // Behind the first one nobody waits.
-        asker.ask(&questions[0]).await?;
+        ensure!(asker.ask(&questions[0]).await?, "a connection ends with its first question");
         all.spawn(asker.ask_on(signals.stop.clone()));
     }
     let _ = signals.ready.send(());
@@ -50,8 +50,9 @@ pub async fn make(target: Target, signals: Signals) -> anyhow::Result<Tally> {
 /// Stores and closes what is asked about; in later rounds it is there already.
 async fn prepare(address: SocketAddr) -> anyhow::Result<Tally> {
     let mut asker = Asker::new(connect(address).await?);
-    asker.ask(&close()).await?;
-    asker.ask(&rows()).await?;
+    for question in [close(), rows()] {
+        ensure!(asker.ask(&question).await?, "no answer to {question:?}");
+    }
     Ok(asker.tally)
 }
 
