@@ -50,8 +50,9 @@ pub const BUSY_ANSWERS_MAX: u32 = 3;
 /// servers if there are so many, before they are taken for servers that do not know it.
 pub const OLD_CLOSES_MIN: usize = 3;
 
-/// How many pauses must lie between those: a server that restarts is back by then, more often.
-pub const OLD_PAUSES_MIN: usize = 2;
+/// For how long that must go on, without anything else between: a server that was killed is back
+/// by then, more often, and whatever stands before it closes no more connections in its place.
+pub const OLD_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A peer that is silent is probed after this time…
 pub const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
@@ -104,7 +105,7 @@ const _: () = assert!(
 );
 const _: () = assert!(PAUSE_MIN.as_millis() <= PAUSE_MAX.as_millis(), "pauses grow");
 const _: () = assert!(
-    OLD_PAUSES_MIN < OLD_CLOSES_MIN,
-    "one server alone, which has a pause before each further connection, needs no more of them"
+    OLD_TIMEOUT.as_secs() < GIVE_UP_TIMEOUT.as_secs(),
+    "old servers are known for such before a client gives up"
 );
 const _: () = assert!(SHUTDOWN_TIMEOUT.as_secs() < 5, "SIGTERM ends a client within 5 s");

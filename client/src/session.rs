@@ -124,7 +124,7 @@ impl Session {
             last_failure: "none".to_owned(),
             pauses: 0,
             busy: 0,
-            old_servers: OldServers::new(config.is_fallback_allowed),
+            old_servers: OldServers::new(config.is_fallback_allowed, config.patience.old),
         }
     }
 
@@ -333,7 +333,6 @@ impl Session {
         }
         let pause = pause_after(self.pauses, &self.patience).mul_f64(rand::random_range(0.5..=1.0));
         self.pauses = self.pauses.saturating_add(1);
-        self.old_servers.paused();
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
             () = self.shutdown.cancelled() => Err(Ended::Shutdown),

@@ -103,6 +103,8 @@ pub struct Patience {
     pub pause_min: Duration,
     /// After any number of failures.
     pub pause_max: Duration,
+    /// For servers that close connections on `AgencyStatus` to answer it after all.
+    pub old: Duration,
 }
 
 impl Default for Patience {
@@ -114,6 +116,7 @@ impl Default for Patience {
             winners: limits::WINNERS_TIMEOUT,
             pause_min: limits::PAUSE_MIN,
             pause_max: limits::PAUSE_MAX,
+            old: limits::OLD_TIMEOUT,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use protocol::limits::LINE_BYTES_MAX;
 use protocol::{Request, Response};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{Ended, Session, Status, first_word};
@@ -50,7 +51,7 @@ impl Session {
                 Reaction::Refused(reason) => return Err(Ended::refused(&reason)),
                 Reaction::Closed => {
                     self.leave(&Fault::Closed);
-                    if self.old_servers.closed(self.last_address, self.known) {
+                    if self.old_servers.closed(self.last_address, self.known, Instant::now()) {
                         return Err(Ended::OldServers);
                     }
                 }

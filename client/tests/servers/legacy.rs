@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::support::{Agency, Lottery, Make, Misdeed, bets, rows};
 use client::session::Ended;
+use client::settings::Patience;
 use protocol::AgencyState;
 
 fn old(script: &[(&'static str, Misdeed)]) -> Make {
@@ -140,8 +141,21 @@ async fn servers_that_restart_all_at_once_are_no_old_ones() {
     for _ in 0..3 {
         servers.push(lottery.serve(behind_a_proxy(1)).await);
     }
-    assert_eq!(Agency::new(&servers).run(&bets(25)).await.unwrap(), "3");
+    let mut agency = Agency::new(&servers);
+    agency.config.patience.old = Patience::default().old;
+    assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 0));
+}
+
+#[tokio::test]
+async fn closes_make_no_old_servers_before_they_have_gone_on_for_long() {
+    let lottery = Lottery::drawn("3");
+    let mut agency = Agency::new(&[lottery.serve(behind_a_proxy(10_000)).await]);
+    agency.config.patience.old = Patience::default().old;
+    agency.config.patience.give_up = Duration::from_millis(100);
+    assert!(matches!(agency.run(&bets(5)).await, Err(Ended::GaveUp(..))));
+    assert!(lottery.count("AgencyStatus") > 3);
+    assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (Vec::new(), 0));
 }
 
 #[tokio::test]

@@ -284,6 +284,8 @@ impl Agency {
         config.limits.bets = 10;
         config.patience.pause_min = Duration::from_millis(1);
         config.patience.pause_max = Duration::from_millis(10);
+        // As soon as there are enough of them.
+        config.patience.old = Duration::ZERO;
         Self { config, shutdown: CancellationToken::new() }
     }
 
