@@ -47,10 +47,10 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(5);
 pub const BUSY_ANSWERS_MAX: u32 = 3;
 
 /// How many connections in a row must be closed on `AgencyStatus` without a byte, at as many
-/// servers if there are so many, before they are taken for servers that do not know it.
+/// servers if so many are there, before they are taken for servers that do not know it.
 pub const OLD_CLOSES_MIN: usize = 3;
 
-/// For how long that must go on, without anything else between: a server that was killed is back
+/// For how long that must go on at each, without anything else between: a server that was killed is back
 /// by then, more often, and whatever stands before it closes no more connections in its place.
 pub const OLD_TIMEOUT: Duration = Duration::from_secs(3);
 

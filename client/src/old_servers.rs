@@ -1,18 +1,20 @@
 //! Whether the servers are ones that do not know `AgencyStatus`, told by what they do with it.
 //!
 //! A server that restarts, or whatever stands before it, closes a connection without an answer
-//! too. So it takes several such closes in a row, for longer than a server takes to start again and
-//! at different servers where there are several, and one proper answer rules it out for good.
+//! too. So it takes several such closes in a row, which go on for longer than a server takes to
+//! start again, at several servers where there are several; and one proper answer rules it out for
+//! good.
 //!
-//! **Invariant**: nothing but a clean close counts as one. A reset, a refusal or a time-out is a
-//! fault, of which nothing follows.
+//! **Invariant**: nothing but a clean close counts as one. A server that cannot be reached, or does
+//! not answer, says nothing of the others; of any other fault nothing follows, and all begins anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::connection::Fault;
 use crate::limits::OLD_CLOSES_MIN;
 
 /// What was seen.
@@ -20,39 +22,53 @@ use crate::limits::OLD_CLOSES_MIN;
 pub(crate) struct OldServers {
     /// Whether the settings allow for such servers.
     is_allowed: bool,
-    /// For how long they must close connections.
+    /// For how long a server must close connections.
     lasting: Duration,
     is_ruled_out: bool,
-    /// Closes in a row, without anything else between them.
-    closes: usize,
-    /// When the first of them was.
-    since: Option<Instant>,
-    addresses: BTreeSet<SocketAddr>,
+    closing: BTreeMap<SocketAddr, Closes>,
+    /// Servers that could not be reached, or did not answer, when they were last tried.
+    away: BTreeSet<SocketAddr>,
     /// Whether a server said that it knows no such packet.
     is_unknown: bool,
 }
 
+/// The closes of a server in a row, without anything else between them.
+#[derive(Debug, Clone, Copy)]
+struct Closes {
+    count: usize,
+    first: Instant,
+    last: Instant,
+}
+
 impl OldServers {
     pub(crate) fn new(is_allowed: bool, lasting: Duration) -> Self {
-        let (is_ruled_out, is_unknown) = (false, false);
-        let (closes, since, addresses) = (0, None, BTreeSet::new());
-        Self { is_allowed, lasting, is_ruled_out, closes, since, addresses, is_unknown }
+        let (closing, away) = (BTreeMap::new(), BTreeSet::new());
+        Self { is_allowed, lasting, is_ruled_out: false, closing, away, is_unknown: false }
     }
 
     /// Takes note that `address`, one of `known`, closed the connection `now` without a byte; gives
     /// whether that makes them old servers.
-    pub(crate) fn closed(
-        &mut self,
-        address: Option<SocketAddr>,
-        known: usize,
-        now: Instant,
-    ) -> bool {
-        self.closes += 1;
-        let since = *self.since.get_or_insert(now);
-        self.addresses.extend(address);
-        let is_everywhere = self.addresses.len() >= known.min(OLD_CLOSES_MIN);
-        let is_lasting = self.closes >= OLD_CLOSES_MIN && now.duration_since(since) >= self.lasting;
-        self.is_possible() && is_lasting && is_everywhere
+    pub(crate) fn closed(&mut self, address: SocketAddr, known: usize, now: Instant) -> bool {
+        self.away.remove(&address);
+        let new = Closes { count: 0, first: now, last: now };
+        let closes = self.closing.entry(address).or_insert(new);
+        (closes.count, closes.last) = (closes.count + 1, now);
+        let all: usize = self.closing.values().map(|closes| closes.count).sum();
+        let is_lasting = |closes: &&Closes| closes.last - closes.first >= self.lasting;
+        let lasting = self.closing.values().filter(is_lasting).count();
+        let there = known.saturating_sub(self.away.len()).max(1);
+        self.is_possible() && all >= OLD_CLOSES_MIN && lasting >= there.min(OLD_CLOSES_MIN)
+    }
+
+    /// Takes note of what went wrong with `address`.
+    pub(crate) fn failed(&mut self, address: SocketAddr, fault: &Fault) {
+        match fault {
+            Fault::Connect(_) | Fault::ConnectTimeout(_) | Fault::AnswerTimeout(_) => {
+                self.closing.remove(&address);
+                self.away.insert(address);
+            }
+            _ => self.forget(),
+        }
     }
 
     /// Takes note that a server said that it knows no such packet; gives whether that makes them
@@ -64,8 +80,8 @@ impl OldServers {
 
     /// Something else has happened: what was seen is no row of closes.
     pub(crate) fn forget(&mut self) {
-        (self.closes, self.since) = (0, None);
-        self.addresses.clear();
+        self.closing.clear();
+        self.away.clear();
         self.is_unknown = false;
     }
 
@@ -76,7 +92,7 @@ impl OldServers {
 
     /// What a person should know if that was the end of it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
-        let is_suspected = self.is_unknown || self.closes > 0;
+        let is_suspected = self.is_unknown || !self.closing.is_empty();
         (is_suspected && !self.is_allowed && !self.is_ruled_out).then_some(
             "servers of the reference system do that to AgencyStatus, which they do not know: \
              for those set CLI_FALLBACK=yes",
@@ -92,38 +108,45 @@ impl OldServers {
 mod tests {
     use super::*;
 
-    fn address(host: u8) -> Option<SocketAddr> {
-        Some(SocketAddr::from(([127, 0, 0, host], 12345)))
-    }
-
     const LASTING: Duration = Duration::from_secs(3);
+
+    fn address(host: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, host], 12345))
+    }
 
     fn servers(is_allowed: bool) -> OldServers {
         OldServers::new(is_allowed, LASTING)
     }
 
-    /// Whether each close, of one of `known` servers and a second after the one before, makes them
-    /// old.
-    fn closes<const N: usize>(servers: &mut OldServers, known: usize, hosts: [u8; N]) -> [bool; N] {
-        let mut now = Instant::now();
-        hosts.map(|host| {
-            now += Duration::from_secs(1);
-            servers.closed(address(host), known, now)
+    /// Which of these closes, each of one of `known` servers and a second after the one before,
+    /// makes them old, from 1.
+    fn old_at(servers: &mut OldServers, known: usize, hosts: &[u8]) -> Option<u64> {
+        old_after(servers, Instant::now(), known, hosts)
+    }
+
+    fn old_after(
+        servers: &mut OldServers,
+        start: Instant,
+        known: usize,
+        hosts: &[u8],
+    ) -> Option<u64> {
+        (1..).zip(hosts).find_map(|(second, host)| {
+            let now = start + Duration::from_secs(second);
+            servers.closed(address(*host), known, now).then_some(second)
         })
     }
 
     #[test]
     fn it_takes_closes_that_go_on_and_nothing_else_between_them() {
         let mut servers = servers(true);
-        assert_eq!(closes(&mut servers, 1, [1, 1, 1]), [false; 3]);
-        servers.forget();
-        assert_eq!(closes(&mut servers, 1, [1, 1, 1, 1]), [false, false, false, true]);
+        assert_eq!(old_at(&mut servers, 1, &[1, 1, 1]), None);
+        servers.failed(address(1), &Fault::Cut);
+        assert_eq!(old_at(&mut servers, 1, &[1, 1, 1, 1]), Some(4));
     }
 
     #[test]
     fn it_takes_three_closes_however_long_they_take() {
-        let mut servers = servers(true);
-        let now = Instant::now();
+        let (mut servers, now) = (servers(true), Instant::now());
         let times = [now, now + LASTING, now + 2 * LASTING];
         assert_eq!(times.map(|now| servers.closed(address(1), 1, now)), [false, false, true]);
     }
@@ -131,13 +154,37 @@ mod tests {
     #[test]
     fn many_closes_of_many_servers_within_a_moment_make_none_old() {
         let (mut servers, now) = (servers(true), Instant::now());
-        assert!((1..=50).all(|host| !servers.closed(address(host), 50, now)));
+        assert!((1..=50).all(|host| !servers.closed(address(host % 5), 5, now)));
     }
 
     #[test]
     fn it_takes_different_servers_where_there_are_some() {
-        let ends = closes(&mut servers(true), 9, [1, 1, 1, 1, 2, 3]);
-        assert_eq!(ends, [false, false, false, false, false, true]);
+        assert_eq!(old_at(&mut servers(true), 9, &[1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3]), None);
+        assert_eq!(old_at(&mut servers(true), 9, &[1, 2, 3, 1, 2, 3]), Some(6));
+        assert_eq!(old_at(&mut servers(true), 2, &[1, 2, 1, 2, 1, 2]), Some(6));
+    }
+
+    #[test]
+    fn those_that_are_away_say_nothing_of_the_others() {
+        let refused = || Fault::Connect(std::io::ErrorKind::ConnectionRefused.into());
+        let silent = || Fault::AnswerTimeout(LASTING);
+        let (mut servers, start) = (servers(true), Instant::now());
+        let later = start + LASTING;
+        servers.failed(address(2), &refused());
+        servers.failed(address(3), &silent());
+        assert_eq!(old_after(&mut servers, start, 3, &[1, 1, 1]), None);
+        servers.failed(address(2), &refused());
+        assert_eq!(old_after(&mut servers, later, 3, &[1]), Some(1), "it has gone on meanwhile");
+        // One that is back is one more that has to be old.
+        assert_eq!(old_after(&mut servers, later, 3, &[2, 1]), None);
+    }
+
+    #[test]
+    fn one_that_was_away_has_closed_nothing_yet() {
+        let mut servers = servers(true);
+        assert_eq!(old_at(&mut servers, 1, &[1, 1, 1]), None);
+        servers.failed(address(1), &Fault::ConnectTimeout(LASTING));
+        assert_eq!(old_at(&mut servers, 1, &[1, 1, 1, 1]), Some(4));
     }
 
     #[test]
@@ -149,7 +196,7 @@ mod tests {
     fn one_answer_rules_it_out() {
         let mut servers = servers(true);
         servers.rule_out();
-        assert_eq!(closes(&mut servers, 4, [1, 2, 3, 4]), [false; 4]);
+        assert_eq!(old_at(&mut servers, 1, &[1, 1, 1, 1]), None);
         assert!(!servers.unknown());
     }
 
@@ -157,7 +204,7 @@ mod tests {
     fn settings_that_do_not_allow_it_are_named() {
         let mut servers = servers(false);
         assert_eq!(servers.hint(), None);
-        assert_eq!(closes(&mut servers, 1, [1, 1, 1, 1]), [false; 4]);
+        assert_eq!(old_at(&mut servers, 1, &[1, 1, 1, 1]), None);
         assert!(servers.hint().unwrap().contains("CLI_FALLBACK"));
         servers.forget();
         assert_eq!(servers.hint(), None);

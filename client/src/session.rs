@@ -299,12 +299,19 @@ impl Session {
                 self.log_connected(choice.address);
             }
             Err(fault) => {
-                self.old_servers.forget();
+                self.note(&fault);
                 let next = if choice.known > 1 { "another server" } else { "the same server" };
                 self.warn("connect", &fault, next);
             }
         }
         Ok(())
+    }
+
+    /// Takes note of a fault before the servers are known for new ones or old ones.
+    fn note(&mut self, fault: &Fault) {
+        if let Some(address) = self.last_address {
+            self.old_servers.failed(address, fault);
+        }
     }
 
     /// Once for each change of the instance, not for each of many connections to it.

@@ -51,7 +51,9 @@ impl Session {
                 Reaction::Refused(reason) => return Err(Ended::refused(&reason)),
                 Reaction::Closed => {
                     self.leave(&Fault::Closed);
-                    if self.old_servers.closed(self.last_address, self.known, Instant::now()) {
+                    let (known, now) = (self.known, Instant::now());
+                    let closed = self.last_address;
+                    if closed.is_some_and(|address| self.old_servers.closed(address, known, now)) {
                         return Err(Ended::OldServers);
                     }
                 }
@@ -62,7 +64,7 @@ impl Session {
                     }
                 }
                 Reaction::Failed(fault) => {
-                    self.old_servers.forget();
+                    self.note(&fault);
                     self.leave(&fault);
                 }
             }

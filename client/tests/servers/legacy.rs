@@ -6,6 +6,7 @@ use crate::support::{Agency, Lottery, Make, Misdeed, bets, rows};
 use client::session::Ended;
 use client::settings::Patience;
 use protocol::AgencyState;
+use tokio::net::TcpListener;
 
 fn old(script: &[(&'static str, Misdeed)]) -> Make {
     Make { script: script.to_vec(), is_old: true, ..Make::default() }
@@ -62,6 +63,15 @@ async fn one_new_server_among_old_ones_is_found() {
     let agency = Agency::new(&servers);
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 0));
+}
+
+#[tokio::test]
+async fn an_old_server_that_is_down_is_no_reason_against_the_others() {
+    let lottery = Lottery::drawn("3");
+    let down = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let agency = Agency::new(&[lottery.serve(old(&[])).await, down]);
+    assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
+    assert_eq!((lottery.rows(), lottery.state()), (rows(25), AgencyState::Closed));
 }
 
 /// Servers of ours behind something that takes connections and closes them while they are down:
