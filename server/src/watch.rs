@@ -24,7 +24,7 @@ pub struct Common {
     pub winning_number: BetNumber,
 }
 
-/// Watches until `shutdown`. Whoever comes to know of the draw announces it.
+/// Watches until `shutdown`. Whoever comes to know of the draw announces it, also at the end.
 pub async fn watch<S: Store, A: Announcer>(
     store: S,
     announcer: A,
@@ -38,28 +38,43 @@ pub async fn watch<S: Store, A: Announcer>(
     let mut draw = store.draw();
     draw.mark_changed();
     loop {
+        tell_new_draw(&mut draw, common, &announcer).await;
         tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => break,
             () = closed.notified() => {}
             _ = by_itself.tick() => {}
             () = hear(&announcer, &mut deaf) => {}
-            Ok(()) = draw.changed() => tell_draw(&draw, common, &announcer).await,
+            Ok(()) = draw.changed() => {
+                draw.mark_changed();
+                continue;
+            }
         }
         tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => break,
             looked = store.look() => tell_fault(&looked, &mut last_fault),
         }
+        // Before the pause: others wait for it.
+        tell_new_draw(&mut draw, common, &announcer).await;
         tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => break,
             () = sleep(LOOK_PAUSE) => {}
         }
     }
+    tell_new_draw(&mut draw, common, &announcer).await;
 }
 
 /// Every instance logs the draw and announces it when it comes to know of it, whoever held it: the
 /// one who did may have ended before it could.
-async fn tell_draw(draw: &Receiver<Option<Arc<Draw>>>, common: Common, announcer: &impl Announcer) {
-    let Some(draw) = draw.borrow().clone() else { return };
+async fn tell_new_draw(
+    draw: &mut Receiver<Option<Arc<Draw>>>,
+    common: Common,
+    announcer: &impl Announcer,
+) {
+    // That its sender is gone changes nothing of what it said last.
+    if matches!(draw.has_changed(), Ok(false)) {
+        return;
+    }
+    let Some(draw) = draw.borrow_and_update().clone() else { return };
     let (numero, cantidad, time) = (draw.number.get(), draw.bets, draw.time.as_str());
     info!(action = "sorteo", result = "success", numero, cantidad, time);
     tell_difference("AGENCIES_AMOUNT", common.agencies_amount, draw.agencies_amount);
@@ -235,6 +250,29 @@ mod tests {
         let (one, late) = (MemoryAnnouncer::first(), Duration::from_secs(5));
         let took = time_to_find(Delaying(one.another(), late), one).await;
         assert!(took <= late, "found by itself before it was heard: {took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_draw_is_announced_as_soon_as_it_is_known_also_at_the_end() {
+        for is_at_the_end in [false, true] {
+            let (ours, volume) = (MemoryAnnouncer::first(), Volume::new());
+            let (theirs, shutdown) = (ours.another(), CancellationToken::new());
+            let closed = Arc::new(Notify::new());
+            let watched =
+                watch(volume.clone(), ours, common(), Arc::clone(&closed), shutdown.clone());
+            let watching = tokio::spawn(watched);
+            sleep(LOOK_PAUSE * 2).await;
+            volume.drawn.store(1, Ordering::Relaxed);
+            let (mut draw, since) = (volume.draw(), Instant::now());
+            closed.notify_one();
+            let _ = draw.wait_for(Option::is_some).await.unwrap();
+            if is_at_the_end {
+                shutdown.cancel();
+                watching.await.unwrap();
+            }
+            timeout(Duration::from_secs(1), theirs.hear()).await.unwrap().unwrap();
+            assert!(since.elapsed() < LOOK_PAUSE, "{:?}", since.elapsed());
+        }
     }
 
     #[tokio::test(start_paused = true)]
