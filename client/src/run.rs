@@ -303,7 +303,7 @@ async fn status(session: &mut Session, input: Option<&Input>) -> Result<Exit, Fa
     let standing = Standing { agency: session.agency(), status, bets };
     io::stdout().write_all(standing.to_string().as_bytes()).context("print the status")?;
     Ok(match standing.comparison() {
-        Some(Comparison::Conflict) => Exit::Failed,
+        Some(Comparison::Missing(_) | Comparison::Conflict) => Exit::Failed,
         _ => Exit::Right,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use protocol::AgencyId;
+use protocol::{AgencyId, AgencyState};
 
 use crate::bets::Bets;
 use crate::session::Status;
@@ -25,6 +25,8 @@ pub enum Comparison {
     Same,
     /// They begin with what is stored; so many are to be sent.
     ToSend(u64),
+    /// They begin with what is stored; so many are missing, and the agency may send no more.
+    Missing(u64),
     /// They are something else.
     Conflict,
 }
@@ -37,7 +39,8 @@ impl Standing<'_> {
         Some(match bets.digest(stored) {
             Some(digest) if digest == self.status.digest => match bets.rows() - stored {
                 0 => Comparison::Same,
-                rows => Comparison::ToSend(rows),
+                rows if self.status.state == AgencyState::Open => Comparison::ToSend(rows),
+                rows => Comparison::Missing(rows),
             },
             _ => Comparison::Conflict,
         })
@@ -55,6 +58,9 @@ impl fmt::Display for Standing<'_> {
             None => writeln!(f, "own bets: none"),
             Some(Comparison::Same) => writeln!(f, "own bets: the same"),
             Some(Comparison::ToSend(rows)) => writeln!(f, "own bets: {rows} to send"),
+            Some(Comparison::Missing(rows)) => {
+                writeln!(f, "own bets: conflict, {rows} are not stored, and the agency is {state}")
+            }
             Some(Comparison::Conflict) => {
                 writeln!(f, "own bets: conflict, they do not begin with what is stored")
             }
@@ -65,20 +71,23 @@ impl fmt::Display for Standing<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::{AgencyState, Digest};
+    use protocol::Digest;
 
     #[test]
     fn own_bets_are_compared_by_their_digest() {
         let bets = Bets::read(&b"Ana,Paz,1,2000-01-01,7\nLeo,Sol,2,2000-01-02,8\n"[..]).unwrap();
         let digest = |rows| bets.digest(rows).unwrap();
-        for (rows, digest, wanted) in [
-            (0, digest(0), Comparison::ToSend(2)),
-            (1, digest(1), Comparison::ToSend(1)),
-            (2, digest(2), Comparison::Same),
-            (1, digest(2), Comparison::Conflict),
-            (3, Digest::default(), Comparison::Conflict),
+        let (open, closed, drawn) = (AgencyState::Open, AgencyState::Closed, AgencyState::Drawn);
+        for (rows, digest, state, wanted) in [
+            (0, digest(0), open, Comparison::ToSend(2)),
+            (1, digest(1), open, Comparison::ToSend(1)),
+            (1, digest(1), closed, Comparison::Missing(1)),
+            (0, digest(0), drawn, Comparison::Missing(2)),
+            (2, digest(2), drawn, Comparison::Same),
+            (1, digest(2), open, Comparison::Conflict),
+            (3, Digest::default(), open, Comparison::Conflict),
         ] {
-            let status = Status { rows, digest, state: AgencyState::Open };
+            let status = Status { rows, digest, state };
             let agency = AgencyId::new(1).unwrap();
             let standing = Standing { agency, status, bets: Some(&bets) };
             assert_eq!(standing.comparison(), Some(wanted), "{rows}");

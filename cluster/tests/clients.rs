@@ -170,7 +170,11 @@ async fn an_edited_file_is_a_conflict_and_nothing_more_is_sent() {
 #[tokio::test]
 async fn a_file_that_grew_after_its_close_is_refused() {
     let mut lottery = Setup::new(2, 1).rows(1, &rows(1, 300, 1)).start().await;
-    lottery.expect_alarm("client-1", "client", "conflict: the agency is drawn with 300 rows");
+    lottery.expect_alarm(
+        "client-1",
+        "client",
+        "conflict: 300 rows are stored of the agency, which is drawn",
+    );
     lottery.run_clients().await;
     let stored = lottery.stored();
     fs::write(lottery.bets.file(1), rows(1, 301, 1)).unwrap();

@@ -14,6 +14,9 @@ pub enum DotenvError {
     /// It is there, and cannot be read.
     #[error("read .env of the working directory")]
     Unreadable(#[source] io::Error),
+    /// This line of it, from 1, is not UTF-8.
+    #[error("line {0} of .env: must be UTF-8")]
+    NotUtf8(usize),
     /// This line of it, from 1, sets no variable.
     #[error("line {0} of .env: must be NAME=value; a value with blanks stands within two quotes")]
     Malformed(usize),
@@ -28,17 +31,26 @@ static LINES: OnceLock<BTreeMap<String, usize>> = OnceLock::new();
 /// # Errors
 /// [`DotenvError`].
 pub fn load() -> Result<(), DotenvError> {
-    let text = match std::fs::read_to_string(".env") {
-        Ok(text) => text,
+    let bytes = match std::fs::read(".env") {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(DotenvError::Unreadable(error)),
     };
+    let text = utf8_of(bytes)?;
     let mut lines = lines_of(&text);
     lines.retain(|name, _| std::env::var_os(name).is_none());
     let _ = LINES.set(lines);
     let read = Cell::new(0);
     dotenvy::from_read(Lines { text: &text, read: &read })
         .map_err(|error| refused(error, read.get()))
+}
+
+fn utf8_of(bytes: Vec<u8>) -> Result<String, DotenvError> {
+    String::from_utf8(bytes).map_err(|refused| {
+        let valid = refused.utf8_error().valid_up_to();
+        let before = refused.as_bytes().iter().take(valid);
+        DotenvError::NotUtf8(1 + before.filter(|byte| **byte == b'\n').count())
+    })
 }
 
 /// Where the variable `name` was typed.
@@ -106,6 +118,12 @@ mod tests {
         let lines = lines_of(text);
         let of = |name: &str| lines.get(name).copied();
         assert_eq!([of("A"), of("B"), of("C"), of("D")], [Some(1), Some(4), Some(6), None]);
+    }
+
+    #[test]
+    fn a_line_that_is_not_utf8_is_named_by_its_number() {
+        let refused = utf8_of(b"A=1\nB=\xff\nC=\xff".to_vec()).unwrap_err();
+        assert_eq!(refused.to_string(), "line 2 of .env: must be UTF-8");
     }
 
     #[test]

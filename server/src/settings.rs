@@ -163,14 +163,21 @@ fn read_ini(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
 /// in the reference system's file, or under nothing.
 ///
 /// # Errors
-/// The text is no INI, or has a key in two spellings or places.
+/// The text is no INI, or has a key in two spellings or places, or a line without a value.
 pub fn flatten(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // Not by way of `config::Config`: that takes a key for a path, and `key[999999999]` for a list
     // to make room for.
-    let tables = config::File::from_str(text, FileFormat::Ini).collect()?;
+    let tables = config::File::from_str(text, FileFormat::Ini).collect();
+    let tables = tables.context("each line must be NAME = value")?;
     let mut typed = BTreeMap::new();
     let mut put = |key: String, value: String| {
+        // A line without `=` is taken for the beginning of the next line's key.
+        let line = key.lines().next().unwrap_or_default();
+        anyhow::ensure!(
+            !key.contains(char::is_whitespace),
+            "the line {line:?}: must be NAME = value"
+        );
         let before = typed.insert(key.clone(), value);
         anyhow::ensure!(before.is_none(), "{key} stands there twice");
         Ok(())
@@ -262,6 +269,14 @@ mod tests {
             ["a = 1\nA = 2", "a = 1\n[DEFAULT]\na = 1", "[default]\na = 1\n[DEFAULT]\na = 1"]
         {
             assert_eq!(flatten(text).unwrap_err().to_string(), "A stands there twice", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_a_value_takes_no_other_line_with_it() {
+        for text in ["SERVER_PORT 7\nSERVER_IP = 1", "[DEFAULT]\nserver_port 7\nSERVER_IP = 1"] {
+            let refused = flatten(text).unwrap_err().to_string();
+            assert_eq!(refused, "the line \"SERVER_PORT 7\": must be NAME = value");
         }
     }
 

@@ -84,7 +84,10 @@ async fn an_agency_that_closed_early_is_a_conflict() {
         let agency = Agency::new(&[lottery.serve(Make::default()).await]);
         lottery.set(|volume| (volume.rows, volume.state) = (rows(7), state));
         let what = conflict(agency.run(&bets(25)).await);
-        assert!(what.starts_with(&format!("the agency is {state} with 7 rows")), "{what}");
+        assert!(
+            what.starts_with(&format!("7 rows are stored of the agency, which is {state}")),
+            "{what}"
+        );
         lottery.draw("1;2");
         assert_eq!(agency.run(&bets(7)).await.unwrap(), "1;2");
         assert_eq!(lottery.count("StoreRows"), 0);
