@@ -3,12 +3,17 @@
 //! Reads with the csv crate, without the server's code.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 
 use anyhow::Context as _;
 
 use super::ordinary;
 use super::rows::{self, RowSet};
 use crate::volume::Volume;
+
+/// How much of the file is read at once.
+const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// Which agencies have other counts of rows than were acknowledged.
 fn differences(acknowledged: &[(u32, u64)], seen: &HashMap<u32, u64>) -> Vec<String> {
@@ -22,6 +27,17 @@ fn differences(acknowledged: &[(u32, u64)], seen: &HashMap<u32, u64>) -> Vec<Str
         }
     }
     findings
+}
+
+/// Whether the file is empty or its last byte is a line end; reads on from its start.
+fn ends_with_a_line(file: &mut File) -> io::Result<bool> {
+    let mut last = [b'\n'];
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    file.rewind()?;
+    Ok(last == [b'\n'])
 }
 
 /// The row as a person reads it.
@@ -40,13 +56,17 @@ pub fn compare(
     ordinary: &[(u32, u64)],
     attack: &RowSet,
 ) -> anyhow::Result<Vec<String>> {
-    let bytes = std::fs::read(volume.bets()).context("read bets.csv")?;
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes.as_slice());
+    // Never all at once: a fast disk takes tens of gigabytes.
+    let mut file = File::open(volume.bets()).context("open bets.csv")?;
+    let ends_with_a_line = ends_with_a_line(&mut file).context("read the end of bets.csv")?;
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .buffer_capacity(BUFFER_BYTES)
+        .from_reader(file);
     let (mut seen, mut others) = (HashMap::new(), RowSet::default());
-    let mut findings = Vec::new();
-    for record in reader.byte_records() {
-        let record = record.context("read a row")?;
+    let (mut findings, mut record) = (Vec::new(), csv::ByteRecord::new());
+    while reader.read_byte_record(&mut record).context("read a row")? {
         let row = record.position().map_or(0, csv::Position::record) + 1;
         let agency = record.get(0).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         match agency {
@@ -73,7 +93,7 @@ pub fn compare(
             others.count, attack.count
         ));
     }
-    if bytes.last().is_some_and(|last| *last != b'\n') {
+    if !ends_with_a_line {
         findings.push("bets.csv does not end with a line end".to_owned());
     }
     Ok(findings)

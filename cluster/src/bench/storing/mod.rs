@@ -53,12 +53,18 @@ const NOTES: [&str; 3] = [
     "Figures are medians of rounds that were taken in turn; a line \"to …\" is the line above it \
      divided by that contestant's.",
     "The limit appends the rows of all agencies at once and syncs. The bare server appends packets \
-     as they come, syncs and answers, and does nothing else. SQLite has one writer, so its agencies \
-     share one queue. MiB is the most that one process had resident; of PostgreSQL, \
-     whose processes share memory, what all of them have.",
-    "What is stored was counted in the end, and is what was acknowledged; of a peer, into whose \
-     store nobody can look, the answers alone were checked.",
+     as they come, syncs and answers, and does nothing else. MiB is the most that one process had \
+     resident.",
+    "What is stored was counted in the end, and is what was acknowledged.",
 ];
+
+/// What has to be known of other systems.
+const NOTE_ON_SYSTEMS: &str = "SQLite has one writer, so its agencies share one queue. The MiB of \
+                               PostgreSQL, whose processes share memory, are what all of them have.";
+
+/// What has to be known of a peer.
+const NOTE_ON_PEER: &str = "Of the peer, into whose store nobody can look, the answers alone were \
+                            checked.";
 
 /// Measures all cases that the options ask for.
 ///
@@ -83,9 +89,15 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
         question: "storing",
         title: "bets stored in a second, each batch synced before its answer".to_owned(),
         cases,
-        notes: NOTES.map(str::to_owned).to_vec(),
+        notes: notes(options),
         plotted: &BETS_PER_SECOND,
     })
+}
+
+fn notes(options: &Options) -> Vec<String> {
+    let systems = (!options.no_peers).then_some(NOTE_ON_SYSTEMS);
+    let peer = options.peer.is_some().then_some(NOTE_ON_PEER);
+    NOTES.into_iter().chain(systems).chain(peer).map(str::to_owned).collect()
 }
 
 async fn measure(
