@@ -120,7 +120,8 @@ fn content(line: &[u8], number: u64) -> &[u8] {
 pub(super) struct Rows {
     wire: String,
     ends: Vec<usize>,
-    quotes: Quotes,
+    /// None until the first line needs it, and while one is read.
+    quotes: Option<Quotes>,
     /// Room for what is being read.
     block: Vec<u8>,
 }
@@ -183,9 +184,9 @@ impl Rows {
         if memchr::memchr_iter(b'"', line.as_bytes()).count() % 2 == 1 {
             return Err("a quote is not closed".to_owned());
         }
-        let mut quotes = std::mem::take(&mut self.quotes);
+        let mut quotes = self.quotes.take().unwrap_or_default();
         let read = self.read_fields(quotes.fields(line));
-        self.quotes = quotes;
+        self.quotes = Some(quotes);
         read
     }
 
