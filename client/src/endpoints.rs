@@ -20,6 +20,8 @@ pub struct Endpoints {
     names: Vec<String>,
     /// The agency's place among all agencies.
     index: usize,
+    /// The addresses that the names had at the last look.
+    known: Vec<SocketAddr>,
     has_chosen: bool,
     /// Chosen since anything last went well.
     tried: BTreeSet<SocketAddr>,
@@ -42,8 +44,8 @@ impl Endpoints {
     /// The instances behind `names`, each a `host:port`, as `agency` tries them.
     #[must_use]
     pub fn new(names: Vec<String>, agency: AgencyId) -> Self {
-        let (has_chosen, tried, last) = (false, BTreeSet::new(), None);
-        Self { names, index: agency.index(), has_chosen, tried, last }
+        let (known, has_chosen, tried, last) = (Vec::new(), false, BTreeSet::new(), None);
+        Self { names, index: agency.index(), known, has_chosen, tried, last }
     }
 
     /// Looks the names up and chooses.
@@ -52,7 +54,15 @@ impl Endpoints {
     /// None of the names has an address; tells why for the last one that failed.
     pub async fn next(&mut self) -> io::Result<Choice> {
         let addresses = look_up(&self.names).await?;
-        self.choose(&addresses).ok_or_else(|| io::Error::other("the names have no addresses"))
+        let choice = self.choose(&addresses);
+        self.known = addresses;
+        choice.ok_or_else(|| io::Error::other("the names have no addresses"))
+    }
+
+    /// Whether the names had this address at the last look.
+    #[must_use]
+    pub fn knows(&self, address: SocketAddr) -> bool {
+        self.known.contains(&address)
     }
 
     /// The error of a look-up that was given up after `limit`.

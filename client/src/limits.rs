@@ -46,12 +46,14 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often in a row a server may say that it could not before another is asked.
 pub const BUSY_ANSWERS_MAX: u32 = 3;
 
-/// How many connections in a row must be closed on `AgencyStatus` without a byte, at as many
-/// servers if so many are there, before they are taken for servers that do not know it.
+/// How many connections in a row a server must close on `AgencyStatus` without a byte before it is
+/// taken for one that does not know it…
 pub const OLD_CLOSES_MIN: usize = 3;
+/// …and how many servers must do so, if so many are there, before bets go by `StoreBatch`.
+pub const OLD_SERVERS_MIN: usize = 3;
 
-/// For how long that must go on at each, without anything else between: a server that was killed is back
-/// by then, more often, and whatever stands before it closes no more connections in its place.
+/// For how long that must go on at each, without anything else between: a server that was killed is
+/// back by then, more often, and whatever stands before it closes no more connections in its place.
 pub const OLD_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A peer that is silent is probed after this time…

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::connection::Fault;
-use crate::limits::OLD_CLOSES_MIN;
+use crate::limits::{OLD_CLOSES_MIN, OLD_SERVERS_MIN};
 
 /// What was seen.
 #[derive(Debug)]
@@ -53,11 +53,12 @@ impl OldServers {
         let new = Closes { count: 0, first: now, last: now };
         let closes = self.closing.entry(address).or_insert(new);
         (closes.count, closes.last) = (closes.count + 1, now);
-        let all: usize = self.closing.values().map(|closes| closes.count).sum();
-        let is_lasting = |closes: &&Closes| closes.last - closes.first >= self.lasting;
-        let lasting = self.closing.values().filter(is_lasting).count();
+        let is_old = |closes: &&Closes| {
+            closes.count >= OLD_CLOSES_MIN && closes.last - closes.first >= self.lasting
+        };
+        let old = self.closing.values().filter(is_old).count();
         let there = known.saturating_sub(self.away.len()).max(1);
-        self.is_possible() && all >= OLD_CLOSES_MIN && lasting >= there.min(OLD_CLOSES_MIN)
+        self.is_possible() && old >= there.min(OLD_SERVERS_MIN)
     }
 
     /// Takes note of what went wrong with `address`.
@@ -76,6 +77,12 @@ impl OldServers {
     pub(crate) fn unknown(&mut self) -> bool {
         self.is_unknown = true;
         self.is_possible()
+    }
+
+    /// Forgets servers whose addresses are none any more.
+    pub(crate) fn retain(&mut self, is_known: impl Fn(SocketAddr) -> bool) {
+        self.closing.retain(|address, _| is_known(*address));
+        self.away.retain(|address| is_known(*address));
     }
 
     /// Something else has happened: what was seen is no row of closes.
@@ -160,7 +167,7 @@ mod tests {
     #[test]
     fn it_takes_different_servers_where_there_are_some() {
         assert_eq!(old_at(&mut servers(true), 9, &[1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3]), None);
-        assert_eq!(old_at(&mut servers(true), 9, &[1, 2, 3, 1, 2, 3]), Some(6));
+        assert_eq!(old_at(&mut servers(true), 9, &[1, 2, 3, 1, 2, 3, 1, 2, 3]), Some(9));
         assert_eq!(old_at(&mut servers(true), 2, &[1, 2, 1, 2, 1, 2]), Some(6));
     }
 
@@ -177,6 +184,20 @@ mod tests {
         assert_eq!(old_after(&mut servers, later, 3, &[1]), Some(1), "it has gone on meanwhile");
         // One that is back is one more that has to be old.
         assert_eq!(old_after(&mut servers, later, 3, &[2, 1]), None);
+    }
+
+    #[test]
+    fn addresses_that_are_none_any_more_count_for_nothing() {
+        let (mut servers, start) = (servers(true), Instant::now());
+        for host in [1, 2] {
+            servers.failed(address(host), &Fault::ConnectTimeout(LASTING));
+        }
+        assert_eq!(old_after(&mut servers, start, 3, &[3, 3, 3]), None);
+        servers.retain(|known| known == address(3));
+        // Two others are there instead, and have not been asked.
+        assert_eq!(old_after(&mut servers, start + LASTING, 3, &[3, 3]), None);
+        servers.retain(|_| false);
+        assert_eq!(old_after(&mut servers, start + LASTING * 2, 1, &[3, 3]), None);
     }
 
     #[test]

@@ -105,8 +105,8 @@ impl<'b> Stored<'b> {
         }
         let (rows, all, source) = (self.rows, self.bets.rows(), self.source);
         Err(Ended::Conflict(format!(
-            "{rows} rows are stored of the agency, which is {state}, and {source} has {all}: no more \
-             can be sent; if the volume's files were changed since, bring them back"
+            "{rows} rows are stored of the agency, which is {state}, and {source} has {all}: no \
+             more can be sent; if the volume's files were changed since, bring them back"
         )))
     }
 

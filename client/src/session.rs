@@ -289,6 +289,8 @@ impl Session {
 
     async fn connect_to(&mut self, choice: Choice) -> Result<(), Ended> {
         self.known = choice.known;
+        let endpoints = &self.endpoints;
+        self.old_servers.retain(|address| endpoints.knows(address));
         if choice.is_new_round {
             self.pause().await?;
         }

@@ -248,18 +248,23 @@ fn read_config(all: &mut Settings) -> Config {
         },
         level: all.read(LOG_LEVEL, Level::Info, Level::ALLOWED, |text| text.parse().ok()),
         form: all.read(LOG_FORMAT, Form::Text, Form::ALLOWED, |text| text.parse().ok()),
-        patience: Patience {
+        patience: with_time_for_old_servers(Patience {
             connect: seconds(all, CONNECT_TIMEOUT, default.connect, 1),
             answer: seconds(all, ANSWER_TIMEOUT, default.answer, limits::ANSWER_SECONDS_MIN),
             give_up: seconds(all, GIVE_UP_AFTER, default.give_up, 1),
             winners: seconds(all, WINNERS_PATIENCE, default.winners, 1),
             ..default
-        },
+        }),
         is_fallback_allowed: all.read(FALLBACK, YesNo(true), "yes or no", yes_or_no).0,
         claims_dir: all.read(CLAIMS_DIR, Shown("claims".into()), "a directory", path).0,
         agencies: number(all, AGENCIES_AMOUNT, 5, 1, u64::from(AGENCIES_MAX)) as u32,
         generate_rows: number(all, GENERATE_ROWS, 0, 0, limits::GENERATED_ROWS_MAX),
     }
+}
+
+/// Old servers are to be known for such before the client gives up.
+fn with_time_for_old_servers(patience: Patience) -> Patience {
+    Patience { old: patience.old.min(patience.give_up / 2), ..patience }
 }
 
 struct YesNo(bool);
