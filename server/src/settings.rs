@@ -172,25 +172,26 @@ pub fn flatten(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let tables = tables.context("each line must be NAME = value")?;
     let mut typed = BTreeMap::new();
     let mut put = |key: String, value: String| {
-        // A line without `=` is taken for the beginning of the next line's key.
-        let line = key.lines().next().unwrap_or_default();
-        anyhow::ensure!(
-            !key.contains(char::is_whitespace),
-            "the line {line:?}: must be NAME = value"
-        );
         let before = typed.insert(key.clone(), value);
         anyhow::ensure!(before.is_none(), "{key} stands there twice");
         Ok(())
+    };
+    let name_of = |key: String| {
+        // A line without `=` is taken for the beginning of the next line's key.
+        let line = key.lines().next().unwrap_or_default();
+        let is_name = !key.contains(char::is_whitespace);
+        anyhow::ensure!(is_name, "the line {line:?}: must be NAME = value");
+        Ok(key.to_uppercase())
     };
     for (name, value) in tables {
         match value.clone().into_table() {
             Ok(section) if name.eq_ignore_ascii_case("default") => {
                 for (key, value) in section {
-                    put(key.to_uppercase(), value.into_string()?)?;
+                    put(name_of(key)?, value.into_string()?)?;
                 }
             }
             Ok(_) => put(format!("[{name}]"), String::new())?,
-            Err(_) => put(name.to_uppercase(), value.into_string()?)?,
+            Err(_) => put(name_of(name)?, value.into_string()?)?,
         }
     }
     Ok(typed)
@@ -274,10 +275,11 @@ mod tests {
 
     #[test]
     fn a_line_without_a_value_takes_no_other_line_with_it() {
-        for text in ["SERVER_PORT 7\nSERVER_IP = 1", "[DEFAULT]\nserver_port 7\nSERVER_IP = 1"] {
+        for text in ["server_port 7\nSERVER_IP = 1", "[DEFAULT]\nserver_port 7\nSERVER_IP = 1"] {
             let refused = flatten(text).unwrap_err().to_string();
-            assert_eq!(refused, "the line \"SERVER_PORT 7\": must be NAME = value");
+            assert_eq!(refused, "the line \"server_port 7\": must be NAME = value");
         }
+        assert!(flatten("[my section]\nA = 1").unwrap().contains_key("[my section]"));
     }
 
     #[test]

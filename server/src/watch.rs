@@ -24,7 +24,7 @@ pub struct Common {
     pub winning_number: BetNumber,
 }
 
-/// Watches until `shutdown`. Whoever comes to know of the draw announces it, also at the end.
+/// Watches until `shutdown`. Whoever comes to know of the draw before that announces it.
 pub async fn watch<S: Store, A: Announcer>(
     store: S,
     announcer: A,
@@ -70,8 +70,8 @@ async fn tell_new_draw(
     common: Common,
     announcer: &impl Announcer,
 ) {
-    // That its sender is gone changes nothing of what it said last.
-    if matches!(draw.has_changed(), Ok(false)) {
+    // An error is that the store has ended, which says nothing new.
+    if !matches!(draw.has_changed(), Ok(true)) {
         return;
     }
     let Some(draw) = draw.borrow_and_update().clone() else { return };
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_draw_is_announced_as_soon_as_it_is_known_also_at_the_end() {
+    async fn a_draw_is_announced_once_as_soon_as_it_is_known_also_at_the_end() {
         for is_at_the_end in [false, true] {
             let (ours, volume) = (MemoryAnnouncer::first(), Volume::new());
             let (theirs, shutdown) = (ours.another(), CancellationToken::new());
@@ -261,17 +261,21 @@ mod tests {
             let watched =
                 watch(volume.clone(), ours, common(), Arc::clone(&closed), shutdown.clone());
             let watching = tokio::spawn(watched);
-            sleep(LOOK_PAUSE * 2).await;
+            // Within the pause after its first look, if that is where it is to end.
+            sleep(if is_at_the_end { LOOK_PAUSE / 2 } else { LOOK_PAUSE * 2 }).await;
             volume.drawn.store(1, Ordering::Relaxed);
-            let (mut draw, since) = (volume.draw(), Instant::now());
-            closed.notify_one();
-            let _ = draw.wait_for(Option::is_some).await.unwrap();
+            let since = Instant::now();
             if is_at_the_end {
+                let _ = volume.look().await;
                 shutdown.cancel();
                 watching.await.unwrap();
+            } else {
+                closed.notify_one();
             }
             timeout(Duration::from_secs(1), theirs.hear()).await.unwrap().unwrap();
-            assert!(since.elapsed() < LOOK_PAUSE, "{:?}", since.elapsed());
+            assert!(since.elapsed() < LOOK_PAUSE / 2, "{:?}", since.elapsed());
+            assert!(timeout(Duration::from_secs(3), theirs.hear()).await.is_err(), "told twice");
+            shutdown.cancel();
         }
     }
 
