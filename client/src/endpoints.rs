@@ -20,7 +20,6 @@ pub struct Endpoints {
     names: Vec<String>,
     /// The agency's place among all agencies.
     index: usize,
-    /// The addresses that the names had at the last look.
     known: Vec<SocketAddr>,
     has_chosen: bool,
     /// Chosen since anything last went well.
@@ -33,8 +32,6 @@ pub struct Endpoints {
 pub struct Choice {
     /// The instance's address.
     pub address: SocketAddr,
-    /// How many addresses there are.
-    pub known: usize,
     /// Whether all of them have been tried since anything last went well, so that it is time to
     /// pause before this one.
     pub is_new_round: bool,
@@ -59,10 +56,10 @@ impl Endpoints {
         choice.ok_or_else(|| io::Error::other("the names have no addresses"))
     }
 
-    /// Whether the names had this address at the last look.
+    /// The addresses that the names had at the last look.
     #[must_use]
-    pub fn knows(&self, address: SocketAddr) -> bool {
-        self.known.contains(&address)
+    pub fn known(&self) -> &[SocketAddr] {
+        &self.known
     }
 
     /// The error of a look-up that was given up after `limit`.
@@ -108,7 +105,7 @@ impl Endpoints {
         self.has_chosen = true;
         self.tried.insert(address);
         self.last = Some(address);
-        Some(Choice { address, known, is_new_round })
+        Some(Choice { address, is_new_round })
     }
 }
 

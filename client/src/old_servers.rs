@@ -48,7 +48,15 @@ impl OldServers {
 
     /// Takes note that `address`, one of `known`, closed the connection `now` without a byte; gives
     /// whether that makes them old servers.
-    pub(crate) fn closed(&mut self, address: SocketAddr, known: usize, now: Instant) -> bool {
+    pub(crate) fn closed(
+        &mut self,
+        address: SocketAddr,
+        known: &[SocketAddr],
+        now: Instant,
+    ) -> bool {
+        // Addresses that are none any more say nothing.
+        self.closing.retain(|address, _| known.contains(address));
+        self.away.retain(|address| known.contains(address));
         self.away.remove(&address);
         let new = Closes { count: 0, first: now, last: now };
         let closes = self.closing.entry(address).or_insert(new);
@@ -57,7 +65,7 @@ impl OldServers {
             closes.count >= OLD_CLOSES_MIN && closes.last - closes.first >= self.lasting
         };
         let old = self.closing.values().filter(is_old).count();
-        let there = known.saturating_sub(self.away.len()).max(1);
+        let there = known.len().saturating_sub(self.away.len()).max(1);
         self.is_possible() && old >= there.min(OLD_SERVERS_MIN)
     }
 
@@ -77,12 +85,6 @@ impl OldServers {
     pub(crate) fn unknown(&mut self) -> bool {
         self.is_unknown = true;
         self.is_possible()
-    }
-
-    /// Forgets servers whose addresses are none any more.
-    pub(crate) fn retain(&mut self, is_known: impl Fn(SocketAddr) -> bool) {
-        self.closing.retain(|address, _| is_known(*address));
-        self.away.retain(|address| is_known(*address));
     }
 
     /// Something else has happened: what was seen is no row of closes.
@@ -121,25 +123,25 @@ mod tests {
         SocketAddr::from(([127, 0, 0, host], 12345))
     }
 
+    /// The first so many addresses.
+    fn known(count: u8) -> Vec<SocketAddr> {
+        (1..=count).map(address).collect()
+    }
+
     fn servers(is_allowed: bool) -> OldServers {
         OldServers::new(is_allowed, LASTING)
     }
 
     /// Which of these closes, each of one of `known` servers and a second after the one before,
     /// makes them old, from 1.
-    fn old_at(servers: &mut OldServers, known: usize, hosts: &[u8]) -> Option<u64> {
+    fn old_at(servers: &mut OldServers, known: u8, hosts: &[u8]) -> Option<u64> {
         old_after(servers, Instant::now(), known, hosts)
     }
 
-    fn old_after(
-        servers: &mut OldServers,
-        start: Instant,
-        known: usize,
-        hosts: &[u8],
-    ) -> Option<u64> {
+    fn old_after(servers: &mut OldServers, start: Instant, count: u8, hosts: &[u8]) -> Option<u64> {
         (1..).zip(hosts).find_map(|(second, host)| {
             let now = start + Duration::from_secs(second);
-            servers.closed(address(*host), known, now).then_some(second)
+            servers.closed(address(*host), &known(count), now).then_some(second)
         })
     }
 
@@ -155,13 +157,16 @@ mod tests {
     fn it_takes_three_closes_however_long_they_take() {
         let (mut servers, now) = (servers(true), Instant::now());
         let times = [now, now + LASTING, now + 2 * LASTING];
-        assert_eq!(times.map(|now| servers.closed(address(1), 1, now)), [false, false, true]);
+        assert_eq!(
+            times.map(|now| servers.closed(address(1), &known(1), now)),
+            [false, false, true]
+        );
     }
 
     #[test]
     fn many_closes_of_many_servers_within_a_moment_make_none_old() {
         let (mut servers, now) = (servers(true), Instant::now());
-        assert!((1..=50).all(|host| !servers.closed(address(host % 5), 5, now)));
+        assert!((1..=50).all(|close| !servers.closed(address(close % 5 + 1), &known(5), now)));
     }
 
     #[test]
@@ -189,15 +194,16 @@ mod tests {
     #[test]
     fn addresses_that_are_none_any_more_count_for_nothing() {
         let (mut servers, start) = (servers(true), Instant::now());
-        for host in [1, 2] {
+        for host in [4, 5] {
             servers.failed(address(host), &Fault::ConnectTimeout(LASTING));
         }
-        assert_eq!(old_after(&mut servers, start, 3, &[3, 3, 3]), None);
-        servers.retain(|known| known == address(3));
+        let all = [1, 4, 5].map(address);
+        let mut close =
+            |known: &[SocketAddr], after| servers.closed(address(1), known, start + after);
+        assert!(!close(&all, LASTING) && !close(&all, LASTING * 2 - LASTING / 2));
         // Two others are there instead, and have not been asked.
-        assert_eq!(old_after(&mut servers, start + LASTING, 3, &[3, 3]), None);
-        servers.retain(|_| false);
-        assert_eq!(old_after(&mut servers, start + LASTING * 2, 1, &[3, 3]), None);
+        assert!(!close(&known(3), LASTING * 3));
+        assert!(close(&known(1), LASTING * 4), "it is the only one");
     }
 
     #[test]

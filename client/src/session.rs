@@ -86,8 +86,6 @@ pub struct Session {
     last_address: Option<SocketAddr>,
     /// Whether connections are too many to log.
     is_quiet: bool,
-    /// How many addresses the servers' names had at the last look.
-    known: usize,
     shutdown: CancellationToken,
     bar: ProgressBar,
     /// When something last went on.
@@ -117,7 +115,6 @@ impl Session {
             connection: None,
             last_address: None,
             is_quiet: false,
-            known: 0,
             shutdown,
             bar,
             progress_at: Instant::now(),
@@ -226,7 +223,7 @@ impl Session {
 
     /// Ends the connection and puts its instance last.
     pub fn leave(&mut self, fault: &Fault) {
-        let next = match self.known {
+        let next = match self.endpoints.known().len() {
             0 | 1 => "a new connection",
             _ => "another server",
         };
@@ -288,9 +285,6 @@ impl Session {
     }
 
     async fn connect_to(&mut self, choice: Choice) -> Result<(), Ended> {
-        self.known = choice.known;
-        let endpoints = &self.endpoints;
-        self.old_servers.retain(|address| endpoints.knows(address));
         if choice.is_new_round {
             self.pause().await?;
         }
@@ -302,7 +296,10 @@ impl Session {
             }
             Err(fault) => {
                 self.note(&fault);
-                let next = if choice.known > 1 { "another server" } else { "the same server" };
+                let next = match self.endpoints.known().len() {
+                    0 | 1 => "the same server",
+                    _ => "another server",
+                };
                 self.warn("connect", &fault, next);
             }
         }

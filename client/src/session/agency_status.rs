@@ -51,9 +51,10 @@ impl Session {
                 Reaction::Refused(reason) => return Err(Ended::refused(&reason)),
                 Reaction::Closed => {
                     self.leave(&Fault::Closed);
-                    let (known, now) = (self.known, Instant::now());
-                    let closed = self.last_address;
-                    if closed.is_some_and(|address| self.old_servers.closed(address, known, now)) {
+                    let (known, now) = (self.endpoints.known(), Instant::now());
+                    if let Some(address) = self.last_address
+                        && self.old_servers.closed(address, known, now)
+                    {
                         return Err(Ended::OldServers);
                     }
                 }
