@@ -115,7 +115,8 @@ pub const REFUSALS_AT_ONCE_MAX: u32 = REFUSALS_PER_SECOND_MAX / 100;
 pub const REFUSED_BYTES: usize = 1_024;
 
 /// What executing a packet takes of a processor that stores nothing, in nanoseconds: a question, or
-/// what is refused, could not be stored or was stored earlier. Measured among many of them, and rounded up.
+/// what is refused, could not be stored or was stored earlier. Measured among many of them, and
+/// rounded up.
 pub const LOOK_NANOSECONDS: u32 = 45_000;
 
 /// As how many bytes of a refused line such a packet counts in each of its turns. It is answered at

@@ -16,8 +16,8 @@ use crate::store::{AgencyRows, AgencyStatus, Appended, Batch, Closed, Store};
 pub enum Answer {
     /// Bets were stored, or an agency was closed. Sends this, if the packet has an answer.
     Stored(Option<Response>),
-    /// Nothing was stored: it was a question, or refused, or could not be done, or was done earlier. Sends this, if the
-    /// packet has an answer.
+    /// Nothing was stored: it was a question, or refused, or could not be done, or was done earlier.
+    /// Sends this, if the packet has an answer.
     Looked(Option<Response>),
     /// Closes: the packet has no answer, and the client must learn that it failed.
     HangUp,
