@@ -164,7 +164,10 @@ async fn play(section: &Section) {
     for reason in ["gap ", "overlap ", "closed ", "drawn "] {
         lottery.allow_alarm("server", "apuestas_almacenadas", &format!("error: {reason}"));
     }
-    lottery.allow_alarm("server", "apuesta_almacenada", "error: closed ");
+    // Where the last agency has closed, the draw may be done before the packet that comes next.
+    for reason in ["closed ", "drawn "] {
+        lottery.allow_alarm("server", "apuesta_almacenada", &format!("error: {reason}"));
+    }
     lottery.allow_alarm("server", "agencia_cerrada", "error: short ");
     for reason in ["agency ", "the agency ", "bet ", "the packet holds no bet", "the first row"] {
         lottery.allow_alarm("server", "packet", &format!("error: {reason}"));
