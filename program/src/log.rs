@@ -10,8 +10,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
-use chrono::{Local, Utc};
+use chrono::{DateTime, Local, Utc};
 use serde::Serializer as _;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -144,7 +145,7 @@ pub fn init(level: Level, form: Form) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .event_format(Lines { form, floods: floods.clone() })
+        .event_format(Lines { form, floods: floods.clone(), stamp: Mutex::default() })
         .with_filter(floods)
         .with_filter(level.filter())
         .with_filter(critical_only);
@@ -164,6 +165,33 @@ pub fn tell_wrong_settings(errors: &str) {
 struct Lines {
     form: Form,
     floods: Floods,
+    stamp: Mutex<Stamp>,
+}
+
+/// The local time of a line, which takes longer to be put in words than all else that it says:
+/// that is done once a second.
+#[derive(Debug, Default)]
+struct Stamp {
+    /// The second, since 1970, that `text` is about.
+    second: i64,
+    text: String,
+}
+
+impl Stamp {
+    fn at(&mut self, now: DateTime<Utc>) -> &str {
+        if self.text.is_empty() || self.second != now.timestamp() {
+            self.second = now.timestamp();
+            self.text = now.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string();
+        }
+        &self.text
+    }
+}
+
+impl Lines {
+    fn write_stamp(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let mut stamp = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.write_str(stamp.at(Utc::now()))
+    }
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -183,7 +211,8 @@ where
         let level = Level::of(event.metadata());
         match self.form {
             Form::Text => {
-                write!(writer, "{} {level:<8} ", Local::now().format("%Y-%m-%d %H:%M:%S"))?;
+                self.write_stamp(&mut writer)?;
+                write!(writer, " {level:<8} ")?;
                 fields.write_text(&mut writer)?;
             }
             Form::Json => writer.write_str(&fields.to_json(level).ok_or(fmt::Error)?)?,
@@ -269,6 +298,16 @@ mod tests {
         let wanted = "action: apuesta_almacenada | result: success | dni: 30904465 2026 | \
                       numero: 7574";
         assert_eq!(line, wanted);
+    }
+
+    #[test]
+    fn a_stamp_is_that_of_its_second() {
+        let mut stamp = Stamp::default();
+        for (second, nanoseconds) in [(0, 0), (0, 999_999_999), (1, 0), (86_400, 5), (0, 0)] {
+            let now = DateTime::from_timestamp(second, nanoseconds).unwrap();
+            let wanted = now.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string();
+            assert_eq!(stamp.at(now), wanted);
+        }
     }
 
     #[test]
