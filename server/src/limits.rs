@@ -257,6 +257,7 @@ const _: () = assert!(INSTANCE_BYTES_MAX <= 128 * 1024 * 1024, "what the documen
 const _: () = assert!(REST_BYTES < ORDINARY_SLOT_BYTES && ORDINARY_SLOT_BYTES < LARGE_SLOT_BYTES);
 const _: () = assert!(REFUSAL_BYTES_MAX < REST_ANSWERS_BYTES, "some gather before they are sent");
 const _: () = assert!(LARGE_SLOT_BYTES >= LINE_BYTES_MAX, "every packet fits a slot");
+const _: () = assert!(QUEUE_CALLS_MAX <= GROUP_CALLS_MAX, "all that waits is one group");
 const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BYTES_MAX, "every batch fits the queue");
 const _: () = assert!(QUEUE_BYTES_MAX <= u32::MAX as usize, "a semaphore counts the bytes");
 const _: () =

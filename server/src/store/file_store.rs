@@ -1,7 +1,7 @@
 //! The store on files: a queue, and one thread that works on the volume.
 //!
 //! While the thread syncs one group, the next one gathers in the queue: whatever waits when the
-//! thread comes back shares one lock, one append and one sync. See `gather.rs` for when it waits
+//! thread comes back shares one lock, one append and one sync. See `queue.rs` for when it waits
 //! for more.
 //!
 //! **Invariant**: what is in the queue is carried out, whether or not somebody still waits for
@@ -9,7 +9,7 @@
 //! answered.
 
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,15 +20,13 @@ use tokio::time::timeout;
 
 use super::batch::EncodedBatch;
 use super::disk::{Disk, RealDisk};
-use super::gather::Gather;
 use super::lock::WaitEnd;
 use super::log_error::LogError;
 use super::opening::{OpenError, StoreSettings};
+use super::queue::{Callers, Calls, Ended, Waiting, queue};
 use super::volume::{Volume, reason};
 use super::{AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, Store, Unavailable};
-use crate::limits::{
-    CALL_BYTES_MIN, GROUP_CALLS_MAX, QUEUE_BYTES_MAX, SETTLE_TIMEOUT, STORE_STACK_BYTES,
-};
+use crate::limits::{CALL_BYTES_MIN, QUEUE_BYTES_MAX, SETTLE_TIMEOUT, STORE_STACK_BYTES};
 
 /// What the store's thread is asked to do, and where the answer goes.
 enum Call {
@@ -49,10 +47,23 @@ struct Queued {
     share: OwnedSemaphorePermit,
 }
 
+impl Waiting for Queued {
+    fn agency(&self) -> Option<AgencyId> {
+        match &self.call {
+            Call::Append(EncodedBatch { agency, .. }, _) | Call::Close(agency, ..) => Some(*agency),
+            Call::Status(..) | Call::Look(_) => None,
+        }
+    }
+
+    fn may_wait(&self) -> bool {
+        matches!(self.call, Call::Append(..))
+    }
+}
+
 /// The store on the files of a volume.
 #[derive(Clone)]
 pub struct FileStore {
-    queue: mpsc::Sender<Queued>,
+    queue: Arc<Callers<Queued>>,
     bytes: Arc<Semaphore>,
     queue_timeout: Duration,
     wait_end: WaitEnd,
@@ -94,16 +105,17 @@ impl FileStore {
         let queue_timeout = settings.lock_timeout;
         let volume = Volume::open(disk, settings)?;
         let wait_end = volume.wait_end();
-        let (queue, calls) = mpsc::channel();
+        let (queue, calls) = queue();
         let (draws, draw) = watch::channel(volume.draw().cloned());
         let (ended, end) = oneshot::channel();
-        let worker = Worker { volume, queue: calls, draws, gather: Gather::default() };
+        let worker = Worker { volume, calls, draws };
         thread::Builder::new()
             .name("store".to_owned())
             .stack_size(STORE_STACK_BYTES)
             .spawn(move || ended.send(worker.run()))
             .map_err(|error: io::Error| OpenError::Unusable(path, error))?;
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
+        let queue = Arc::new(queue);
         Ok((Self { queue, bytes, queue_timeout, wait_end, draw }, StoreEnd(end)))
     }
 
@@ -133,7 +145,7 @@ impl FileStore {
     ) -> Result<T, &'static str> {
         let (answer, answered) = oneshot::channel();
         let queued = Queued { since, call: call(answer), share };
-        self.queue.send(queued).map_err(|_| ENDED)?;
+        self.queue.push(queued).map_err(|Ended| ENDED)?;
         match answered.await {
             Ok(answer) => Ok(answer),
             Err(_) => std::future::pending().await,
@@ -193,15 +205,13 @@ impl Store for FileStore {
 /// The store's thread.
 struct Worker<D: Disk> {
     volume: Volume<D>,
-    queue: mpsc::Receiver<Queued>,
+    calls: Calls<Queued>,
     draws: watch::Sender<Option<Arc<Draw>>>,
-    gather: Gather,
 }
 
 /// What waited in the queue together, by kind.
 #[derive(Default)]
 struct Group {
-    calls: usize,
     batches: Vec<EncodedBatch>,
     batch_answers: Vec<AnswerTo<Appended>>,
     closes: Vec<(AgencyId, Option<u64>)>,
@@ -214,45 +224,15 @@ struct Group {
 impl<D: Disk> Worker<D> {
     /// Works until every sender is gone, or something broke.
     fn run(mut self) -> Result<(), LogError> {
-        while let Ok(oldest) = self.queue.recv() {
+        while let Some(calls) = self.calls.next_group() {
             // The oldest call waits for no lock longer than the limit.
-            let deadline = oldest.since + self.volume.settings().lock_timeout;
+            let since = calls.first().map_or_else(Instant::now, |oldest| oldest.since);
             let mut group = Group::default();
-            self.take(oldest, &mut group);
-            self.fill(&mut group);
-            self.serve(group, deadline)?;
+            calls.into_iter().for_each(|queued| group.push(queued));
+            self.serve(group, since + self.volume.settings().lock_timeout)?;
         }
         // Best left tidy, but right all the same: what is pending is mended by whoever comes next.
         alive(self.volume.settle(Instant::now() + SETTLE_TIMEOUT / 2)).map(|_| ())
-    }
-
-    /// Takes what waits, and while it is worth waiting what comes.
-    fn fill(&mut self, group: &mut Group) {
-        let mut until = None;
-        while group.calls < GROUP_CALLS_MAX {
-            if let Ok(queued) = self.queue.try_recv() {
-                self.take(queued, group);
-                continue;
-            }
-            let Some(patience) = self.gather.patience().filter(|_| !group.batches.is_empty())
-            else {
-                return;
-            };
-            let now = Instant::now();
-            let left = until.get_or_insert(now + patience).saturating_duration_since(now);
-            match self.queue.recv_timeout(left) {
-                Ok(queued) => self.take(queued, group),
-                Err(_) => return,
-            }
-        }
-    }
-
-    fn take(&mut self, queued: Queued, group: &mut Group) {
-        if let Call::Append(EncodedBatch { agency, .. }, _) | Call::Close(agency, ..) = &queued.call
-        {
-            self.gather.came(*agency);
-        }
-        group.push(queued);
     }
 
     /// Carries out a group, one kind of call after the other. A draw that was come upon is told
@@ -260,7 +240,7 @@ impl<D: Disk> Worker<D> {
     fn serve(&mut self, group: Group, deadline: Instant) -> Result<(), LogError> {
         if !group.batches.is_empty() {
             let appended = self.volume.append(&group.batches, deadline)?;
-            self.gather.stored(&newly_stored(&group.batches, &appended), self.volume.sync_took());
+            self.calls.stored(&newly_stored(&group.batches, &appended), self.volume.sync_took());
             self.tell_draw();
             for ((share, answer), appended) in group.batch_answers.into_iter().zip(appended) {
                 drop(share);
@@ -339,7 +319,6 @@ fn alive<T>(result: Result<T, LogError>) -> Result<Result<T, Unavailable>, LogEr
 
 impl Group {
     fn push(&mut self, Queued { call, share, .. }: Queued) {
-        self.calls += 1;
         match call {
             Call::Append(batch, answer) => {
                 self.batches.push(batch);

@@ -7,7 +7,7 @@
 //! group waits for the agencies of the last group that stored something for half as long as a sync
 //! takes, and not at all for a while when those waited for did not come to store.
 //!
-//! Decides only; who waits, and how, is the store's thread.
+//! Decides only; how the store's thread waits, and for whom it wakes, stands in `queue.rs`.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -34,6 +34,7 @@ mod mend;
 mod one_flush;
 mod opening;
 mod plan;
+mod queue;
 mod record;
 mod scan;
 #[cfg(test)]

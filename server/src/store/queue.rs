@@ -1,0 +1,354 @@
+//! The queue in which calls wait for the store's thread, and when that thread is woken.
+//!
+//! To wake a thread takes longer than to hand a batch over, and while a group waits for others
+//! (`gather.rs`) the thread has nothing to do with those that come. So it is woken by the first
+//! call, and then by the last of those who are waited for, or by the clock.
+//!
+//! **Invariant**: a call that the queue took is handed to the thread, unless the thread has ended.
+
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use protocol::AgencyId;
+
+use super::gather::Gather;
+use crate::limits::GROUP_CALLS_MAX;
+
+/// What can wait in a queue.
+pub(super) trait Waiting {
+    /// Whose rows or close it is, if it is one.
+    fn agency(&self) -> Option<AgencyId>;
+
+    /// Whether it is better carried out with others than at once.
+    fn may_wait(&self) -> bool;
+}
+
+/// A queue, by its two ends.
+pub(super) fn queue<C: Waiting>() -> (Callers<C>, Calls<C>) {
+    let shared = Arc::new(Shared { state: Mutex::new(State::new()), wakes: Condvar::new() });
+    (Callers(Arc::clone(&shared)), Calls(shared))
+}
+
+/// Where calls come in. When it is dropped, no more do.
+pub(super) struct Callers<C>(Arc<Shared<C>>);
+
+/// Where the thread takes them. When it is dropped, what waits is dropped, and nothing more is
+/// taken.
+pub(super) struct Calls<C>(Arc<Shared<C>>);
+
+/// The thread has ended.
+#[derive(Debug)]
+pub(super) struct Ended;
+
+impl<C: Waiting> Callers<C> {
+    /// Takes a call.
+    pub(super) fn push(&self, call: C) -> Result<(), Ended> {
+        let mut state = self.0.lock();
+        if state.is_over {
+            return Err(Ended);
+        }
+        let wakes = state.push(call);
+        drop(state);
+        if wakes {
+            self.0.wakes.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl<C> Drop for Callers<C> {
+    fn drop(&mut self) {
+        self.0.lock().is_over = true;
+        self.0.wakes.notify_one();
+    }
+}
+
+impl<C: Waiting> Calls<C> {
+    /// Waits for a call, and for others as long as that is worth it: for those that are carried out
+    /// together, the oldest first. `None` when no more come.
+    pub(super) fn next_group(&self) -> Option<Vec<C>> {
+        let mut state = self.0.lock();
+        state.begin();
+        loop {
+            state = match state.wait() {
+                Wait::Over => return None,
+                Wait::Ready => return Some(state.take()),
+                Wait::ForAnyone => self.0.sleep(state),
+                Wait::ForOthers(patience) => match state.left(patience) {
+                    Duration::ZERO => return Some(state.take()),
+                    left => self.0.sleep_for(state, left),
+                },
+            };
+        }
+    }
+
+    /// The last group has been stored: see [`Gather::stored`].
+    pub(super) fn stored(&self, agencies: &[AgencyId], sync_took: Duration) {
+        self.0.lock().gather.stored(agencies, sync_took);
+    }
+}
+
+impl<C> Drop for Calls<C> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_over = true;
+        let dropped = mem::take(&mut state.calls);
+        drop(state);
+        drop(dropped);
+    }
+}
+
+struct Shared<C> {
+    state: Mutex<State<C>>,
+    wakes: Condvar,
+}
+
+impl<C> Shared<C> {
+    fn lock(&self) -> MutexGuard<'_, State<C>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sleep<'s>(&self, state: MutexGuard<'s, State<C>>) -> MutexGuard<'s, State<C>> {
+        self.wakes.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sleep_for<'s>(
+        &self,
+        state: MutexGuard<'s, State<C>>,
+        most: Duration,
+    ) -> MutexGuard<'s, State<C>> {
+        self.wakes.wait_timeout(state, most).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+struct State<C> {
+    /// What waits, the oldest first.
+    calls: Vec<C>,
+    /// Whether one of them may wait for others.
+    one_may_wait: bool,
+    gather: Gather,
+    thread: Thread,
+    is_over: bool,
+}
+
+/// What the thread does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Thread {
+    /// It carries a group out. Who comes now was not waited for.
+    Works,
+    /// It waits for anyone.
+    Waits,
+    /// It waits for others until then.
+    WaitsUntil(Instant),
+}
+
+/// What the next group needs.
+#[derive(Debug, PartialEq, Eq)]
+enum Wait {
+    /// Nothing: it is there.
+    Ready,
+    /// Anyone.
+    ForAnyone,
+    /// All who are likely to come, if they come within this.
+    ForOthers(Duration),
+    /// It never comes.
+    Over,
+}
+
+impl<C: Waiting> State<C> {
+    fn new() -> Self {
+        let (calls, gather, thread) = (Vec::new(), Gather::default(), Thread::Works);
+        Self { calls, one_may_wait: false, gather, thread, is_over: false }
+    }
+
+    /// Adds a call; says whether the thread is to be woken.
+    fn push(&mut self, call: C) -> bool {
+        self.one_may_wait |= call.may_wait();
+        if self.thread != Thread::Works
+            && let Some(agency) = call.agency()
+        {
+            self.gather.came(agency);
+        }
+        self.calls.push(call);
+        match self.thread {
+            Thread::Works => false,
+            Thread::Waits => true,
+            // The clock of one who sleeps is late: in its place whoever comes looks at the time.
+            Thread::WaitsUntil(end) => self.wait() == Wait::Ready || Instant::now() >= end,
+        }
+    }
+
+    /// Begins a group, with those who are there.
+    fn begin(&mut self) {
+        self.thread = Thread::Waits;
+        let agencies = self.calls.iter().filter_map(Waiting::agency);
+        agencies.for_each(|agency| self.gather.came(agency));
+    }
+
+    fn wait(&self) -> Wait {
+        if self.calls.is_empty() {
+            return if self.is_over { Wait::Over } else { Wait::ForAnyone };
+        }
+        let may_wait = self.one_may_wait && self.calls.len() < GROUP_CALLS_MAX && !self.is_over;
+        let patience = self.gather.patience().filter(|_| may_wait);
+        patience.map_or(Wait::Ready, Wait::ForOthers)
+    }
+
+    /// How much is left of the `patience` that began when this was asked first.
+    fn left(&mut self, patience: Duration) -> Duration {
+        let now = Instant::now();
+        let end = match self.thread {
+            Thread::WaitsUntil(end) => end,
+            Thread::Works | Thread::Waits => now + patience,
+        };
+        self.thread = Thread::WaitsUntil(end);
+        end.saturating_duration_since(now)
+    }
+
+    fn take(&mut self) -> Vec<C> {
+        (self.thread, self.one_may_wait) = (Thread::Works, false);
+        mem::take(&mut self.calls)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYNC_TOOK: Duration = Duration::from_secs(3_600);
+
+    /// Something of an agency that is to be stored, or a question.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Something(Option<AgencyId>);
+
+    impl Waiting for Something {
+        fn agency(&self) -> Option<AgencyId> {
+            self.0
+        }
+
+        fn may_wait(&self) -> bool {
+            self.0.is_some()
+        }
+    }
+
+    impl Waiting for Arc<()> {
+        fn agency(&self) -> Option<AgencyId> {
+            None
+        }
+
+        fn may_wait(&self) -> bool {
+            false
+        }
+    }
+
+    fn of(agency: u32) -> Something {
+        Something(AgencyId::new(agency))
+    }
+
+    const QUESTION: Something = Something(None);
+
+    /// The thread has stored a group of these agencies, and gathers the next one.
+    fn gathering(stored: &[u32]) -> State<Something> {
+        let mut state = State::new();
+        let agencies: Vec<_> = stored.iter().filter_map(|number| AgencyId::new(*number)).collect();
+        state.gather.stored(&agencies, SYNC_TOOK);
+        state.begin();
+        state
+    }
+
+    #[test]
+    fn the_first_and_the_last_of_a_group_wake_the_thread_and_nobody_between() {
+        let mut state = gathering(&[1, 2, 3]);
+        assert_eq!(state.wait(), Wait::ForAnyone);
+        assert!(state.push(of(2)), "the clock has to be started");
+        assert!(matches!(state.wait(), Wait::ForOthers(_)), "1 and 3 come again");
+        assert!(!state.left(SYNC_TOOK).is_zero());
+        assert!(!state.push(of(1)));
+        assert!(!state.push(of(7)), "who was not waited for does not count");
+        assert!(state.push(of(3)));
+        assert_eq!(state.wait(), Wait::Ready);
+        assert_eq!(state.take(), [of(2), of(1), of(7), of(3)]);
+    }
+
+    #[test]
+    fn whoever_comes_when_the_time_is_over_wakes_the_thread() {
+        let mut state = gathering(&[1, 2, 3]);
+        state.push(of(1));
+        assert!(state.left(Duration::ZERO).is_zero());
+        assert!(state.push(of(7)));
+    }
+
+    #[test]
+    fn what_comes_while_the_thread_works_is_the_next_group() {
+        let mut state = gathering(&[1]);
+        state.push(of(1));
+        assert_eq!(state.take(), [of(1)]);
+        assert!(!state.push(of(2)), "it is awake");
+        state.gather.stored(&[AgencyId::new(1).unwrap()], SYNC_TOOK);
+        state.begin();
+        assert!(matches!(state.wait(), Wait::ForOthers(_)), "1 comes again");
+        state.push(of(1));
+        assert_eq!((state.wait(), state.take()), (Wait::Ready, vec![of(2), of(1)]));
+    }
+
+    #[test]
+    fn questions_alone_wait_for_nobody() {
+        let mut state = gathering(&[1]);
+        assert!(state.push(QUESTION));
+        assert_eq!(state.wait(), Wait::Ready);
+    }
+
+    #[test]
+    fn what_waits_is_handed_over_after_the_last_caller_has_gone() {
+        let (callers, calls) = queue();
+        calls.stored(&[AgencyId::new(2).unwrap()], SYNC_TOOK);
+        callers.push(of(1)).unwrap();
+        drop(callers);
+        assert_eq!(calls.next_group(), Some(vec![of(1)]));
+        assert_eq!(calls.next_group(), None);
+    }
+
+    #[test]
+    fn nothing_is_taken_when_the_thread_has_ended_and_what_waits_is_dropped() {
+        let (held, (callers, calls)) = (Arc::new(()), queue());
+        callers.push(Arc::clone(&held)).unwrap();
+        drop(calls);
+        assert_eq!(Arc::strong_count(&held), 1);
+        assert!(callers.push(held).is_err());
+    }
+
+    /// Comes back when the thread sleeps: from when it begins a group until then it has the state.
+    fn asleep(callers: &Callers<Something>) {
+        while callers.0.lock().thread != Thread::Waits {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn who_is_waited_for_in_vain_is_left_behind() {
+        let (callers, calls) = queue();
+        calls.stored(&[AgencyId::new(1).unwrap(), AgencyId::new(2).unwrap()], SYNC_TOOK);
+        callers.push(of(1)).unwrap();
+        assert_eq!(calls.next_group(), Some(vec![of(1)]));
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_is_woken() {
+        let (callers, calls) = queue();
+        let (groups, stored) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            while let Some(group) = calls.next_group() {
+                groups.send(group).unwrap();
+            }
+        });
+        for agency in 1..=3 {
+            asleep(&callers);
+            callers.push(of(agency)).unwrap();
+            assert_eq!(stored.recv_timeout(Duration::from_secs(60)), Ok(vec![of(agency)]));
+        }
+        asleep(&callers);
+        drop(callers);
+        thread.join().unwrap();
+    }
+}
