@@ -11,7 +11,7 @@ use crate::malformed::RequestError;
 use crate::plain::plain_bet;
 use crate::row::write_row;
 use crate::values::{AgencyId, decimal};
-use crate::window::{Window, mask, window};
+use crate::window::{Window, equal, mask, window};
 
 /// How many bytes are copied where a row starts, with its agency and a comma.
 const ROW_HEAD_BYTES: usize = 8;
@@ -39,7 +39,7 @@ impl<'a> WireBets<'a> {
         let (mut start, mut spare) = (0, [0; WINDOW_BYTES]);
         while let Some(rest) = text.as_bytes().get(start..) {
             bets.count += 1;
-            let len = plain_bet(window(rest, &mut spare));
+            let len = plain_bet(window(rest, b':', &mut spare));
             start += 1 + len.map_or_else(|| bets.look_closer(start), Ok)?;
         }
         Ok(bets)
@@ -155,8 +155,8 @@ fn fields_of(text: &str) -> [&str; Field::ALL.len()] {
 /// Appends the first of `bets`, which are plain, as the rest of a row; gives the others.
 fn write_row_of<'t>(mut bets: &'t [u8], spare: &mut Window, out: &mut Vec<u8>) -> Option<&'t [u8]> {
     loop {
-        let window = window(bets, spare);
-        let len = mask(window, |byte| byte == b':').trailing_zeros() as usize;
+        let window = window(bets, b':', spare);
+        let len = mask(window, |bytes| equal(bytes, b':')).trailing_zeros() as usize;
         let mut row = *window;
         row.iter_mut().for_each(|byte| *byte = if *byte == b';' { b',' } else { *byte });
         extend_by(&row, len, out);
@@ -239,6 +239,20 @@ mod tests {
             WireBets::parse_one(&format!("{ANA}:{ANA}")),
             Err(RequestError::Bets { bets: 2 })
         );
+    }
+
+    #[test]
+    fn bets_are_the_same_on_either_side_of_a_window() {
+        for bytes in 55..=75 {
+            let rest = ";Paz;1;2000-01-01;7";
+            let bet = format!("{}{rest}", "a".repeat(bytes - rest.len()));
+            for text in [bet.clone(), format!("{bet}:{ANA}"), format!("{ANA}:{bet}:{bet}")] {
+                let found = WireBets::parse(&text).map(|bets| (bets.len(), bets.is_plain()));
+                assert_eq!(found, read_simply(&text), "{text}");
+            }
+            let is_plain = plain_bet(window(bet.as_bytes(), b':', &mut [0; WINDOW_BYTES]));
+            assert_eq!(is_plain, Some(bytes).filter(|bytes| *bytes < WINDOW_BYTES));
+        }
     }
 
     #[test]

@@ -46,8 +46,8 @@ pub const ROWS_HEAD_BYTES_MAX: usize = 10 + 6 + 1 + 20 + 1;
 /// separators of its own, which are counted twice.
 pub const ROW_EXTRA_BYTES_MAX: usize = 6 + 5 + 1;
 
-/// How many bytes are looked at or copied at once, where bets are read and their rows written:
-/// most bets have no more.
+/// How many bytes are looked at or copied at once, where bets and rows are read and rows written:
+/// most have no more.
 pub const WINDOW_BYTES: usize = 64;
 
 /// How much of an over-long line is kept, to tell which packet it was meant to be, in bytes.

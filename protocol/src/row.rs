@@ -5,11 +5,15 @@
 //! zeros, names longer than ours may be. A physical line is a row, so that one unbalanced quote
 //! damages its own line and not those after it.
 
+use std::ops::Range;
+
 use csv_core::ReadRecordResult;
+use memchr::{memchr, memchr_iter, memchr2};
 
 use crate::bet::Bet;
-use crate::limits::NUMBER_DIGITS_MAX;
+use crate::limits::{NUMBER_DIGITS_MAX, WINDOW_BYTES};
 use crate::values::{AgencyId, BetNumber, decimal, plain_digits, write_number};
+use crate::window::{Window, below, equal, mask, places_of, window};
 
 /// Appends `bet` as a row of `agency`, with its `\n`.
 pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
@@ -29,7 +33,7 @@ pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
 
 /// Only names can need quotes, and only for a comma or a quote: they hold no line ends.
 fn write_name(name: &str, out: &mut Vec<u8>) {
-    if memchr::memchr2(b',', b'"', name.as_bytes()).is_none() {
+    if memchr2(b',', b'"', name.as_bytes()).is_none() {
         out.extend_from_slice(name.as_bytes());
         return;
     }
@@ -77,43 +81,40 @@ impl<'r> StoredRow<'r> {
 /// The most digits in which a row's agency may be written.
 const AGENCY_DIGITS_MAX: usize = 10;
 
-/// How many bytes are looked at together, in a form that becomes one instruction for all of them.
-const LANES: usize = 16;
-
-/// The number of each lane.
-const LANE: [u8; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
-
-/// What was seen in the lanes of a row.
-#[derive(Default)]
-struct Seen {
-    commas: [u8; LANES],
-    quoting: [u8; LANES],
+/// A row that is the wire's form with other separators, as most are, and not longer than a window.
+struct PlainRow {
+    agency: u32,
+    /// Where what the wire has of it stands.
+    wire: Range<usize>,
+    /// Where the line's `\n` is, or would be.
+    line_end: usize,
 }
 
-impl Seen {
-    /// `chunk` with `;` for each comma. Only the lanes from `fresh` on are counted.
-    fn separate(&mut self, chunk: &[u8; LANES], fresh: usize) -> [u8; LANES] {
-        let fresh = fresh as u8;
-        let mut out = *chunk;
-        let lanes = out.iter_mut().zip(&mut self.commas).zip(&mut self.quoting).zip(LANE);
-        for (((byte, commas), quoting), lane) in lanes {
-            let is_comma = *byte == b',';
-            *quoting |= u8::from(*byte == b'"') | u8::from(*byte == b'\r');
-            *byte = if is_comma { b';' } else { *byte };
-            *commas = commas.saturating_add(u8::from(is_comma) & u8::from(lane >= fresh));
-        }
-        out
-    }
-
-    fn are_five_plain_fields(&self) -> bool {
-        let commas: u32 = self.commas.iter().map(|count| u32::from(*count)).sum();
-        commas == 4 && self.quoting == [0; LANES]
+impl PlainRow {
+    /// The row that `window` starts with; `None` says only that it is not plain.
+    fn of(window: &Window) -> Option<Self> {
+        let line_end = mask(window, |bytes| equal(bytes, b'\n')).trailing_zeros() as usize;
+        let line = window.get(..line_end).filter(|_| line_end < WINDOW_BYTES)?;
+        let end = line_end - usize::from(line.ends_with(b"\r"));
+        let commas = mask(window, |bytes| equal(bytes, b',')) & below(end);
+        let quoting = mask(window, |bytes| equal(bytes, b'"') | equal(bytes, b'\r')) & below(end);
+        let [first, .., last] = places_of::<5>(commas).filter(|_| quoting == 0)?;
+        let has_zeros = end - last > 2 && window.get(last + 1) == Some(&b'0');
+        let (agency, _) = split_agency(line).filter(|_| !has_zeros)?;
+        Some(Self { agency, wire: first + 1..end, line_end })
     }
 }
 
-/// Reads rows, one line at a time, in one buffer.
+/// What a byte of a row without quotes is on the wire.
+fn wire_byte(byte: u8) -> u8 {
+    if byte == b',' { b';' } else { byte }
+}
+
+/// Reads rows, one line at a time, in buffers of its own.
 #[derive(Debug)]
 pub struct RowReader {
+    /// A plain row, its commas made `;`.
+    plain: Window,
     wire: Vec<u8>,
     unquoted: Vec<u8>,
     csv: csv_core::Reader,
@@ -121,39 +122,55 @@ pub struct RowReader {
 
 impl Default for RowReader {
     fn default() -> Self {
-        Self { wire: Vec::new(), unquoted: Vec::new(), csv: csv_core::Reader::new() }
+        let (plain, csv) = ([0; WINDOW_BYTES], csv_core::Reader::new());
+        Self { plain, wire: Vec::new(), unquoted: Vec::new(), csv }
     }
 }
 
 impl RowReader {
-    /// Reads `line`, with or without the `\r` of its end, without its `\n`.
+    /// Reads the first of `lines`. Says how many bytes it has, with its `\n` if there is one.
+    ///
+    /// # Errors
+    /// [`DamagedRow`] if it is no row.
+    pub fn read_first(&mut self, lines: &[u8]) -> (usize, Result<StoredRow<'_>, DamagedRow>) {
+        let mut spare = [0; WINDOW_BYTES];
+        let window = window(lines, b'\n', &mut spare);
+        if let Some(PlainRow { agency, wire, line_end }) = PlainRow::of(window) {
+            self.plain = window.map(wire_byte);
+            let wire = self.plain.get(wire).unwrap_or_default();
+            return ((line_end + 1).min(lines.len()), Ok(StoredRow { agency, wire }));
+        }
+        let end = memchr(b'\n', lines);
+        let line = lines.get(..end.unwrap_or(lines.len())).unwrap_or_default();
+        (line.len() + usize::from(end.is_some()), self.read_any(line))
+    }
+
+    /// Reads `line`, with or without its end; what stands behind a `\n` is not looked at.
     ///
     /// # Errors
     /// [`DamagedRow`] if it is no row.
     pub fn read(&mut self, line: &[u8]) -> Result<StoredRow<'_>, DamagedRow> {
+        self.read_first(line).1
+    }
+
+    /// Reads `line`, without its `\n`, whatever form it has.
+    fn read_any(&mut self, line: &[u8]) -> Result<StoredRow<'_>, DamagedRow> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let plain = self.read_plain(line);
-        let agency = plain.or_else(|| self.read_quoted(line)).ok_or(DamagedRow)?;
+        let unquoted = self.read_unquoted(line);
+        let agency = unquoted.or_else(|| self.read_quoted(line)).ok_or(DamagedRow)?;
         self.normalise_number();
         Ok(StoredRow { agency, wire: &self.wire })
     }
 
-    /// A row without quotes is the wire's form with other separators. Most rows are such, and an
-    /// instance that starts reads all there are: this is made to be fast. `None` says only that
-    /// `line` is not plain, or too short to be a row of ours.
-    fn read_plain(&mut self, line: &[u8]) -> Option<u32> {
+    /// `None` says only that something may be quoted.
+    fn read_unquoted(&mut self, line: &[u8]) -> Option<u32> {
         let (agency, rest) = split_agency(line)?;
-        let (chunks, tail) = rest.as_chunks::<LANES>();
-        let last = rest.last_chunk::<LANES>()?;
-        let mut seen = Seen::default();
-        self.wire.clear();
-        for chunk in chunks {
-            self.wire.extend_from_slice(&seen.separate(chunk, 0));
+        if memchr2(b'"', b'\r', rest).is_some() || memchr_iter(b',', rest).count() != 4 {
+            return None;
         }
-        // The last lanes, over again where they overlap: shorter than those before is no chunk.
-        self.wire.truncate(rest.len() - LANES);
-        self.wire.extend_from_slice(&seen.separate(last, LANES - tail.len()));
-        seen.are_five_plain_fields().then_some(agency)
+        self.wire.clear();
+        self.wire.extend(rest.iter().copied().map(wire_byte));
+        Some(agency)
     }
 
     fn read_quoted(&mut self, line: &[u8]) -> Option<u32> {
@@ -297,12 +314,47 @@ mod tests {
 
     #[test]
     fn no_count_of_commas_is_taken_for_four() {
-        for commas in [0, 3, 5, 256, 260, 256 * LANES + 4] {
+        for commas in [0, 3, 5, 256, 260, 256 * WINDOW_BYTES + 4] {
             assert_eq!(
                 read(&format!("3,{}{}", ",".repeat(commas), "a".repeat(40))),
                 Err(DamagedRow)
             );
         }
+    }
+
+    /// A row of so many bytes, without its end.
+    fn row_of(bytes: usize) -> String {
+        let rest = ",Paz,1,2000-01-01,7";
+        format!("3,{}{rest}", "a".repeat(bytes - rest.len() - 2))
+    }
+
+    #[test]
+    fn rows_are_the_same_on_either_side_of_a_window() {
+        for (bytes, end, behind) in (55..=75).flat_map(|bytes| {
+            ["", "\n", "\r\n"].into_iter().flat_map(move |end| {
+                ["", "3,Leo,Sol,2,2000-01-02,8\n"].map(|behind| (bytes, end, behind))
+            })
+        }) {
+            let line = format!("{}{end}", row_of(bytes));
+            let lines = if end.is_empty() { line.clone() } else { format!("{line}{behind}") };
+            let (mut fast, mut slow) = (RowReader::default(), RowReader::default());
+            let found = fast.read_first(lines.as_bytes());
+            let wanted = slow.read_any(line.trim_end_matches('\n').as_bytes());
+            assert!(wanted.is_ok());
+            assert_eq!(found, (line.len(), wanted), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn most_rows_are_plain() {
+        let is_plain = |line: &str| {
+            PlainRow::of(window(line.as_bytes(), b'\n', &mut [0; WINDOW_BYTES])).is_some()
+        };
+        assert!(is_plain("3,Ana,Paz,1,2000-01-01,7") && is_plain("3,Ana,Paz,1,2000-01-01,0\r\n"));
+        assert!(is_plain(&row_of(63)) && !is_plain(&row_of(64)));
+        assert!(
+            !is_plain("3,Ana,\"Paz\",1,2000-01-01,7") && !is_plain("3,Ana,Paz,1,2000-01-01,07")
+        );
     }
 
     #[test]

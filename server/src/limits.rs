@@ -239,11 +239,11 @@ pub const CONNECTIONS_BYTES_MAX: usize = CONNECTIONS_MAX * CONNECTION_BYTES
     + (ORDINARY_SLOTS_MAX + WHOLE_SLOTS_MAX) * slot_costs(ORDINARY_SLOT_BYTES)
     + LARGE_SLOTS_MAX * slot_costs(LARGE_SLOT_BYTES);
 
-/// What the store takes at the most, in bytes: the queue, the group that is written from it,
-/// blocks of the logs, and the draw's threads. What it keeps of each agency comes on top: some tens
-/// of bytes.
+/// What the store takes at the most, in bytes: the queue, the group that is written from it, a
+/// block for each log and one for mending, and the draw's threads. What it keeps of each agency
+/// comes on top: some tens of bytes.
 pub const STORE_BYTES_MAX: usize = 2 * QUEUE_BYTES_MAX
-    + BLOCK_BYTES
+    + 3 * BLOCK_BYTES
     + SCAN_THREADS_MAX as usize * (BLOCK_BYTES + SCAN_STACK_BYTES);
 
 /// What the program takes before anything is asked of it, in bytes: its code, its threads, the

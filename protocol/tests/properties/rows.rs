@@ -29,6 +29,18 @@ pub fn a_line_is_one_row_or_damaged(line: &[u8]) {
     }
 }
 
+/// Lines are the same rows whether they are read one behind the other or each alone.
+pub fn lines_are_rows_one_by_one(lines: &[u8]) {
+    let mut reader = RowReader::default();
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let first = rest.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+        let mut alone = RowReader::default();
+        assert_eq!(reader.read_first(rest), (first.len(), alone.read(first)));
+        rest = &rest[first.len()..];
+    }
+}
+
 fn is_written_as_it_was_read(agency: u32, wire: &[u8], document: &str, number: Option<u16>) {
     let Some(agency) = AgencyId::new(agency) else { return };
     let Ok(text) = str::from_utf8(wire) else { return };
@@ -70,7 +82,8 @@ mod tests {
         (Paz|\u{0}|ñ|),(1|),(2000-01-01|1|),\
         \"?(7574|0007|00000|12345|000000000000000000001|)\"?\r?";
 
-    fn both(bytes: &[u8]) {
+    fn all(bytes: &[u8]) {
+        lines_are_rows_one_by_one(bytes);
         a_line_is_one_row_or_damaged(bytes);
         records_are_rows(bytes);
     }
@@ -85,19 +98,24 @@ mod tests {
             b"\"\"",
             b"1,,,,,",
         ] {
-            both(line);
+            all(line);
         }
     }
 
     proptest! {
         #[test]
         fn hold_for_near_rows(line in NEAR_ROW) {
-            both(line.as_bytes());
+            all(line.as_bytes());
+        }
+
+        #[test]
+        fn hold_for_lines_of_near_rows(lines in proptest::collection::vec(NEAR_ROW, 1..5)) {
+            all(lines.join("\n").as_bytes());
         }
 
         #[test]
         fn hold_for_any_bytes(line in proptest::collection::vec(any::<u8>(), 0..100)) {
-            both(&line);
+            all(&line);
         }
     }
 }

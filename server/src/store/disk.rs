@@ -13,7 +13,7 @@ use std::thread;
 
 use fs2::FileExt as _;
 
-use super::one_flush;
+use super::one_flush::{self, OneFlush};
 use crate::limits::WAITER_STACK_BYTES;
 
 /// Which file a name stands for, or a handle holds: its inode.
@@ -97,6 +97,17 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// As the system reports them.
     fn sync_directory(&self, path: &Path) -> Result<(), SyncError>;
+
+    /// Begins what [`Disk::sync_both`] of these files will end, where a device can work meanwhile.
+    /// Nothing is durable by it.
+    ///
+    /// # Errors
+    /// As the system reports them: a sync that has failed, which later ones need not tell again.
+    fn begin_sync(
+        &self,
+        appended: &Arc<Self::File>,
+        in_place: &Arc<Self::File>,
+    ) -> Result<(), SyncError>;
 
     /// Makes what was written to both files durable, at the same time where that can be. One of
     /// them has been appended to; the other one was written in place, and is as long as when the
@@ -218,6 +229,7 @@ pub fn write_all(file: &impl DiskFile, mut bytes: &[u8], mut offset: u64) -> io:
 #[derive(Debug)]
 pub struct RealDisk {
     boot: BootId,
+    one_flush: Mutex<OneFlush>,
     syncer: Mutex<Option<Syncer>>,
 }
 
@@ -254,7 +266,12 @@ impl RealDisk {
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
         let boot = BootId(u128::from_str_radix(&digits, 16).unwrap_or_default());
-        Self { boot, syncer: Mutex::new(None) }
+        Self { boot, one_flush: Mutex::default(), syncer: Mutex::default() }
+    }
+
+    fn one_flush_is_enough(&self, appended: &Arc<File>, in_place: &Arc<File>) -> bool {
+        let mut known = self.one_flush.lock().unwrap_or_else(PoisonError::into_inner);
+        known.is_enough(appended, in_place)
     }
 }
 
@@ -299,8 +316,15 @@ impl Disk for RealDisk {
         synced.map_err(|e| SyncError(naming(path, &e)))
     }
 
+    fn begin_sync(&self, appended: &Arc<File>, in_place: &Arc<File>) -> Result<(), SyncError> {
+        if self.one_flush_is_enough(appended, in_place) {
+            one_flush::begin(appended).map_err(SyncError)?;
+        }
+        Ok(())
+    }
+
     fn sync_both(&self, appended: &Arc<File>, in_place: &Arc<File>) -> Result<(), SyncError> {
-        if one_flush::is_enough(appended, in_place)
+        if self.one_flush_is_enough(appended, in_place)
             && one_flush::sync(appended, in_place).map_err(SyncError)?
         {
             return Ok(());

@@ -1,5 +1,6 @@
 //! What is known of the two logs: each agency's rows and their digest, and who has closed.
 
+use memchr::memchr;
 use protocol::{AgencyId, Digest, RowReader};
 
 use super::log::Fold;
@@ -43,14 +44,15 @@ impl Ledger {
 }
 
 impl Fold for Ledger {
-    fn line(&mut self, line: &[u8]) -> bool {
-        let Ok(row) = self.reader.read(line) else { return false };
+    fn first_line(&mut self, lines: &[u8]) -> (usize, bool) {
+        let (bytes, row) = self.reader.read_first(lines);
+        let Ok(row) = row else { return (bytes, false) };
         let agency = AgencyId::new(row.agency).map(AgencyId::index);
         if let Some(known) = agency.and_then(|index| self.agencies.get_mut(index)) {
             known.rows += 1;
             known.digest = known.digest.fold(row.wire);
         }
-        true
+        (bytes, true)
     }
 
     fn reset(&mut self) {
@@ -84,11 +86,10 @@ impl Closes {
     pub(crate) fn is_complete(&self) -> bool {
         self.left == 0
     }
-}
 
-impl Fold for Closes {
+    /// Takes a line; says whether it made sense.
     fn line(&mut self, line: &[u8]) -> bool {
-        let line = line.strip_suffix(b"\r").unwrap_or(line).trim_ascii();
+        let line = line.trim_ascii();
         let agency = str::from_utf8(line).ok().and_then(|text| text.parse().ok());
         let Some(agency) = agency else { return line.iter().all(u8::is_ascii_digit) };
         if let Some(closed) = self.closed.get_mut(AgencyId::index(agency))
@@ -98,6 +99,13 @@ impl Fold for Closes {
             self.left -= 1;
         }
         true
+    }
+}
+
+impl Fold for Closes {
+    fn first_line(&mut self, lines: &[u8]) -> (usize, bool) {
+        let bytes = memchr(b'\n', lines).map_or(lines.len(), |end| end + 1);
+        (bytes, self.line(lines.get(..bytes).unwrap_or_default()))
     }
 
     fn reset(&mut self) {
@@ -117,10 +125,10 @@ mod tests {
     #[test]
     fn the_ledger_counts_the_agencies_it_knows() {
         let mut ledger = Ledger::new(2);
-        for line in [&b"2,Ana,Paz,1,2000-01-01,7\r"[..], b"3,Leo,Sol,2,2000-01-02,8"] {
-            assert!(ledger.line(line));
-        }
-        assert!(!ledger.line(b"2,Ana"));
+        let lines = b"2,Ana,Paz,1,2000-01-01,7\r\n3,Leo,Sol,2,2000-01-02,8";
+        assert_eq!(ledger.first_line(lines), (26, true));
+        assert_eq!(ledger.first_line(&lines[26..]), (lines.len() - 26, true));
+        assert_eq!(ledger.first_line(b"2,Ana\n"), (6, false));
         let digest = Digest::default().fold(b"Ana;Paz;1;2000-01-01;7");
         assert_eq!(ledger.of(agency(2)), AgencyRows { rows: 1, digest });
         assert_eq!((ledger.of(agency(1)).rows, ledger.of(agency(3)).rows), (0, 0));

@@ -9,17 +9,23 @@ use super::disk::{DiskFile, read_exactly};
 use crate::limits::BLOCK_BYTES;
 
 /// Hands `range` of `file` to `visit`, in blocks of whole lines; says where the last whole line
-/// ends. What follows it is not handed out.
+/// ends. What follows it is not handed out. `block` is lent for what is read; it grows to
+/// [`BLOCK_BYTES`] at the most.
 ///
 /// # Errors
 /// As the system reports them; `UnexpectedEof` if the file is shorter than the range.
 pub(crate) fn for_each_block(
     file: &impl DiskFile,
     range: Range<u64>,
+    block: &mut Vec<u8>,
     mut visit: impl FnMut(&[u8]),
 ) -> io::Result<u64> {
     let bytes = range.end.saturating_sub(range.start);
-    let mut block = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX).min(BLOCK_BYTES)];
+    let most = usize::try_from(bytes).unwrap_or(usize::MAX).min(BLOCK_BYTES);
+    if block.len() < most {
+        block.reserve_exact(most - block.len());
+        block.resize(most, 0);
+    }
     let (mut start, mut kept) = (range.start, 0_usize);
     while start + (kept as u64) < range.end {
         let from = start + kept as u64;
@@ -46,10 +52,17 @@ mod tests {
     use crate::store::disk::write_all;
 
     fn blocks(content: &[u8], range: Range<u64>) -> (Vec<u8>, u64, usize) {
+        let fresh = blocks_in(&mut Vec::new(), content, range.clone());
+        let lent = blocks_in(&mut vec![b'\n'; BLOCK_BYTES], content, range);
+        assert_eq!(fresh, lent, "whatever stood in the block that was lent");
+        fresh
+    }
+
+    fn blocks_in(lent: &mut Vec<u8>, content: &[u8], range: Range<u64>) -> (Vec<u8>, u64, usize) {
         let file = tempfile::tempfile().unwrap();
         write_all(&file, content, 0).unwrap();
         let (mut all, mut count) = (Vec::new(), 0);
-        let end = for_each_block(&file, range, |block| {
+        let end = for_each_block(&file, range, lent, |block| {
             assert!(block.ends_with(b"\n") || block.is_empty() || block.len() == BLOCK_BYTES);
             all.extend_from_slice(block);
             count += 1;

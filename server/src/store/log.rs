@@ -9,12 +9,11 @@
 //! method of it and of nothing else, so that an unlocked append does not compile. Whoever has a
 //! [`Locked`] sees a log of whole groups, folded to its end.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+use std::{io, mem};
 
-use memchr::memchr_iter;
 use tracing::error;
 
 use super::beside::Beside;
@@ -29,8 +28,9 @@ use crate::limits::{BEHIND_BYTES_MAX, DAMAGED_TOLD_MAX};
 
 /// What is known of a log, as a fold over its lines.
 pub(crate) trait Fold {
-    /// Takes the next line, without its `\n`; says whether it made sense.
-    fn line(&mut self, line: &[u8]) -> bool;
+    /// Takes the first of `lines`, which is not empty. Says how many bytes it has, with its `\n` if
+    /// there is one, and whether it made sense.
+    fn first_line(&mut self, lines: &[u8]) -> (usize, bool);
 
     /// Forgets everything: the log starts anew.
     fn reset(&mut self);
@@ -77,6 +77,8 @@ pub(crate) struct Log<D: Disk, F> {
     pub(super) file: Arc<D::File>,
     pub(super) file_id: FileId,
     fold: F,
+    /// Room for what is read to be folded.
+    block: Vec<u8>,
     /// The log up to here is folded, in bytes.
     pub(super) folded: u64,
     /// The log up to here is known to be durable, in bytes, with the intents that belong to it.
@@ -94,8 +96,8 @@ pub(crate) struct Log<D: Disk, F> {
 }
 
 impl<D: Disk, F: Fold> Log<D, F> {
-    /// Opens the log, and makes its files if they are missing. After `wait_end` nobody waits for its
-    /// lock.
+    /// Opens the log, and makes its files if they are missing. After `wait_end` nobody waits for
+    /// its lock.
     pub(crate) fn open(
         disk: Arc<D>,
         paths: &LogPaths,
@@ -116,6 +118,7 @@ impl<D: Disk, F: Fold> Log<D, F> {
             others,
             file,
             fold,
+            block: Vec::new(),
             folded: 0,
             durable: 0,
             fence: None,
@@ -174,6 +177,18 @@ impl<D: Disk, F: Fold> Log<D, F> {
         Ok((locked, bytes))
     }
 
+    /// Folds what this instance has just appended, or the next part of it. The lock may have been
+    /// given back, if it was not taken again: what others append stands behind it.
+    pub(crate) fn fold_appended(&mut self, lines: &[u8]) {
+        self.fold_lines(lines);
+    }
+
+    /// Begins to make durable what was appended, while there is something else to do.
+    pub(crate) fn begin_sync(&self) -> Result<(), LogError> {
+        let begun = self.disk.begin_sync(&self.file, &self.beside.ring);
+        begun.map_err(|e| self.unreadable(e.into()))
+    }
+
     /// Makes everything that is folded durable, and the intents of it.
     pub(crate) fn sync(&mut self) -> Result<(), LogError> {
         if self.is_durable() {
@@ -197,19 +212,25 @@ impl<D: Disk, F: Fold> Log<D, F> {
 
     /// Folds the whole lines up to `end`. What follows the last of them is left unfolded.
     fn fold_to(&mut self, end: u64) -> io::Result<()> {
-        let file = Arc::clone(&self.file);
-        for_each_block(&*file, self.folded..end, |lines| self.fold_lines(lines)).map(|_| ())
+        let (file, mut block) = (Arc::clone(&self.file), mem::take(&mut self.block));
+        let read =
+            for_each_block(&*file, self.folded..end, &mut block, |lines| self.fold_lines(lines));
+        self.block = block;
+        read.map(|_| ())
     }
 
     /// Folds whole lines that stand where the folded ones end.
     fn fold_lines(&mut self, lines: &[u8]) {
-        let mut start = 0;
-        for end in memchr_iter(b'\n', lines) {
-            self.fold_line(lines.get(start..end).unwrap_or_default(), start);
-            start = end + 1;
-        }
-        if let Some(rest) = lines.get(start..).filter(|rest| !rest.is_empty()) {
-            self.fold_line(rest, start);
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let (bytes, makes_sense) = match rest {
+                [b'\n', ..] => (1, true),
+                _ => self.fold.first_line(rest),
+            };
+            if !makes_sense {
+                self.tell_damaged(lines.len() - rest.len());
+            }
+            rest = rest.get(bytes..).unwrap_or_default();
         }
         self.folded += lines.len() as u64;
         self.ends_open = match lines.last() {
@@ -218,10 +239,7 @@ impl<D: Disk, F: Fold> Log<D, F> {
         };
     }
 
-    fn fold_line(&mut self, line: &[u8], start: usize) {
-        if line.is_empty() || self.fold.line(line) {
-            return;
-        }
+    fn tell_damaged(&mut self, start: usize) {
         self.damaged += 1;
         if self.damaged <= DAMAGED_TOLD_MAX {
             error!(
@@ -276,7 +294,7 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     }
 
     /// Appends whole lines, all of them or none; they are not durable before [`Log::sync`], and
-    /// known only after [`Locked::fold_appended`].
+    /// known only after [`Log::fold_appended`].
     pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), LogError> {
         let offset = self.log.folded;
         let intended = self.arm().and_then(|()| self.intend(offset, lines));
@@ -287,11 +305,6 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         // lock finds nothing of the group, and nothing to cut.
         let _ = self.intend(offset, b"");
         Err(self.log.not_appended(error))
-    }
-
-    /// Folds what was just appended, or the next part of it.
-    pub(crate) fn fold_appended(&mut self, lines: &[u8]) {
-        self.log.fold_lines(lines);
     }
 
     /// What must stand before the next line so that it is a line of its own.

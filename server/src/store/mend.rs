@@ -62,7 +62,7 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     fn cut_behind_others(&mut self, offset: u64, what: &'static str) -> io::Result<()> {
         let (others, bytes) = (self.log.others, self.log.file.bytes()?);
         let (mut kept, mut read) = (offset, offset);
-        for_each_block(&*self.log.file, offset..bytes, |lines| {
+        for_each_block(&*self.log.file, offset..bytes, &mut Vec::new(), |lines| {
             for line in lines.split_inclusive(|byte| *byte == b'\n') {
                 read += line.len() as u64;
                 if others.may_be(line) {

@@ -14,6 +14,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Weak};
 
 /// What `st_blocks` counts in, whatever the file system's own blocks are (stat(2)).
 const STAT_BLOCK_BYTES: u64 = 512;
@@ -22,11 +23,33 @@ const STAT_BLOCK_BYTES: u64 = 512;
 #[cfg(target_os = "linux")]
 const EXT: u64 = 0xef53;
 
-/// Whether one flush is enough for both files: see the module. If in doubt, it is not.
-pub(super) fn is_enough(appended: &File, in_place: &File) -> bool {
+/// Whether one flush is enough for two files. What cannot change while they are open, on which
+/// device and file system they are, is found out once.
+#[derive(Debug, Default)]
+pub(super) struct OneFlush {
+    asked: [Weak<File>; 2],
+    /// Whether their file system allows it.
+    is_allowed: bool,
+}
+
+impl OneFlush {
+    /// Whether one flush is enough for both files: see the module. If in doubt, it is not.
+    pub(super) fn is_enough(&mut self, appended: &Arc<File>, in_place: &Arc<File>) -> bool {
+        let files = [appended, in_place].map(Arc::downgrade);
+        if !files.iter().zip(&self.asked).all(|(one, other)| one.ptr_eq(other)) {
+            *self = Self { asked: files, is_allowed: is_allowed(appended, in_place) };
+        }
+        self.is_allowed && !has_holes(in_place)
+    }
+}
+
+fn is_allowed(appended: &File, in_place: &File) -> bool {
     let (Ok(one), Ok(other)) = (appended.metadata(), in_place.metadata()) else { return false };
-    let has_holes = other.blocks() * STAT_BLOCK_BYTES < other.len();
-    one.dev() == other.dev() && !has_holes && overwrites_in_place(in_place)
+    one.dev() == other.dev() && overwrites_in_place(in_place)
+}
+
+fn has_holes(file: &File) -> bool {
+    file.metadata().map_or(true, |found| found.blocks() * STAT_BLOCK_BYTES < found.len())
 }
 
 #[cfg(target_os = "linux")]
@@ -39,17 +62,34 @@ fn overwrites_in_place(_: &File) -> bool {
     false
 }
 
+/// Hands the device what was appended, and does not wait for it. Says whether it could: a system
+/// may not have the call, or not allow it; then nothing was tried.
+///
+/// # Errors
+/// As the system reports them; those of the device are told by the file's next sync.
+#[cfg(target_os = "linux")]
+pub(super) fn begin(appended: &File) -> io::Result<bool> {
+    match write_out(appended, libc::SYNC_FILE_RANGE_WRITE) {
+        Err(error) if is_refused(&error) => Ok(false),
+        begun => begun.map(|()| true),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn begin(_: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
 /// Makes both durable: what was written to `in_place` before this, and all of `appended`. Says
-/// whether it could: a system may not have the call, or not allow it; then nothing was tried.
+/// whether it could, as [`begin`] does.
 ///
 /// # Errors
 /// As the system reports them, for either file.
 #[cfg(target_os = "linux")]
 pub(super) fn sync(appended: &File, in_place: &File) -> io::Result<bool> {
     // Begun before the other one is waited for, so that the device has both at once.
-    match write_out(appended, libc::SYNC_FILE_RANGE_WRITE) {
-        Err(error) if is_refused(&error) => return Ok(false),
-        begun => begun?,
+    if !begin(appended)? {
+        return Ok(false);
     }
     // All three: the system then passes over no byte that it finds being written.
     let whole = libc::SYNC_FILE_RANGE_WAIT_BEFORE
@@ -88,6 +128,10 @@ mod tests {
     use super::*;
     use std::os::unix::fs::FileExt as _;
 
+    fn is_enough(appended: &Arc<File>, in_place: &Arc<File>) -> bool {
+        OneFlush::default().is_enough(appended, in_place)
+    }
+
     fn file_in(directory: &std::path::Path, content: &[u8]) -> File {
         let file = tempfile::tempfile_in(directory).unwrap();
         file.write_all_at(content, 0).unwrap();
@@ -107,18 +151,28 @@ mod tests {
     #[test]
     fn one_flush_is_enough_on_ext_for_files_without_holes() {
         let directory = tempfile::tempdir().unwrap();
-        let (appended, whole) =
-            (file_in(directory.path(), b""), file_in(directory.path(), &[1; 16 * 1024]));
-        assert_eq!(is_enough(&appended, &whole), is_on_ext(&whole));
-        let holed = file_in(directory.path(), b"");
+        let file = |content: &[u8]| Arc::new(file_in(directory.path(), content));
+        let (appended, whole, holed) = (file(b""), file(&[1; 16 * 1024]), file(b""));
         holed.set_len(16 * 1024).unwrap();
-        assert!(!is_enough(&appended, &holed));
+        let (elsewhere, is_on_ext) =
+            (Arc::new(File::open("/proc/self/status").unwrap()), is_on_ext(&whole));
+        let mut known = OneFlush::default();
+        for _ in 0..2 {
+            assert_eq!(known.is_enough(&appended, &whole), is_on_ext);
+            assert_eq!(known.is_enough(&appended, &whole), is_on_ext);
+            assert!(!known.is_enough(&appended, &holed));
+            assert!(!known.is_enough(&appended, &elsewhere));
+        }
+        holed.write_all_at(&[1; 16 * 1024], 0).unwrap();
+        holed.sync_data().unwrap();
+        assert_eq!(known.is_enough(&appended, &holed), is_on_ext, "it has none any more");
     }
 
     #[test]
     fn files_on_two_devices_need_a_sync_each() {
         let here = tempfile::tempdir().unwrap();
-        let (one, other) = (file_in(here.path(), b"1"), File::open("/proc/self/status").unwrap());
+        let one = Arc::new(file_in(here.path(), b"1"));
+        let other = Arc::new(File::open("/proc/self/status").unwrap());
         assert!(!is_enough(&one, &other) && !is_enough(&other, &one));
     }
 

@@ -36,7 +36,7 @@ pub(super) fn scan<T: Send>(
     let parts = parts(file, end, count)?;
     let scan_part = |part: &Range<u64>| -> io::Result<T> {
         let mut result = start();
-        for_each_block(file, part.clone(), |lines| visit(&mut result, lines))?;
+        for_each_block(file, part.clone(), &mut Vec::new(), |lines| visit(&mut result, lines))?;
         Ok(result)
     };
     let Some((first, others)) = parts.split_first() else { return Ok(Vec::new()) };

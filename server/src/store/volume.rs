@@ -210,20 +210,25 @@ impl<D: Disk> Volume<D> {
         if !plan.group.is_empty() {
             *tried = Tried::Append(plan.group.len() as u64);
             bets.append(&plan.group)?;
-            bets.fold_appended(separator.as_bytes());
+        }
+        // What follows is this instance's alone, and others wait for the locks.
+        drop((bets, closes));
+        if !plan.group.is_empty() {
+            self.bets.begin_sync()?;
+            self.bets.fold_appended(separator.as_bytes());
         }
         let mut answers = Vec::with_capacity(batches.len());
         for (batch, decision) in batches.iter().zip(plan.decisions) {
             let is_new = decision == Decision::Store;
             let outcome = match decision {
                 Decision::Store => {
-                    bets.fold_appended(&batch.lines);
+                    self.bets.fold_appended(&batch.lines);
                     Outcome::Done
                 }
                 Decision::Stored => Outcome::Done,
                 Decision::Refuse(refusal, reason) => Outcome::Refused(refusal, reason),
             };
-            answers.push(Appended { outcome, stored: bets.fold().of(batch.agency), is_new });
+            answers.push(Appended { outcome, stored: self.bets.known().of(batch.agency), is_new });
         }
         Ok(answers)
     }
@@ -290,8 +295,9 @@ impl<D: Disk> Volume<D> {
         if !plan.lines.is_empty() {
             *tried = Tried::Append(plan.lines.len() as u64);
             closes.append(plan.lines.as_bytes())?;
-            closes.fold_appended(plan.lines.as_bytes());
         }
+        drop((bets, closes));
+        self.closes.fold_appended(plan.lines.as_bytes());
         Ok(plan.closed)
     }
 

@@ -94,6 +94,10 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn begin_sync(&self, _: &Arc<MemoryFile>, _: &Arc<MemoryFile>) -> Result<(), SyncError> {
+        Ok(())
+    }
+
     fn sync_both(&self, _: &Arc<MemoryFile>, _: &Arc<MemoryFile>) -> Result<(), SyncError> {
         Ok(())
     }

@@ -73,6 +73,11 @@ impl Disk for SimulatedDisk {
         synced.map_err(SyncError)
     }
 
+    /// Whatever is begun, a crash finds any part of it on the disk.
+    fn begin_sync(&self, _: &Arc<SimulatedFile>, _: &Arc<SimulatedFile>) -> Result<(), SyncError> {
+        self.operate(Kind::Sync, |_| Ok(())).map_err(SyncError)
+    }
+
     /// One after the other: so a crash finds what it finds with one flush, where none or both are
     /// durable and any part of either may be on the disk, and the first alone as well.
     fn sync_both(
