@@ -173,7 +173,8 @@ impl<C: Waiting> State<C> {
         self.calls.push(call);
         match self.thread {
             Thread::Works => false,
-            Thread::Waits => true,
+            // Who comes before it has seen the first one finds it waking.
+            Thread::Waits => self.calls.len() == 1,
             // The clock of one who sleeps is late: in its place whoever comes looks at the time.
             Thread::WaitsUntil(end) => self.wait() == Wait::Ready || Instant::now() >= end,
         }
@@ -269,6 +270,14 @@ mod tests {
         assert!(state.push(of(3)));
         assert_eq!(state.wait(), Wait::Ready);
         assert_eq!(state.take(), [of(2), of(1), of(7), of(3)]);
+    }
+
+    #[test]
+    fn a_thread_that_is_waking_is_not_woken_again() {
+        let mut state = gathering(&[1, 2]);
+        assert!(state.push(of(1)));
+        assert!(!state.push(of(2)));
+        assert_eq!((state.wait(), state.take()), (Wait::Ready, vec![of(1), of(2)]));
     }
 
     #[test]
