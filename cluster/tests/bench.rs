@@ -28,7 +28,8 @@ async fn a_tiny_run_measures_everybody_and_leaves_nothing_but_results() {
     let results = RunDirectory::temporary().unwrap();
     let out = results.path().join("results");
     let address = peer.cluster.servers()[0].address().to_string();
-    let arguments = "storing --agencies 2 --batches 10 --instances 1,2 --seconds 0.05 --rounds 2";
+    let arguments = "storing --agencies 2 --batches 10 --instances 1,3 --seconds 0.05 --rounds 2";
+    // One of the three instances has no agency.
     let mut arguments: Vec<_> = arguments.split(' ').collect();
     arguments.extend(["--peer", &address, "--out", out.to_str().unwrap()]);
     let (code, output, errors) = bench(&arguments).await;
@@ -45,8 +46,12 @@ async fn a_tiny_run_measures_everybody_and_leaves_nothing_but_results() {
     assert_eq!(json["effort"]["rounds"], ROUNDS);
     assert!(json["others_processor_share"].as_f64().is_some_and(|it| (0.0..=1.0).contains(&it)));
     assert_eq!(json["cases"][0]["parameters"]["batch"], 10);
-    let names =
-        ["1 instance", "2 instances", "limit", "bare server", "Redis", "PostgreSQL", "SQLite"];
+    let names = [
+        ["1 instance", "3 instances", "limit"].as_slice(),
+        &["bare server", "1 bare instance", "3 bare instances"],
+        &["Redis", "PostgreSQL", "SQLite"],
+    ];
+    let names = names.concat();
     assert_case(&json["cases"][0], &names, 2, &output);
     let peer_name = format!("peer {address}");
     assert_case(&json["cases"][1], &["1 instance", &peer_name], 1, &output);

@@ -121,7 +121,7 @@ pub enum Role {
     Baseline,
     /// What the machine allows at best.
     Limit,
-    /// Another system, or the bare server.
+    /// Another system, or a bare server.
     Peer,
     /// Another system on another machine: it is shown, and compared with nothing.
     Elsewhere,

@@ -1,14 +1,18 @@
-//! A bare server: only what every server has to do, and nothing that makes it one for bets.
+//! Bare servers: only what every server has to do, and nothing that makes it one for bets.
 //!
-//! One thread reads what has come from all agencies, appends it as it came, with one write, syncs,
-//! and answers each. It reads no bet, checks no place, takes no lock and mends nothing. What it
-//! reaches of the limit is what sockets, and a load on the same processors, leave to whoever
-//! answers each packet: the limit of servers. As ours does, it waits half a sync for the agencies
-//! that it has not heard of.
+//! One thread reads what has come from all its agencies, has it stored, and answers each. As ours
+//! does, it waits half a sync for the agencies that it has not heard of.
+//!
+//! The *bare server* appends packets as they came, with one write, and syncs: no bet is read, no
+//! place checked, no lock taken, and nothing could be mended. What it reaches of the limit is what
+//! sockets, and a load on the same processors, leave to whoever answers each packet: the limit of
+//! servers. *Bare instances* do besides what a volume asks of each of its instances (`keeping.rs`):
+//! the limit of instances.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,13 +24,16 @@ use tempfile::TempDir;
 
 use super::Setting;
 use super::bets::{self, Bets, Packets};
+use super::keeping::Keeping;
 use super::load::{Speaker, Talk};
 use super::measures::sample;
 use super::served::Agencies;
+use crate::bench::instances::counted;
 use crate::bench::outcome::{Role, Sample};
 use crate::bench::processes::Thread;
 use crate::bench::stage::Stage;
 use crate::bench::turns::{Contestant, Pending};
+use crate::volume::{LineCounter, Volume};
 
 /// The one answer.
 const STORED: &[u8] = b"0\n";
@@ -40,6 +47,14 @@ struct Lines {
     size: u64,
 }
 
+impl Lines {
+    fn new(agency: u32, setting: Setting, bets: &Bets) -> Self {
+        let batches = bets.batches(setting.batch, agency);
+        let packet = |batch| format!("StoreRows:{agency};1:{}\n", bets::wire(batch)).into_bytes();
+        Self { packets: Packets::new(batches.map(packet)), size: setting.batch.into() }
+    }
+}
+
 impl Talk for Lines {
     fn next(&mut self, packet: &mut Vec<u8>) {
         self.packets.next(packet);
@@ -51,68 +66,79 @@ impl Talk for Lines {
     }
 }
 
-/// The bare server and its agencies.
+/// How packets are stored.
+pub trait Storing: Send + 'static {
+    /// Stores all of them, durably; gives how long the sync took.
+    ///
+    /// # Errors
+    /// Any: then it is not known what is stored.
+    fn store(&mut self, packets: &[&[u8]]) -> anyhow::Result<Duration>;
+}
+
+/// Bare servers and their agencies.
 pub struct Bare {
+    name: String,
     agencies: Agencies<Lines>,
-    thread: Thread,
-    serving: JoinHandle<anyhow::Result<u64>>,
+    servers: Vec<Running>,
+    /// How many bets a line of the file is.
+    bets_a_line: u64,
     place: TempDir,
 }
 
 impl Bare {
-    /// Starts it on an empty file.
+    /// Starts the bare server on an empty file.
     ///
     /// # Errors
     /// The system refused a file, a socket or a thread.
-    pub fn start(setting: Setting, bets: &Bets, stage: &Stage) -> anyhow::Result<Self> {
+    pub fn server(setting: Setting, bets: &Bets, stage: &Stage) -> anyhow::Result<Self> {
         let place = stage.place("bare")?;
-        let path = place.path().join("packets");
-        let file =
-            OpenOptions::new().create(true).append(true).open(path).context("make a file")?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
-        let address = listener.local_addr().context("listen")?;
-        let mut callers = Vec::new();
-        let agencies = (1..=setting.agencies).map(|agency| {
-            let batches = bets.batches(setting.batch, agency);
-            let packet =
-                |batch| format!("StoreRows:{agency};1:{}\n", bets::wire(batch)).into_bytes();
-            let talk =
-                Lines { packets: Packets::new(batches.map(packet)), size: setting.batch.into() };
-            let speaker = Speaker::connect(address, talk)?;
-            callers.push(Caller::new(listener.accept().context("accept an agency")?.0)?);
-            Ok(speaker)
-        });
-        let agencies = Agencies::new(agencies.collect::<anyhow::Result<_>>()?);
-        let server = Server { file, callers, bytes: 0, sync_took: Duration::ZERO };
-        let (tell, told) = mpsc::channel();
-        let serving = std::thread::Builder::new().name("bare".to_owned()).spawn(move || {
-            let _ = tell.send(Thread::this());
-            server.serve()
-        });
-        let serving = serving.context("start a thread")?;
-        let thread = told.recv().context("hear of a thread")??;
-        Ok(Self { agencies, thread, serving, place })
+        let storing = vec![Appending::open(place.path())?];
+        let (servers, agencies) = serve_all(storing, setting, bets)?;
+        let (name, bets_a_line) = ("bare server".to_owned(), setting.batch.into());
+        Ok(Self { name, agencies, servers, bets_a_line, place })
+    }
+
+    /// Starts so many bare instances on an empty volume.
+    ///
+    /// # Errors
+    /// As [`Bare::server`].
+    pub fn instances(
+        setting: Setting,
+        instances: u8,
+        bets: &Bets,
+        stage: &Stage,
+    ) -> anyhow::Result<Self> {
+        let place = stage.place("bare")?;
+        let storing = Keeping::open_all(place.path(), instances, setting.agencies)?;
+        let (servers, agencies) = serve_all(storing, setting, bets)?;
+        let name = counted(instances.into()).replace(' ', " bare ");
+        Ok(Self { name, agencies, servers, bets_a_line: 1, place })
     }
 
     async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
-        let (spoken, processor) = self.agencies.round(time, || self.thread.time()).await?;
+        let servers = &self.servers;
+        let processor_time = || servers.iter().map(|server| server.thread.time()).sum();
+        let (spoken, processor) = self.agencies.round(time, processor_time).await?;
         Ok(sample(spoken, Some(processor), None))
     }
 
-    /// What it stored is what it was sent, to the byte.
+    /// What is stored is what was acknowledged.
     fn check(self) -> anyhow::Result<()> {
+        let acknowledged = self.agencies.acknowledged();
         drop(self.agencies);
-        let ended = self.serving.join().map_err(|_| anyhow!("the bare server panicked"))?;
-        let bytes = ended.context("serve")?;
-        let stored = self.place.path().join("packets").metadata().context("look at it")?.len();
-        ensure!(stored == bytes, "{stored} bytes are stored, {bytes} were sent");
+        for Running { serving, .. } in self.servers {
+            serving.join().map_err(|_| anyhow!("a bare server panicked"))?.context("serve")?;
+        }
+        let lines = LineCounter::new(Volume::new(self.place.path()).bets()).count();
+        let stored = lines.context("count what is stored")? * self.bets_a_line;
+        ensure!(stored == acknowledged, "{stored} bets are stored, {acknowledged} acknowledged");
         self.place.close().context("remove what was stored")
     }
 }
 
 impl Contestant for Bare {
     fn name(&self) -> String {
-        "bare server".to_owned()
+        self.name.clone()
     }
 
     fn role(&self) -> Role {
@@ -125,6 +151,73 @@ impl Contestant for Bare {
 
     fn finish(self: Box<Self>) -> Pending<'static, ()> {
         Box::pin(async { self.check() })
+    }
+}
+
+/// Starts a server for each of `storing`, and the agencies, which they share.
+fn serve_all<S: Storing>(
+    storing: Vec<S>,
+    setting: Setting,
+    bets: &Bets,
+) -> anyhow::Result<(Vec<Running>, Agencies<Lines>)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
+    let address = listener.local_addr().context("listen")?;
+    let mut servers: Vec<_> = storing.into_iter().map(Server::new).collect();
+    let mut speakers = Vec::new();
+    for (agency, place) in (1..=setting.agencies).zip((0..servers.len()).cycle()) {
+        speakers.push(Speaker::connect(address, Lines::new(agency, setting, bets))?);
+        let caller = Caller::new(listener.accept().context("accept an agency")?.0)?;
+        if let Some(server) = servers.get_mut(place) {
+            server.callers.push(caller);
+        }
+    }
+    // One without agencies has nothing to do, and would end at once.
+    servers.retain(|server| !server.callers.is_empty());
+    let running = servers.into_iter().map(Running::start).collect::<anyhow::Result<_>>()?;
+    Ok((running, Agencies::new(speakers)))
+}
+
+/// A server's thread.
+struct Running {
+    thread: Thread,
+    serving: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    fn start(server: Server<impl Storing>) -> anyhow::Result<Self> {
+        let (tell, told) = mpsc::channel();
+        let serving = std::thread::Builder::new().name("bare".to_owned()).spawn(move || {
+            let _ = tell.send(Thread::this());
+            server.serve()
+        });
+        let serving = serving.context("start a thread")?;
+        Ok(Self { thread: told.recv().context("hear of a thread")??, serving })
+    }
+}
+
+/// Appends packets as they came.
+struct Appending {
+    file: File,
+    group: Vec<u8>,
+}
+
+impl Appending {
+    fn open(place: &Path) -> anyhow::Result<Self> {
+        let path = Volume::new(place).bets();
+        let file =
+            OpenOptions::new().create(true).append(true).open(path).context("make a file")?;
+        Ok(Self { file, group: Vec::new() })
+    }
+}
+
+impl Storing for Appending {
+    fn store(&mut self, packets: &[&[u8]]) -> anyhow::Result<Duration> {
+        self.group.clear();
+        packets.iter().for_each(|packet| self.group.extend_from_slice(packet));
+        self.file.write_all(&self.group).context("append")?;
+        let since = Instant::now();
+        self.file.sync_data().context("sync")?;
+        Ok(since.elapsed())
     }
 }
 
@@ -166,34 +259,30 @@ impl Caller {
     }
 }
 
-struct Server {
-    file: File,
+struct Server<S> {
+    storing: S,
     callers: Vec<Caller>,
-    bytes: u64,
     /// How long the last sync took.
     sync_took: Duration,
 }
 
-impl Server {
-    /// Serves until all agencies have gone; gives how many bytes it has stored.
-    fn serve(mut self) -> anyhow::Result<u64> {
-        let mut group = Vec::new();
+impl<S: Storing> Server<S> {
+    fn new(storing: S) -> Self {
+        Self { storing, callers: Vec::new(), sync_took: Duration::ZERO }
+    }
+
+    /// Serves until all agencies have gone.
+    fn serve(mut self) -> anyhow::Result<()> {
         while self.gather()? {
-            group.clear();
-            for caller in self.callers.iter().filter(|caller| caller.is_whole()) {
-                group.extend_from_slice(&caller.packet);
-            }
-            self.file.write_all(&group).context("append")?;
-            let since = Instant::now();
-            self.file.sync_data().context("sync")?;
-            self.sync_took = since.elapsed();
-            self.bytes += group.len() as u64;
+            let whole = self.callers.iter().filter(|caller| caller.is_whole());
+            let packets: Vec<&[u8]> = whole.map(|caller| caller.packet.as_slice()).collect();
+            self.sync_took = self.storing.store(&packets)?;
             for caller in self.callers.iter_mut().filter(|caller| caller.is_whole()) {
                 caller.stream.write_all(STORED).context("answer")?;
                 caller.packet.clear();
             }
         }
-        Ok(self.bytes)
+        Ok(())
     }
 
     /// Waits for a packet, and a moment for those of all others; says whether there is any.
@@ -236,16 +325,15 @@ mod tests {
     #[test]
     fn whole_packets_are_stored_and_answered_and_parts_wait() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("packets");
-        let file = OpenOptions::new().create(true).append(true).open(&path).unwrap();
+        let storing = Appending::open(directory.path()).unwrap();
+        let path = Volume::new(directory.path()).bets();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let connect = || {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             (client, Caller::new(listener.accept().unwrap().0).unwrap())
         };
         let ((mut one, first), (mut other, second)) = (connect(), connect());
-        let server =
-            Server { file, callers: vec![first, second], bytes: 0, sync_took: Duration::ZERO };
+        let server = Server { storing, callers: vec![first, second], sync_took: Duration::ZERO };
         let serving = std::thread::spawn(|| server.serve());
         let is_answered = |mut client: &TcpStream| {
             let mut answer = [0; STORED.len()];
@@ -259,7 +347,7 @@ mod tests {
         other.write_all(b"c\n").unwrap();
         assert!(is_answered(&other));
         drop((one, other));
-        assert_eq!(serving.join().unwrap().unwrap(), 5);
+        serving.join().unwrap().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"a\nbc\n");
     }
 }

@@ -5,6 +5,7 @@
 
 mod bare;
 pub(super) mod bets;
+mod keeping;
 mod limit;
 pub(super) mod load;
 mod measures;
@@ -53,14 +54,14 @@ const NOTES: [&str; 3] = [
     "Figures are medians of rounds that were taken in turn; a line \"to …\" is the line above it \
      divided by that contestant's.",
     "The limit appends the rows of all agencies at once and syncs. The bare server appends packets \
-     as they come, syncs and answers, and does nothing else. MiB is the most that one process had \
-     resident.",
+     as they come, syncs and answers, and does nothing else; bare instances do besides what a \
+     volume asks of each of its instances. MiB is the most that one process had resident.",
     "What is stored was counted in the end, and is what was acknowledged.",
 ];
 
 /// What has to be known of other systems.
-const NOTE_ON_SYSTEMS: &str = "SQLite has one writer, so its agencies share one queue. The MiB of \
-                               PostgreSQL, whose processes share memory, are what all of them have.";
+const NOTE_ON_SYSTEMS: &str = "SQLite has one writer, so its agencies share one queue. The MiB of PostgreSQL, whose \
+     processes share memory, are what all of them have.";
 
 /// What has to be known of a peer.
 const NOTE_ON_PEER: &str = "Of the peer, into whose store nobody can look, the answers alone were \
@@ -107,7 +108,6 @@ async fn measure(
     stage: &Stage,
 ) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
-    let instances = if options.instances.is_empty() { &[1, 3] } else { &*options.instances };
     // First of all: whether it is there shows before the long part.
     let mut beside_peer = None;
     if let Some(peer) = &options.peer {
@@ -116,7 +116,7 @@ async fn measure(
     }
     for setting in settings(options) {
         stage.note(&format!("storing: {}", setting.name()));
-        let entries = enter(setting, instances, bets, postgres, stage).await?;
+        let entries = enter(setting, options, bets, postgres, stage).await?;
         let standings = take_turns(entries, options.effort(), &stage.stop).await?;
         cases.push(Case { name: setting.name(), parameters: setting.parameters(), standings });
     }
@@ -140,11 +140,12 @@ fn settings(options: &Options) -> Vec<Setting> {
 /// Sets up everybody.
 async fn enter(
     setting: Setting,
-    instances: &[u8],
+    options: &Options,
     bets: &Bets,
     postgres: Option<&Postgres>,
     stage: &Stage,
 ) -> anyhow::Result<Vec<Entry>> {
+    let instances = if options.instances.is_empty() { &[1, 3] } else { &*options.instances };
     let mut entries = Vec::new();
     for &instances in instances {
         let speaker = |agency, at| Speaker::connect(at, Rows::new(agency, setting, bets));
@@ -152,7 +153,13 @@ async fn enter(
         entries.push(Entry::Present(Box::new(ours)));
     }
     entries.push(Entry::Present(Box::new(Limit::prepare(setting, bets, stage)?)));
-    entries.push(Entry::Present(Box::new(Bare::start(setting, bets, stage)?)));
+    entries.push(Entry::Present(Box::new(Bare::server(setting, bets, stage)?)));
+    if !options.quick {
+        for &instances in instances {
+            let bare = Bare::instances(setting, instances, bets, stage)?;
+            entries.push(Entry::Present(Box::new(bare)));
+        }
+    }
     if let Some(postgres) = postgres {
         entries.push(redis::enter(setting, bets, stage).await?);
         entries.push(postgres.enter(setting, bets)?);
