@@ -15,6 +15,7 @@ mod frame;
 pub mod limits;
 mod malformed;
 mod plain;
+mod plain_row;
 mod request;
 mod response;
 mod row;

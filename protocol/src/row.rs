@@ -5,15 +5,14 @@
 //! zeros, names longer than ours may be. A physical line is a row, so that one unbalanced quote
 //! damages its own line and not those after it.
 
-use std::ops::Range;
-
 use csv_core::ReadRecordResult;
 use memchr::{memchr, memchr_iter, memchr2};
 
 use crate::bet::Bet;
 use crate::limits::{NUMBER_DIGITS_MAX, WINDOW_BYTES};
+use crate::plain_row::{AGENCY_DIGITS_MAX, PlainRow, split_agency};
 use crate::values::{AgencyId, BetNumber, decimal, plain_digits, write_number};
-use crate::window::{Window, below, equal, mask, places_of, window};
+use crate::window::{Window, window};
 
 /// Appends `bet` as a row of `agency`, with its `\n`.
 pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
@@ -47,7 +46,7 @@ fn write_name(name: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// A line of `bets.csv` that is no row: not six fields, no agency number, or not UTF-8.
+/// A line of `bets.csv` that is no row: not six fields, or no agency number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a row of six fields that starts with an agency number")]
 pub struct DamagedRow;
@@ -75,33 +74,6 @@ impl<'r> StoredRow<'r> {
     pub fn number(&self) -> Option<BetNumber> {
         let field = self.wire.rsplit(|byte| *byte == b';').next()?;
         str::from_utf8(field).ok()?.parse().ok()
-    }
-}
-
-/// The most digits in which a row's agency may be written.
-const AGENCY_DIGITS_MAX: usize = 10;
-
-/// A row that is the wire's form with other separators, as most are, and not longer than a window.
-struct PlainRow {
-    agency: u32,
-    /// Where what the wire has of it stands.
-    wire: Range<usize>,
-    /// Where the line's `\n` is, or would be.
-    line_end: usize,
-}
-
-impl PlainRow {
-    /// The row that `window` starts with; `None` says only that it is not plain.
-    fn of(window: &Window) -> Option<Self> {
-        let line_end = mask(window, |bytes| equal(bytes, b'\n')).trailing_zeros() as usize;
-        let line = window.get(..line_end).filter(|_| line_end < WINDOW_BYTES)?;
-        let end = line_end - usize::from(line.ends_with(b"\r"));
-        let commas = mask(window, |bytes| equal(bytes, b',')) & below(end);
-        let quoting = mask(window, |bytes| equal(bytes, b'"') | equal(bytes, b'\r')) & below(end);
-        let [first, .., last] = places_of::<5>(commas).filter(|_| quoting == 0)?;
-        let has_zeros = end - last > 2 && window.get(last + 1) == Some(&b'0');
-        let (agency, _) = split_agency(line).filter(|_| !has_zeros)?;
-        Some(Self { agency, wire: first + 1..end, line_end })
     }
 }
 
@@ -230,19 +202,6 @@ impl RowReader {
     }
 }
 
-/// The agency's number, and what stands behind the comma after it.
-fn split_agency(line: &[u8]) -> Option<(u32, &[u8])> {
-    let mut number = 0_u32;
-    for (place, byte) in line.iter().enumerate().take(AGENCY_DIGITS_MAX + 1) {
-        match byte {
-            b'0'..=b'9' => number = number.checked_mul(10)?.checked_add(u32::from(byte - b'0'))?,
-            b',' if place > 0 => return Some((number, line.get(place + 1..)?)),
-            _ => return None,
-        }
-    }
-    None
-}
-
 fn agency_number(field: &[u8]) -> Option<u32> {
     let digits = str::from_utf8(field).ok()?;
     plain_digits(digits, AGENCY_DIGITS_MAX).and_then(|number| u32::try_from(number).ok())
@@ -343,18 +302,6 @@ mod tests {
             assert!(wanted.is_ok());
             assert_eq!(found, (line.len(), wanted), "{lines:?}");
         }
-    }
-
-    #[test]
-    fn most_rows_are_plain() {
-        let is_plain = |line: &str| {
-            PlainRow::of(window(line.as_bytes(), b'\n', &mut [0; WINDOW_BYTES])).is_some()
-        };
-        assert!(is_plain("3,Ana,Paz,1,2000-01-01,7") && is_plain("3,Ana,Paz,1,2000-01-01,0\r\n"));
-        assert!(is_plain(&row_of(63)) && !is_plain(&row_of(64)));
-        assert!(
-            !is_plain("3,Ana,\"Paz\",1,2000-01-01,7") && !is_plain("3,Ana,Paz,1,2000-01-01,07")
-        );
     }
 
     #[test]
