@@ -10,7 +10,8 @@ use protocol::limits::{
 /// How long a batch waits for the locks at the most; then it is answered 1 and not stored.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(LOCK_WAIT_SECONDS_MAX);
 
-/// How many calls may wait for the store's thread.
+/// How many calls may wait for the store's thread; all that wait share one lock, one append and one
+/// sync.
 pub const QUEUE_CALLS_MAX: usize = 1_024;
 
 /// How long a held lock is tried again and again before a thread waits for it: longer than an
@@ -28,9 +29,6 @@ pub const GATHER_TIMEOUT: Duration = Duration::from_millis(5);
 
 /// The most groups that do not wait, after others have waited in vain.
 pub const GATHER_RESTS_MAX: u32 = 64;
-
-/// How many calls share one lock, one append and one sync.
-pub const GROUP_CALLS_MAX: usize = QUEUE_CALLS_MAX;
 
 /// How many bytes of rows may wait for the store's thread, or be worked on by it.
 pub const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -71,7 +69,7 @@ pub const CONNECTION_BYTES: usize = 4 * 1024;
 pub const ORDINARY_SLOT_BYTES: usize = 8 * 1024;
 
 /// How many ordinary slots there are: as many packets as the store takes together.
-pub const ORDINARY_SLOTS_MAX: usize = GROUP_CALLS_MAX;
+pub const ORDINARY_SLOTS_MAX: usize = QUEUE_CALLS_MAX;
 
 /// What a connection may hold in a large slot, in bytes: any packet.
 pub const LARGE_SLOT_BYTES: usize = LINE_BYTES_MAX;
@@ -239,12 +237,17 @@ pub const CONNECTIONS_BYTES_MAX: usize = CONNECTIONS_MAX * CONNECTION_BYTES
     + (ORDINARY_SLOTS_MAX + WHOLE_SLOTS_MAX) * slot_costs(ORDINARY_SLOT_BYTES)
     + LARGE_SLOTS_MAX * slot_costs(LARGE_SLOT_BYTES);
 
+/// What reading rows takes at the most, in bytes: a line that is as long as a block, without its
+/// quotes and as the wire has it.
+const READER_BYTES_MAX: usize = 2 * BLOCK_BYTES;
+
 /// What the store takes at the most, in bytes: the queue, the group that is written from it, a
-/// block for each log and one for mending, and the draw's threads. What it keeps of each agency
-/// comes on top: some tens of bytes.
+/// block for each log and one for mending, what reads the bets' rows, and the draw's threads. What
+/// it keeps of each agency comes on top: some tens of bytes.
 pub const STORE_BYTES_MAX: usize = 2 * QUEUE_BYTES_MAX
     + 3 * BLOCK_BYTES
-    + SCAN_THREADS_MAX as usize * (BLOCK_BYTES + SCAN_STACK_BYTES);
+    + READER_BYTES_MAX
+    + SCAN_THREADS_MAX as usize * (BLOCK_BYTES + READER_BYTES_MAX + SCAN_STACK_BYTES);
 
 /// What the program takes before anything is asked of it, in bytes: its code, its threads, the
 /// runtime. Measured, and rounded up.
@@ -257,7 +260,6 @@ const _: () = assert!(INSTANCE_BYTES_MAX <= 128 * 1024 * 1024, "what the documen
 const _: () = assert!(REST_BYTES < ORDINARY_SLOT_BYTES && ORDINARY_SLOT_BYTES < LARGE_SLOT_BYTES);
 const _: () = assert!(REFUSAL_BYTES_MAX < REST_ANSWERS_BYTES, "some gather before they are sent");
 const _: () = assert!(LARGE_SLOT_BYTES >= LINE_BYTES_MAX, "every packet fits a slot");
-const _: () = assert!(QUEUE_CALLS_MAX <= GROUP_CALLS_MAX, "all that waits is one group");
 const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BYTES_MAX, "every batch fits the queue");
 const _: () = assert!(QUEUE_BYTES_MAX <= u32::MAX as usize, "a semaphore counts the bytes");
 const _: () =

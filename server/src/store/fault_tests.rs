@@ -102,7 +102,7 @@ impl Run {
         let is_gone = |text: &str| text.contains("the process is dead");
         match done {
             Err(LogError::Broken { .. }) => self.instances[place] = None,
-            Err(ref error) if is_gone(&super::volume::reason(error)) => {
+            Err(ref error) if is_gone(&error.reason()) => {
                 self.instances[place] = None;
             }
             _ => {}

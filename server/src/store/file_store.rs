@@ -1,8 +1,8 @@
 //! The store on files: a queue, and one thread that works on the volume.
 //!
 //! While the thread syncs one group, the next one gathers in the queue: whatever waits when the
-//! thread comes back shares one lock, one append and one sync. See `queue.rs` for when it waits
-//! for more.
+//! thread comes back shares one lock, one append and one sync. When it waits for more
+//! is decided in `gather.rs`, and how in `queue.rs`.
 //!
 //! **Invariant**: what is in the queue is carried out, whether or not somebody still waits for
 //! the answer. The queue is bounded in bytes, of which every call claims some until it is
@@ -23,8 +23,8 @@ use super::disk::{Disk, RealDisk};
 use super::lock::WaitEnd;
 use super::log_error::LogError;
 use super::opening::{OpenError, StoreSettings};
-use super::queue::{Callers, Calls, Ended, Waiting, queue};
-use super::volume::{Volume, reason};
+use super::queue::{Callers, Calls, Ended, Queueable, queue};
+use super::volume::Volume;
 use super::{AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, Store, Unavailable};
 use crate::limits::{CALL_BYTES_MIN, QUEUE_BYTES_MAX, SETTLE_TIMEOUT, STORE_STACK_BYTES};
 
@@ -47,7 +47,7 @@ struct Queued {
     share: OwnedSemaphorePermit,
 }
 
-impl Waiting for Queued {
+impl Queueable for Queued {
     fn agency(&self) -> Option<AgencyId> {
         match &self.call {
             Call::Append(EncodedBatch { agency, .. }, _) | Call::Close(agency, ..) => Some(*agency),
@@ -313,7 +313,7 @@ fn alive<T>(result: Result<T, LogError>) -> Result<Result<T, Unavailable>, LogEr
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(broken @ LogError::Broken { .. }) => Err(broken),
-        Err(error) => Ok(Err(Unavailable(reason(&error)))),
+        Err(error) => Ok(Err(Unavailable(error.reason()))),
     }
 }
 

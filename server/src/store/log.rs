@@ -7,7 +7,7 @@
 //!
 //! **Invariant**: only who holds the lock writes. [`Locked`] is the lock held; appending is a
 //! method of it and of nothing else, so that an unlocked append does not compile. Whoever has a
-//! [`Locked`] sees a log of whole groups, folded to its end.
+//! [`Locked`] sees a log of whole groups, folded to its end, but for what it has appended itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use super::lines::for_each_block;
 use super::lock::WaitEnd;
 use super::log_error::LogError;
 use super::lost::Lost;
+use super::mend::OthersWrite;
 use super::scan;
 use crate::limits::{BEHIND_BYTES_MAX, DAMAGED_TOLD_MAX};
 
@@ -34,26 +35,6 @@ pub(crate) trait Fold {
 
     /// Forgets everything: the log starts anew.
     fn reset(&mut self);
-}
-
-/// How another system writes the log, which knows no intents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OthersWrite {
-    /// Rows that end in `\r\n`, as none of ours does. A last line without its end is torn.
-    Rows,
-    /// Lines as ours are; a line more than there should be does no harm. It may put `\n` between
-    /// lines and not behind them, so that a last line without its end is whole.
-    Lines,
-}
-
-impl OthersWrite {
-    /// Whether `line`, with its end, may be another system's.
-    pub(super) fn may_be(self, line: &[u8]) -> bool {
-        line.ends_with(match self {
-            Self::Rows => b"\r\n",
-            Self::Lines => b"\n",
-        })
-    }
 }
 
 /// Where a log lives.
@@ -81,6 +62,8 @@ pub(crate) struct Log<D: Disk, F> {
     block: Vec<u8>,
     /// The log up to here is folded, in bytes.
     pub(super) folded: u64,
+    /// Where what this instance has appended last ends, in bytes.
+    appended: u64,
     /// The log up to here is known to be durable, in bytes, with the intents that belong to it.
     durable: u64,
     /// The intent, by its sequence number, that this instance itself has made durable last.
@@ -120,6 +103,7 @@ impl<D: Disk, F: Fold> Log<D, F> {
             fold,
             block: Vec::new(),
             folded: 0,
+            appended: 0,
             durable: 0,
             fence: None,
             intents: Intents::none(),
@@ -180,6 +164,8 @@ impl<D: Disk, F: Fold> Log<D, F> {
     /// Folds what this instance has just appended, or the next part of it. The lock may have been
     /// given back, if it was not taken again: what others append stands behind it.
     pub(crate) fn fold_appended(&mut self, lines: &[u8]) {
+        let end = self.folded + lines.len() as u64;
+        debug_assert!(lines.is_empty() || end <= self.appended, "what was appended is folded once");
         self.fold_lines(lines);
     }
 
@@ -299,7 +285,10 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
         let offset = self.log.folded;
         let intended = self.arm().and_then(|()| self.intend(offset, lines));
         intended.map_err(|e| self.log.not_appended(e))?;
-        let Err(error) = write_all(&*self.log.file, lines, offset) else { return Ok(()) };
+        let Err(error) = write_all(&*self.log.file, lines, offset) else {
+            self.log.appended = offset + lines.len() as u64;
+            return Ok(());
+        };
         self.log.file.truncate(offset).map_err(|e| self.log.broken("cut back", e))?;
         // Best known at once that nothing is pending; if that fails, too, the next who takes the
         // lock finds nothing of the group, and nothing to cut.
@@ -387,6 +376,7 @@ impl<D: Disk, F: Fold> Locked<'_, D, F> {
     pub(super) fn start_anew(&mut self) {
         self.log.fold.reset();
         self.log.folded = 0;
+        self.log.appended = 0;
         self.log.durable = 0;
         self.log.fence = None;
         self.log.ends_open = false;

@@ -1,5 +1,6 @@
 //! Why a log could not be used, and what of it ends the instance.
 
+use std::error::Error as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -41,5 +42,16 @@ impl LogError {
             return Self::Broken { doing: "make durable", path, error };
         }
         otherwise(path, error)
+    }
+
+    /// The error with its causes, in one line, for a client.
+    pub(super) fn reason(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text += &format!(": {error}");
+            cause = error.source();
+        }
+        text
     }
 }

@@ -12,6 +12,26 @@ use super::intent::Intent;
 use super::lines::for_each_block;
 use super::log::{Fold, Locked};
 
+/// How another system writes the log, which knows no intents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OthersWrite {
+    /// Rows that end in `\r\n`, as none of ours does. A last line without its end is torn.
+    Rows,
+    /// Lines as ours are; a line more than there should be does no harm. It may put `\n` between
+    /// lines and not behind them, so that a last line without its end is whole.
+    Lines,
+}
+
+impl OthersWrite {
+    /// Whether `line`, with its end, may be another system's.
+    pub(super) fn may_be(self, line: &[u8]) -> bool {
+        line.ends_with(match self {
+            Self::Rows => b"\r\n",
+            Self::Lines => b"\n",
+        })
+    }
+}
+
 impl<D: Disk, F: Fold> Locked<'_, D, F> {
     /// Brings the log into a state of whole groups; says how long it is then, in bytes.
     pub(super) fn mend(&mut self) -> io::Result<u64> {

@@ -35,6 +35,7 @@ mod one_flush;
 mod opening;
 mod plan;
 mod queue;
+mod real_disk;
 mod record;
 mod scan;
 #[cfg(test)]

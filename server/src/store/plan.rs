@@ -21,8 +21,10 @@ pub(super) fn state_of(agency: AgencyId, closes: &Closes, drawn: bool) -> Agency
 pub(super) struct Plan {
     /// For each batch, in their order.
     pub(super) decisions: Vec<Decision>,
-    /// The rows of those that are stored, in their order, behind what separates them from the log.
+    /// The rows of those that are stored, in their order, behind the separator.
     pub(super) group: Vec<u8>,
+    /// What separates the rows from the log.
+    pub(super) separator: &'static str,
 }
 
 impl Plan {
@@ -32,7 +34,7 @@ impl Plan {
         closes: &Closes,
         ledger: &Ledger,
         drawn: bool,
-        separator: &str,
+        separator: &'static str,
     ) -> Self {
         let mut planned = HashMap::new();
         let bytes = batches.iter().map(|batch| batch.lines.len()).sum::<usize>();
@@ -49,7 +51,7 @@ impl Plan {
             }
             decision
         };
-        Self { decisions: batches.iter().map(decide).collect(), group }
+        Self { decisions: batches.iter().map(decide).collect(), group, separator }
     }
 }
 

@@ -2,7 +2,11 @@
 //!
 //! To wake a thread takes longer than to hand a batch over, and while a group waits for others
 //! (`gather.rs`) the thread has nothing to do with those that come. So it is woken by the first
-//! call, and then by the last of those who are waited for, or by the clock.
+//! call, and then by the last of those who are waited for, or by the clock; and nobody wakes it
+//! again before it has looked.
+//!
+//! How many calls wait is bounded by who pushes them, of whom each claims a part of
+//! [`QUEUE_BYTES_MAX`](crate::limits::QUEUE_BYTES_MAX) before.
 //!
 //! **Invariant**: a call that the queue took is handed to the thread, unless the thread has ended.
 
@@ -13,10 +17,10 @@ use std::time::{Duration, Instant};
 use protocol::AgencyId;
 
 use super::gather::Gather;
-use crate::limits::GROUP_CALLS_MAX;
+use crate::limits::QUEUE_CALLS_MAX;
 
 /// What can wait in a queue.
-pub(super) trait Waiting {
+pub(super) trait Queueable {
     /// Whose rows or close it is, if it is one.
     fn agency(&self) -> Option<AgencyId>;
 
@@ -25,7 +29,7 @@ pub(super) trait Waiting {
 }
 
 /// A queue, by its two ends.
-pub(super) fn queue<C: Waiting>() -> (Callers<C>, Calls<C>) {
+pub(super) fn queue<C: Queueable>() -> (Callers<C>, Calls<C>) {
     let shared = Arc::new(Shared { state: Mutex::new(State::new()), wakes: Condvar::new() });
     (Callers(Arc::clone(&shared)), Calls(shared))
 }
@@ -41,7 +45,7 @@ pub(super) struct Calls<C>(Arc<Shared<C>>);
 #[derive(Debug)]
 pub(super) struct Ended;
 
-impl<C: Waiting> Callers<C> {
+impl<C: Queueable> Callers<C> {
     /// Takes a call.
     pub(super) fn push(&self, call: C) -> Result<(), Ended> {
         let mut state = self.0.lock();
@@ -64,18 +68,18 @@ impl<C> Drop for Callers<C> {
     }
 }
 
-impl<C: Waiting> Calls<C> {
+impl<C: Queueable> Calls<C> {
     /// Waits for a call, and for others as long as that is worth it: for those that are carried out
     /// together, the oldest first. `None` when no more come.
     pub(super) fn next_group(&self) -> Option<Vec<C>> {
         let mut state = self.0.lock();
         state.begin();
         loop {
-            state = match state.wait() {
-                Wait::Over => return None,
-                Wait::Ready => return Some(state.take()),
-                Wait::ForAnyone => self.0.sleep(state),
-                Wait::ForOthers(patience) => match state.left(patience) {
+            state = match state.look() {
+                Needs::Over => return None,
+                Needs::Ready => return Some(state.take()),
+                Needs::ForAnyone => self.0.sleep(state),
+                Needs::ForOthers(patience) => match state.left(patience) {
                     Duration::ZERO => return Some(state.take()),
                     left => self.0.sleep_for(state, left),
                 },
@@ -128,13 +132,15 @@ struct State<C> {
     /// Whether one of them may wait for others.
     one_may_wait: bool,
     gather: Gather,
-    thread: Thread,
+    activity: Activity,
+    /// Whether the thread was woken and has not looked since.
+    is_woken: bool,
     is_over: bool,
 }
 
 /// What the thread does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Thread {
+enum Activity {
     /// It carries a group out. Who comes now was not waited for.
     Works,
     /// It waits for anyone.
@@ -145,7 +151,7 @@ enum Thread {
 
 /// What the next group needs.
 #[derive(Debug, PartialEq, Eq)]
-enum Wait {
+enum Needs {
     /// Nothing: it is there.
     Ready,
     /// Anyone.
@@ -156,59 +162,67 @@ enum Wait {
     Over,
 }
 
-impl<C: Waiting> State<C> {
+impl<C: Queueable> State<C> {
     fn new() -> Self {
-        let (calls, gather, thread) = (Vec::new(), Gather::default(), Thread::Works);
-        Self { calls, one_may_wait: false, gather, thread, is_over: false }
+        let (calls, gather, activity) = (Vec::new(), Gather::default(), Activity::Works);
+        Self { calls, one_may_wait: false, gather, activity, is_woken: false, is_over: false }
     }
 
     /// Adds a call; says whether the thread is to be woken.
     fn push(&mut self, call: C) -> bool {
         self.one_may_wait |= call.may_wait();
-        if self.thread != Thread::Works
+        if self.activity != Activity::Works
             && let Some(agency) = call.agency()
         {
             self.gather.came(agency);
         }
         self.calls.push(call);
-        match self.thread {
-            Thread::Works => false,
-            // Who comes before it has seen the first one finds it waking.
-            Thread::Waits => self.calls.len() == 1,
-            // The clock of one who sleeps is late: in its place whoever comes looks at the time.
-            Thread::WaitsUntil(end) => self.wait() == Wait::Ready || Instant::now() >= end,
-        }
+        let is_worth_it = match self.activity {
+            Activity::Works => false,
+            Activity::Waits => true,
+            // The system's timer is late by some 50 µs: a call that comes then is there sooner.
+            Activity::WaitsUntil(end) => self.needs() == Needs::Ready || Instant::now() >= end,
+        };
+        let wakes = is_worth_it && !self.is_woken;
+        self.is_woken |= wakes;
+        wakes
     }
 
     /// Begins a group, with those who are there.
     fn begin(&mut self) {
-        self.thread = Thread::Waits;
-        let agencies = self.calls.iter().filter_map(Waiting::agency);
+        self.activity = Activity::Waits;
+        let agencies = self.calls.iter().filter_map(Queueable::agency);
         agencies.for_each(|agency| self.gather.came(agency));
     }
 
-    fn wait(&self) -> Wait {
+    /// The thread looks what its next group needs.
+    fn look(&mut self) -> Needs {
+        self.is_woken = false;
+        self.needs()
+    }
+
+    fn needs(&self) -> Needs {
         if self.calls.is_empty() {
-            return if self.is_over { Wait::Over } else { Wait::ForAnyone };
+            return if self.is_over { Needs::Over } else { Needs::ForAnyone };
         }
-        let may_wait = self.one_may_wait && self.calls.len() < GROUP_CALLS_MAX && !self.is_over;
+        let may_wait = self.one_may_wait && self.calls.len() < QUEUE_CALLS_MAX && !self.is_over;
         let patience = self.gather.patience().filter(|_| may_wait);
-        patience.map_or(Wait::Ready, Wait::ForOthers)
+        patience.map_or(Needs::Ready, Needs::ForOthers)
     }
 
     /// How much is left of the `patience` that began when this was asked first.
     fn left(&mut self, patience: Duration) -> Duration {
         let now = Instant::now();
-        let end = match self.thread {
-            Thread::WaitsUntil(end) => end,
-            Thread::Works | Thread::Waits => now + patience,
+        let end = match self.activity {
+            Activity::WaitsUntil(end) => end,
+            Activity::Works | Activity::Waits => now + patience,
         };
-        self.thread = Thread::WaitsUntil(end);
+        self.activity = Activity::WaitsUntil(end);
         end.saturating_duration_since(now)
     }
 
     fn take(&mut self) -> Vec<C> {
-        (self.thread, self.one_may_wait) = (Thread::Works, false);
+        (self.activity, self.one_may_wait) = (Activity::Works, false);
         mem::take(&mut self.calls)
     }
 }
@@ -223,7 +237,7 @@ mod tests {
     #[derive(Debug, PartialEq, Eq)]
     struct Something(Option<AgencyId>);
 
-    impl Waiting for Something {
+    impl Queueable for Something {
         fn agency(&self) -> Option<AgencyId> {
             self.0
         }
@@ -233,7 +247,7 @@ mod tests {
         }
     }
 
-    impl Waiting for Arc<()> {
+    impl Queueable for Arc<()> {
         fn agency(&self) -> Option<AgencyId> {
             None
         }
@@ -261,29 +275,34 @@ mod tests {
     #[test]
     fn the_first_and_the_last_of_a_group_wake_the_thread_and_nobody_between() {
         let mut state = gathering(&[1, 2, 3]);
-        assert_eq!(state.wait(), Wait::ForAnyone);
+        assert_eq!(state.needs(), Needs::ForAnyone);
         assert!(state.push(of(2)), "the clock has to be started");
-        assert!(matches!(state.wait(), Wait::ForOthers(_)), "1 and 3 come again");
+        assert!(matches!(state.look(), Needs::ForOthers(_)), "1 and 3 come again");
         assert!(!state.left(SYNC_TOOK).is_zero());
         assert!(!state.push(of(1)));
         assert!(!state.push(of(7)), "who was not waited for does not count");
         assert!(state.push(of(3)));
-        assert_eq!(state.wait(), Wait::Ready);
+        assert_eq!(state.needs(), Needs::Ready);
         assert_eq!(state.take(), [of(2), of(1), of(7), of(3)]);
     }
 
     #[test]
-    fn a_thread_that_is_waking_is_not_woken_again() {
-        let mut state = gathering(&[1, 2]);
+    fn a_thread_that_was_woken_is_not_woken_again_before_it_looks() {
+        let mut state = gathering(&[1, 2, 3]);
         assert!(state.push(of(1)));
-        assert!(!state.push(of(2)));
-        assert_eq!((state.wait(), state.take()), (Wait::Ready, vec![of(1), of(2)]));
+        assert!(!state.push(of(2)), "it has not seen the first one yet");
+        assert!(matches!(state.look(), Needs::ForOthers(_)), "3 comes again");
+        assert!(!state.left(SYNC_TOOK).is_zero());
+        assert!(state.push(of(3)));
+        assert!(!state.push(of(4)), "it has not seen the last one yet");
+        assert_eq!((state.look(), state.take().len()), (Needs::Ready, 4));
     }
 
     #[test]
     fn whoever_comes_when_the_time_is_over_wakes_the_thread() {
         let mut state = gathering(&[1, 2, 3]);
         state.push(of(1));
+        assert!(matches!(state.look(), Needs::ForOthers(_)));
         assert!(state.left(Duration::ZERO).is_zero());
         assert!(state.push(of(7)));
     }
@@ -296,16 +315,16 @@ mod tests {
         assert!(!state.push(of(2)), "it is awake");
         state.gather.stored(&[AgencyId::new(1).unwrap()], SYNC_TOOK);
         state.begin();
-        assert!(matches!(state.wait(), Wait::ForOthers(_)), "1 comes again");
+        assert!(matches!(state.needs(), Needs::ForOthers(_)), "1 comes again");
         state.push(of(1));
-        assert_eq!((state.wait(), state.take()), (Wait::Ready, vec![of(2), of(1)]));
+        assert_eq!((state.needs(), state.take()), (Needs::Ready, vec![of(2), of(1)]));
     }
 
     #[test]
     fn questions_alone_wait_for_nobody() {
         let mut state = gathering(&[1]);
         assert!(state.push(QUESTION));
-        assert_eq!(state.wait(), Wait::Ready);
+        assert_eq!(state.needs(), Needs::Ready);
     }
 
     #[test]
@@ -329,7 +348,7 @@ mod tests {
 
     /// Comes back when the thread sleeps: from when it begins a group until then it has the state.
     fn asleep(callers: &Callers<Something>) {
-        while callers.0.lock().thread != Thread::Waits {
+        while callers.0.lock().activity != Activity::Waits {
             std::thread::yield_now();
         }
     }

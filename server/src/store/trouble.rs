@@ -15,7 +15,6 @@ use tracing::{error, info};
 
 use super::lock::LockError;
 use super::log_error::LogError;
-use super::volume::reason;
 use crate::limits::TROUBLE_QUIET;
 
 /// How far a call on the volume came, or was to come when it failed.
@@ -158,7 +157,7 @@ impl Trouble {
         }
         failing.told.push(cause);
         let next = format!("{what}: {}; service then goes on by itself", cause.what_to_do());
-        error!(action = "store", result = "fail", error = reason(error), next);
+        error!(action = "store", result = "fail", error = error.reason(), next);
     }
 
     /// What was `tried` succeeded, with logs of together `bytes` now.

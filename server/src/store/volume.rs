@@ -6,7 +6,6 @@
 //! place where both are taken. An answer that says that rows are stored leaves only after they
 //! are durable, whoever wrote them.
 
-use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,8 +18,9 @@ use super::batch::{Appended, Decision, EncodedBatch};
 use super::disk::Disk;
 use super::ledger::{Closes, Ledger};
 use super::lock::WaitEnd;
-use super::log::{Locked, Log, LogPaths, OthersWrite};
+use super::log::{Locked, Log, LogPaths};
 use super::log_error::LogError;
+use super::mend::OthersWrite;
 use super::opening::{OpenError, StoreSettings};
 use super::plan::{ClosePlan, Plan, state_of};
 use super::record::{self, AgencyRecord, Draw, DrawRecord, KnownRecord};
@@ -48,7 +48,7 @@ pub(crate) struct Volume<D: Disk> {
     record: KnownRecord<D>,
     /// Is there while the day is being put away.
     marker: Arc<Path>,
-    /// How long the last group's sync took.
+    /// How long the last group's sync took, with what was done while the device worked.
     sync_took: Duration,
     pub(super) trouble: Trouble,
 }
@@ -171,8 +171,13 @@ impl<D: Disk> Volume<D> {
         deadline: Instant,
         tried: &mut Tried,
     ) -> Result<Vec<Appended>, LogError> {
-        let appended = self.append_locked(batches, deadline, tried)?;
+        let plan = self.append_locked(batches, deadline, tried)?;
         let since = Instant::now();
+        // The device works while the rows are folded.
+        if !plan.group.is_empty() {
+            self.bets.begin_sync()?;
+        }
+        let appended = self.fold_and_answer(batches, plan);
         self.bets.sync()?;
         self.sync_took = since.elapsed();
         Ok(appended)
@@ -190,7 +195,7 @@ impl<D: Disk> Volume<D> {
     }
 
     fn all_try_again(&self, batches: &[EncodedBatch], error: &LogError) -> Vec<Appended> {
-        let outcome = || Outcome::TryAgain(reason(error));
+        let outcome = || Outcome::TryAgain(error.reason());
         let stored = |batch: &EncodedBatch| self.bets.known().of(batch.agency);
         batches
             .iter()
@@ -198,12 +203,14 @@ impl<D: Disk> Volume<D> {
             .collect()
     }
 
+    /// Appends what is to be stored of a group. What follows is this instance's alone, and others
+    /// wait for the locks: so they are given back.
     fn append_locked(
         &mut self,
         batches: &[EncodedBatch],
         deadline: Instant,
         tried: &mut Tried,
-    ) -> Result<Vec<Appended>, LogError> {
+    ) -> Result<Plan, LogError> {
         let LockedVolume { mut bets, closes, draw, .. } = self.lock(deadline)?;
         let separator = bets.separator();
         let plan = Plan::of(batches, closes.fold(), bets.fold(), draw.is_some(), separator);
@@ -211,26 +218,26 @@ impl<D: Disk> Volume<D> {
             *tried = Tried::Append(plan.group.len() as u64);
             bets.append(&plan.group)?;
         }
-        // What follows is this instance's alone, and others wait for the locks.
-        drop((bets, closes));
+        Ok(plan)
+    }
+
+    /// Folds what was appended, batch by batch, and says what came of each.
+    fn fold_and_answer(&mut self, batches: &[EncodedBatch], plan: Plan) -> Vec<Appended> {
         if !plan.group.is_empty() {
-            self.bets.begin_sync()?;
-            self.bets.fold_appended(separator.as_bytes());
+            self.bets.fold_appended(plan.separator.as_bytes());
         }
-        let mut answers = Vec::with_capacity(batches.len());
-        for (batch, decision) in batches.iter().zip(plan.decisions) {
+        let answer = |(batch, decision): (&EncodedBatch, Decision)| {
             let is_new = decision == Decision::Store;
+            if is_new {
+                self.bets.fold_appended(&batch.lines);
+            }
             let outcome = match decision {
-                Decision::Store => {
-                    self.bets.fold_appended(&batch.lines);
-                    Outcome::Done
-                }
-                Decision::Stored => Outcome::Done,
+                Decision::Store | Decision::Stored => Outcome::Done,
                 Decision::Refuse(refusal, reason) => Outcome::Refused(refusal, reason),
             };
-            answers.push(Appended { outcome, stored: self.bets.known().of(batch.agency), is_new });
-        }
-        Ok(answers)
+            Appended { outcome, stored: self.bets.known().of(batch.agency), is_new }
+        };
+        batches.iter().zip(plan.decisions).map(answer).collect()
     }
 
     /// What is stored of each of these agencies, durably.
@@ -273,7 +280,7 @@ impl<D: Disk> Volume<D> {
                 Err(LogError::Broken { doing, path, error })
             }
             Err(error) => {
-                let closed = Closed::unchanged(Outcome::TryAgain(reason(&error)));
+                let closed = Closed::unchanged(Outcome::TryAgain(error.reason()));
                 Ok(vec![closed; group.len()])
             }
             Ok(closed) => {
@@ -283,6 +290,7 @@ impl<D: Disk> Volume<D> {
         }
     }
 
+    /// Appends the closes of a group, and folds them when the locks are given back.
     fn close_locked(
         &mut self,
         group: &[(AgencyId, Option<u64>)],
@@ -378,15 +386,4 @@ fn draw_record<D: Disk>(
         instance: settings.instance.clone(),
         agencies: agencies.map(record).collect(),
     })
-}
-
-/// An error with its causes, in one line, for a client.
-pub(super) fn reason(error: &LogError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
