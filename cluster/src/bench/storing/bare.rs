@@ -1,18 +1,14 @@
 //! Bare servers: only what every server has to do, and nothing that makes it one for bets.
 //!
 //! One thread reads what has come from all its agencies, has it stored, and answers each. As ours
-//! does, it waits half a sync for the agencies that it has not heard of.
-//!
-//! The *bare server* appends packets as they came, with one write, and syncs: no bet is read, no
-//! place checked, no lock taken, and nothing could be mended. What it reaches of the limit is what
-//! sockets, and a load on the same processors, leave to whoever answers each packet: the limit of
-//! servers. *Bare instances* do besides what a volume asks of each of its instances (`keeping.rs`):
-//! the limit of instances.
+//! does, it waits half a sync for the agencies that it has not heard of; unlike ours it reads
+//! nothing while it syncs. How it stores is said by [`Storing`]: as *bare server* it appends
+//! packets and syncs (`appending.rs`), what is left to a server by sockets, and by a load on the
+//! same processors; as *bare instances* it does what a volume asks of its instances
+//! (`keeping.rs`).
 
-use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -24,16 +20,12 @@ use tempfile::TempDir;
 
 use super::Setting;
 use super::bets::{self, Bets, Packets};
-use super::keeping::Keeping;
 use super::load::{Speaker, Talk};
 use super::measures::sample;
 use super::served::Agencies;
-use crate::bench::instances::counted;
 use crate::bench::outcome::{Role, Sample};
 use crate::bench::processes::Thread;
-use crate::bench::stage::Stage;
 use crate::bench::turns::{Contestant, Pending};
-use crate::volume::{LineCounter, Volume};
 
 /// The one answer.
 const STORED: &[u8] = b"0\n";
@@ -73,70 +65,87 @@ pub trait Storing: Send + 'static {
     /// # Errors
     /// Any: then it is not known what is stored.
     fn store(&mut self, packets: &[&[u8]]) -> anyhow::Result<Duration>;
+
+    /// Looks in the end, when nobody stores any more, at what is stored: how many bets by all.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what was stored.
+    fn count(&mut self) -> anyhow::Result<u64>;
 }
 
 /// Bare servers and their agencies.
-pub struct Bare {
+pub struct Bare<S> {
     name: String,
     agencies: Agencies<Lines>,
-    servers: Vec<Running>,
-    /// How many bets a line of the file is.
-    bets_a_line: u64,
+    servers: Vec<Running<S>>,
+    /// Where they store.
     place: TempDir,
 }
 
-impl Bare {
-    /// Starts the bare server on an empty file.
+impl<S: Storing> Bare<S> {
+    /// Starts a server for each of `storing`, all in `place`, and the agencies, which they share.
     ///
     /// # Errors
-    /// The system refused a file, a socket or a thread.
-    pub fn server(setting: Setting, bets: &Bets, stage: &Stage) -> anyhow::Result<Self> {
-        let place = stage.place("bare")?;
-        let storing = vec![Appending::open(place.path())?];
-        let (servers, agencies) = serve_all(storing, setting, bets)?;
-        let (name, bets_a_line) = ("bare server".to_owned(), setting.batch.into());
-        Ok(Self { name, agencies, servers, bets_a_line, place })
-    }
-
-    /// Starts so many bare instances on an empty volume.
-    ///
-    /// # Errors
-    /// As [`Bare::server`].
-    pub fn instances(
+    /// The system refused a socket or a thread.
+    pub fn start(
+        name: String,
+        storing: Vec<S>,
+        place: TempDir,
         setting: Setting,
-        instances: u8,
         bets: &Bets,
-        stage: &Stage,
     ) -> anyhow::Result<Self> {
-        let place = stage.place("bare")?;
-        let storing = Keeping::open_all(place.path(), instances, setting.agencies)?;
-        let (servers, agencies) = serve_all(storing, setting, bets)?;
-        let name = counted(instances.into()).replace(' ', " bare ");
-        Ok(Self { name, agencies, servers, bets_a_line: 1, place })
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
+        let address = listener.local_addr().context("listen")?;
+        let mut servers: Vec<_> = storing.into_iter().map(Server::new).collect();
+        let mut speakers = Vec::new();
+        for (agency, number) in (1..=setting.agencies).zip((0..servers.len()).cycle()) {
+            speakers.push(Speaker::connect(address, Lines::new(agency, setting, bets))?);
+            let caller = Caller::new(listener.accept().context("accept an agency")?.0)?;
+            if let Some(server) = servers.get_mut(number) {
+                server.callers.push(caller);
+            }
+        }
+        // One without agencies has nothing to do, and would end at once.
+        servers.retain(|server| !server.callers.is_empty());
+        let servers = servers.into_iter().map(Running::start).collect::<anyhow::Result<_>>()?;
+        Ok(Self { name, agencies: Agencies::new(speakers), servers, place })
     }
 
     async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
         let servers = &self.servers;
         let processor_time = || servers.iter().map(|server| server.thread.time()).sum();
-        let (spoken, processor) = self.agencies.round(time, processor_time).await?;
-        Ok(sample(spoken, Some(processor), None))
+        match self.agencies.round(time, processor_time).await {
+            Ok((spoken, processor)) => Ok(sample(spoken, Some(processor), None)),
+            // An agency only sees that its connection ends: its server knows why.
+            Err(error) => Err(self.end().err().unwrap_or(error)),
+        }
     }
 
-    /// What is stored is what was acknowledged.
-    fn check(self) -> anyhow::Result<()> {
+    /// Ends agencies and servers; gives these as they are then.
+    fn end(&mut self) -> anyhow::Result<Vec<S>> {
+        self.agencies = Agencies::new(Vec::new());
+        let servers = self.servers.drain(..);
+        let ended = servers.map(|Running { serving, .. }| {
+            serving.join().map_err(|_| anyhow!("a bare server panicked"))?.context("serve")
+        });
+        ended.collect()
+    }
+
+    /// What is stored, as each of them sees it, is what was acknowledged.
+    fn check(mut self) -> anyhow::Result<()> {
         let acknowledged = self.agencies.acknowledged();
-        drop(self.agencies);
-        for Running { serving, .. } in self.servers {
-            serving.join().map_err(|_| anyhow!("a bare server panicked"))?.context("serve")?;
+        for mut storing in self.end()? {
+            let stored = storing.count().context("count what is stored")?;
+            ensure!(
+                stored == acknowledged,
+                "{stored} bets are stored, {acknowledged} acknowledged"
+            );
         }
-        let lines = LineCounter::new(Volume::new(self.place.path()).bets()).count();
-        let stored = lines.context("count what is stored")? * self.bets_a_line;
-        ensure!(stored == acknowledged, "{stored} bets are stored, {acknowledged} acknowledged");
         self.place.close().context("remove what was stored")
     }
 }
 
-impl Contestant for Bare {
+impl<S: Storing> Contestant for Bare<S> {
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -154,37 +163,14 @@ impl Contestant for Bare {
     }
 }
 
-/// Starts a server for each of `storing`, and the agencies, which they share.
-fn serve_all<S: Storing>(
-    storing: Vec<S>,
-    setting: Setting,
-    bets: &Bets,
-) -> anyhow::Result<(Vec<Running>, Agencies<Lines>)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
-    let address = listener.local_addr().context("listen")?;
-    let mut servers: Vec<_> = storing.into_iter().map(Server::new).collect();
-    let mut speakers = Vec::new();
-    for (agency, place) in (1..=setting.agencies).zip((0..servers.len()).cycle()) {
-        speakers.push(Speaker::connect(address, Lines::new(agency, setting, bets))?);
-        let caller = Caller::new(listener.accept().context("accept an agency")?.0)?;
-        if let Some(server) = servers.get_mut(place) {
-            server.callers.push(caller);
-        }
-    }
-    // One without agencies has nothing to do, and would end at once.
-    servers.retain(|server| !server.callers.is_empty());
-    let running = servers.into_iter().map(Running::start).collect::<anyhow::Result<_>>()?;
-    Ok((running, Agencies::new(speakers)))
-}
-
 /// A server's thread.
-struct Running {
+struct Running<S> {
     thread: Thread,
-    serving: JoinHandle<anyhow::Result<()>>,
+    serving: JoinHandle<anyhow::Result<S>>,
 }
 
-impl Running {
-    fn start(server: Server<impl Storing>) -> anyhow::Result<Self> {
+impl<S: Storing> Running<S> {
+    fn start(server: Server<S>) -> anyhow::Result<Self> {
         let (tell, told) = mpsc::channel();
         let serving = std::thread::Builder::new().name("bare".to_owned()).spawn(move || {
             let _ = tell.send(Thread::this());
@@ -192,32 +178,6 @@ impl Running {
         });
         let serving = serving.context("start a thread")?;
         Ok(Self { thread: told.recv().context("hear of a thread")??, serving })
-    }
-}
-
-/// Appends packets as they came.
-struct Appending {
-    file: File,
-    group: Vec<u8>,
-}
-
-impl Appending {
-    fn open(place: &Path) -> anyhow::Result<Self> {
-        let path = Volume::new(place).bets();
-        let file =
-            OpenOptions::new().create(true).append(true).open(path).context("make a file")?;
-        Ok(Self { file, group: Vec::new() })
-    }
-}
-
-impl Storing for Appending {
-    fn store(&mut self, packets: &[&[u8]]) -> anyhow::Result<Duration> {
-        self.group.clear();
-        packets.iter().for_each(|packet| self.group.extend_from_slice(packet));
-        self.file.write_all(&self.group).context("append")?;
-        let since = Instant::now();
-        self.file.sync_data().context("sync")?;
-        Ok(since.elapsed())
     }
 }
 
@@ -272,7 +232,7 @@ impl<S: Storing> Server<S> {
     }
 
     /// Serves until all agencies have gone.
-    fn serve(mut self) -> anyhow::Result<()> {
+    fn serve(mut self) -> anyhow::Result<S> {
         while self.gather()? {
             let whole = self.callers.iter().filter(|caller| caller.is_whole());
             let packets: Vec<&[u8]> = whole.map(|caller| caller.packet.as_slice()).collect();
@@ -282,7 +242,7 @@ impl<S: Storing> Server<S> {
                 caller.packet.clear();
             }
         }
-        Ok(())
+        Ok(self.storing)
     }
 
     /// Waits for a packet, and a moment for those of all others; says whether there is any.
@@ -320,12 +280,14 @@ impl<S: Storing> Server<S> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::appending::Appending;
     use super::*;
+    use crate::volume::Volume;
 
     #[test]
     fn whole_packets_are_stored_and_answered_and_parts_wait() {
         let directory = tempfile::tempdir().unwrap();
-        let storing = Appending::open(directory.path()).unwrap();
+        let storing = Appending::open(directory.path(), 1).unwrap();
         let path = Volume::new(directory.path()).bets();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let connect = || {
@@ -347,7 +309,7 @@ mod tests {
         other.write_all(b"c\n").unwrap();
         assert!(is_answered(&other));
         drop((one, other));
-        serving.join().unwrap().unwrap();
+        assert_eq!(serving.join().unwrap().unwrap().count().unwrap(), 2);
         assert_eq!(std::fs::read(&path).unwrap(), b"a\nbc\n");
     }
 }

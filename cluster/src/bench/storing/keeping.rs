@@ -1,10 +1,11 @@
-//! What a volume asks of each instance that stores on it, and nothing else.
+//! Storing as a volume asks it of each of its instances, and nothing else.
 //!
 //! Bets are read and checked, both locks taken, all names looked at, the rows of others read and
 //! folded, an intent written, rows appended, synced with it and folded, and a line logged for each
-//! batch: with the means of ours, as far as they can be used from outside. It has no thread and no
-//! queue of its own, bounds nothing, mends nothing, compares no row's place, and knows neither
-//! closes nor a draw.
+//! batch. Packets and rows are read, and files found and synced, by the functions that ours has.
+//! It has no thread and no queue of its own, bounds nothing, mends nothing, compares no row's
+//! place, and knows neither closes nor a draw; it tries a held lock until it has it, and its log
+//! and its intents are no more than bytes of the same length.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -15,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use protocol::{Digest, Request, RowReader};
+use protocol::{AgencyId, Digest, Request, RowReader};
 use server::store::disk::{Disk as _, DiskFile as _, Mode, RealDisk, read_exactly, write_all};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -54,7 +55,7 @@ struct Log {
     file: Arc<File>,
     lock: File,
     ring: Arc<File>,
-    /// How many intents there are. Ours learn it from the ring, which is read here as well.
+    /// How many intents there are, by all. Ours learn it from the ring, which is read here as well.
     intents: Arc<AtomicU64>,
 }
 
@@ -64,7 +65,7 @@ impl Keeping {
     /// # Errors
     /// The system refused a file.
     pub fn open_all(volume: &Path, instances: u8, agencies: u32) -> anyhow::Result<Vec<Self>> {
-        let intents = Arc::default();
+        let intents = [Arc::default(), Arc::default()];
         let open = |instance| Self::open(volume, instance, agencies, &intents);
         (1..=instances).map(open).collect()
     }
@@ -73,14 +74,14 @@ impl Keeping {
         volume: &Path,
         instance: u8,
         agencies: u32,
-        intents: &Arc<AtomicU64>,
+        [of_closes, of_rows]: &[Arc<AtomicU64>; 2],
     ) -> anyhow::Result<Self> {
         let (disk, files, locks) = (RealDisk::new(), Volume::new(volume), volume.join("locks"));
         disk.create_directory(&locks).context("make a directory")?;
         let lines = disk.open(&volume.join(format!("log-{instance}")), Mode::Append);
         Ok(Self {
-            closes: Log::open(&disk, files.agencies_closed(), &locks.join("closes"), intents)?,
-            rows: Log::open(&disk, files.bets(), &locks.join("rows"), intents)?,
+            closes: Log::open(&disk, files.agencies_closed(), &locks.join("closes"), of_closes)?,
+            rows: Log::open(&disk, files.bets(), &locks.join("rows"), of_rows)?,
             others: [locks.join("archiving"), files.draw()],
             lines: lines.context("make a log")?,
             folded: 0,
@@ -117,7 +118,8 @@ impl Keeping {
     /// Folds what stands before `end` and is not folded yet.
     fn fold_to(&mut self, end: u64) -> anyhow::Result<()> {
         let mut block = std::mem::take(&mut self.block);
-        block.resize(usize::try_from(end - self.folded)?, 0);
+        let bytes = end.checked_sub(self.folded).context("stored rows are gone")?;
+        block.resize(usize::try_from(bytes)?, 0);
         read_exactly(&*self.rows.file, &mut block, self.folded).context("read rows")?;
         let folded = self.fold(&block);
         self.block = block;
@@ -129,9 +131,10 @@ impl Keeping {
         while !rest.is_empty() {
             let (bytes, row) = self.reader.read_first(rest);
             let row = row.ok().context("a damaged row is stored")?;
-            if let Some((rows, digest)) = self.agencies.get_mut(row.agency as usize - 1) {
-                (*rows, *digest) = (*rows + 1, digest.fold(row.wire));
-            }
+            let agency = AgencyId::new(row.agency).map(AgencyId::index);
+            let known = agency.and_then(|index| self.agencies.get_mut(index));
+            let (rows, digest) = known.context("a row of an unknown agency is stored")?;
+            (*rows, *digest) = (*rows + 1, digest.fold(row.wire));
             rest = rest.get(bytes..).unwrap_or_default();
         }
         self.folded += lines.len() as u64;
@@ -149,17 +152,22 @@ impl Storing for Keeping {
         self.append()?;
         self.rows.lock.give_lock_back().context("give a lock back")?;
         self.closes.lock.give_lock_back().context("give a lock back")?;
+        let since = Instant::now();
         self.disk.begin_sync(&self.rows.file, &self.rows.ring)?;
         let group = std::mem::take(&mut self.group);
         self.fold(&group)?;
         self.group = group;
-        let since = Instant::now();
         self.disk.sync_both(&self.rows.file, &self.rows.ring)?;
         let sync_took = since.elapsed();
         for line in logged {
             self.lines.write_all(line.as_bytes()).context("log")?;
         }
         Ok(sync_took)
+    }
+
+    fn count(&mut self) -> anyhow::Result<u64> {
+        self.fold_to(self.rows.file.bytes()?)?;
+        Ok(self.agencies.iter().map(|(rows, _)| rows).sum())
     }
 }
 
@@ -187,7 +195,7 @@ impl Log {
         })
     }
 
-    /// As ours do: whoever has it most often gives it back sooner than a thread would sleep.
+    /// As ours does at first: whoever has it mostly gives it back sooner than a thread would sleep.
     fn take_lock(&self) -> anyhow::Result<()> {
         while !self.lock.try_take_lock().context("take a lock")? {
             thread::yield_now();
@@ -246,6 +254,8 @@ mod tests {
         let twice = (2, Digest::default().fold(row).fold(row));
         assert_eq!((all[1].agencies[0].0, all[1].agencies[1]), (1, twice));
         assert_ne!(all[0].agencies[1], twice, "it has not looked since");
+        assert_eq!(all.iter_mut().map(|one| one.count().unwrap()).collect::<Vec<_>>(), [3, 3]);
+        assert_eq!(all[0].agencies, all[1].agencies);
         assert!(all[0].store(&[b"AgencyClose:1\n"]).is_err());
     }
 }

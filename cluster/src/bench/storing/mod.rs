@@ -3,6 +3,7 @@
 //! Agencies in a closed loop, each on one connection with one packet outstanding, send batches
 //! to contestants that sync each batch before they answer.
 
+mod appending;
 mod bare;
 pub(super) mod bets;
 mod keeping;
@@ -19,8 +20,10 @@ mod sqlite;
 
 use anyhow::Context as _;
 
+use self::appending::Appending;
 use self::bare::Bare;
 use self::bets::Bets;
+use self::keeping::Keeping;
 use self::limit::Limit;
 use self::load::Speaker;
 use self::ours::{Ours, Rows};
@@ -60,8 +63,9 @@ const NOTES: [&str; 3] = [
 ];
 
 /// What has to be known of other systems.
-const NOTE_ON_SYSTEMS: &str = "SQLite has one writer, so its agencies share one queue. The MiB of PostgreSQL, whose \
-     processes share memory, are what all of them have.";
+const NOTE_ON_SYSTEMS: &str = "SQLite has one writer, so its agencies share one queue. The MiB \
+                               of PostgreSQL, whose processes share memory, are what all of them \
+                               have.";
 
 /// What has to be known of a peer.
 const NOTE_ON_PEER: &str = "Of the peer, into whose store nobody can look, the answers alone were \
@@ -153,11 +157,10 @@ async fn enter(
         entries.push(Entry::Present(Box::new(ours)));
     }
     entries.push(Entry::Present(Box::new(Limit::prepare(setting, bets, stage)?)));
-    entries.push(Entry::Present(Box::new(Bare::server(setting, bets, stage)?)));
+    entries.push(bare_server(setting, bets, stage)?);
     if !options.quick {
         for &instances in instances {
-            let bare = Bare::instances(setting, instances, bets, stage)?;
-            entries.push(Entry::Present(Box::new(bare)));
+            entries.push(bare_instances(setting, instances, bets, stage)?);
         }
     }
     if let Some(postgres) = postgres {
@@ -166,4 +169,23 @@ async fn enter(
         entries.push(sqlite::enter(setting, bets, stage).await?);
     }
     Ok(entries)
+}
+
+fn bare_server(setting: Setting, bets: &Bets, stage: &Stage) -> anyhow::Result<Entry> {
+    let place = stage.place("bare")?;
+    let storing = vec![Appending::open(place.path(), setting.batch)?];
+    let bare = Bare::start("bare server".to_owned(), storing, place, setting, bets)?;
+    Ok(Entry::Present(Box::new(bare)))
+}
+
+fn bare_instances(
+    setting: Setting,
+    instances: u8,
+    bets: &Bets,
+    stage: &Stage,
+) -> anyhow::Result<Entry> {
+    let place = stage.place("bare")?;
+    let storing = Keeping::open_all(place.path(), instances, setting.agencies)?;
+    let name = format!("{instances} bare instance{}", if instances == 1 { "" } else { "s" });
+    Ok(Entry::Present(Box::new(Bare::start(name, storing, place, setting, bets)?)))
 }
