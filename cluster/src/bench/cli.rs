@@ -115,6 +115,18 @@ impl Options {
         }
     }
 
+    /// What was given twice counts once.
+    #[must_use]
+    pub fn without_repetitions(mut self) -> Self {
+        keep_first(&mut self.questions);
+        keep_first(&mut self.agencies);
+        keep_first(&mut self.batches);
+        keep_first(&mut self.instances);
+        keep_first(&mut self.bets);
+        keep_first(&mut self.waiting);
+        self
+    }
+
     /// How many bets: what was given, else `all`, or quickly up to `quick_max` of them.
     #[must_use]
     pub fn bets(&self, all: &[u64], quick_max: u64) -> Vec<u64> {
@@ -134,6 +146,16 @@ impl Options {
             rounds: self.rounds.unwrap_or(rounds),
         }
     }
+}
+
+/// Keeps the first of those that are equal.
+fn keep_first<T: Copy + PartialEq>(all: &mut Vec<T>) {
+    let mut kept = Vec::with_capacity(all.len());
+    all.retain(|one| {
+        let is_first = !kept.contains(one);
+        kept.push(*one);
+        is_first
+    });
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -166,6 +188,14 @@ mod tests {
     fn only_as_many_may_wait_as_an_instance_takes() {
         assert_eq!(options(&["--waiting", "19999"]).waiting, [19_999]);
         assert!(Options::try_parse_from(["cluster bench", "--waiting", "20000"]).is_err());
+    }
+
+    #[test]
+    fn what_is_given_twice_counts_once() {
+        let options = options(&["start", "draw", "start", "--agencies", "5,1,5", "--bets", "0,0"]);
+        let options = options.without_repetitions();
+        assert_eq!(options.questions, [Question::Start, Question::Draw]);
+        assert_eq!((options.agencies, options.bets), (vec![5, 1], vec![0]));
     }
 
     #[test]

@@ -45,8 +45,8 @@ use crate::terminal;
 
 /// The program `cluster bench [OPTIONS] [QUESTION…]`; `arguments` start with the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
-    let options: Options = match command::options(arguments) {
-        Ok(options) => options,
+    let options = match command::options::<Options>(arguments) {
+        Ok(options) => options.without_repetitions(),
         Err(exit) => return exit,
     };
     crate::run::raise_descriptor_limit();
@@ -63,15 +63,19 @@ async fn ask_all(options: &Options) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         stage.note("this is a debug build: its figures mean nothing");
     }
-    write!(io::stdout(), "{}", stage.machine.summary()).context("write the result")?;
+    let width = terminal::width();
+    for line in stage.machine.summary().lines() {
+        write!(io::stdout(), "{}", terminal::wrapped(line, width)).context("write the result")?;
+    }
     for question in options.questions() {
         let others = Others::watch()?;
         let outcome = ask(question, options, &stage).await?;
         let share = others.share(&stage.machine)?;
-        let table = table::table(&outcome, terminal::width());
+        let table = table::table(&outcome, width);
         write!(io::stdout(), "\n{table}").context("write the result")?;
         if let Some(warning) = others::warning(share) {
-            writeln!(io::stdout(), "\n{warning}").context("write the result")?;
+            let warning = terminal::wrapped(&warning, width);
+            write!(io::stdout(), "\n{warning}").context("write the result")?;
         }
         files::write(&outcome, options.effort(), share, &stage)?;
     }

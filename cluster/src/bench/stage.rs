@@ -39,10 +39,11 @@ impl Stage {
     /// # Errors
     /// A directory or the bets cannot be made.
     pub async fn prepare(options: &Options, stop: CancellationToken) -> anyhow::Result<Self> {
-        let out = directory::make(&options.out).context("--out")?;
+        let use_it = || format!("use --out {}", options.out.display());
+        let out = directory::make(&options.out).with_context(use_it)?;
         // Beside the results, for /tmp may be memory, where a sync costs nothing.
         let made = tempfile::Builder::new().prefix("run-").tempdir_in(&out);
-        let directory = made.context("make a temporary directory")?;
+        let directory = made.with_context(use_it)?;
         // A server that does not run as root has to reach its own directory in this one.
         let passable = Permissions::from_mode(0o711);
         fs::set_permissions(directory.path(), passable).context("open a directory")?;

@@ -15,9 +15,10 @@ pub fn table(outcome: &Outcome, width: u16) -> String {
     let is_too_wide = |measures: &[&'static Measure]| {
         outcome.cases.iter().any(|case| columns(&case_table(case, measures)) > width.into())
     };
+    let mut left_out = Vec::new();
     while measures.len() > 1 && is_too_wide(&measures) {
         let aside = measures.iter().rposition(|measure| measure.better == Better::Neither);
-        measures.remove(aside.unwrap_or(measures.len() - 1));
+        left_out.push(measures.remove(aside.unwrap_or(measures.len() - 1)).heading);
     }
     let mut text = wrapped(&format!("{}: {}", outcome.question, outcome.title), width);
     for case in &outcome.cases {
@@ -31,6 +32,13 @@ pub fn table(outcome: &Outcome, width: u16) -> String {
     for note in &outcome.notes {
         text.push('\n');
         text.push_str(&wrapped(note, width));
+    }
+    if !left_out.is_empty() {
+        let left_out = left_out.join(", ");
+        text.push('\n');
+        let note =
+            format!("Left out, as the terminal is too narrow: {left_out}. The JSON has all.");
+        text.push_str(&wrapped(&note, width));
     }
     text
 }
@@ -129,6 +137,8 @@ mod tests {
             let text = table(&outcome, width);
             assert!(columns(&text) <= width.into(), "{text}");
             assert_eq!(text.contains("p50 ms") && text.contains("4.00×"), wait, "{text}");
+            let is_told = text.replace('\n', " ").contains("too narrow: p50 ms.");
+            assert_eq!(is_told, !wait, "{text}");
             for wanted in ["1,200,000", "0.75×", "  to limit", "Redis: not installed:"] {
                 assert!(text.contains(wanted), "{wanted} in\n{text}");
             }
