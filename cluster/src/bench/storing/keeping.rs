@@ -17,18 +17,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use protocol::{AgencyId, Digest, Request, RowReader};
+use server::limits::{INTENTS_MAX, INTENTS_RECENT};
 use server::store::disk::{Disk as _, DiskFile as _, Mode, RealDisk, read_exactly, write_all};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::bare::Storing;
 use crate::volume::Volume;
 
-/// A ring of intents, as PROTOCOL.md describes it: so many records of so many bytes.
-const RECORDS: u64 = 256;
+/// How long an intent is in its ring, in bytes: see PROTOCOL.md.
 const RECORD_BYTES: usize = 64;
 
 /// How much of a ring is read to learn what is new there, in bytes.
-const RECENT_BYTES: usize = 8 * RECORD_BYTES;
+const RECENT_BYTES: usize = INTENTS_RECENT as usize * RECORD_BYTES;
 
 /// An instance, as far as its volume is concerned.
 pub struct Keeping {
@@ -184,7 +184,8 @@ impl Log {
         };
         let (file, lock_file, ring_file) =
             (open(&path, Mode::Append)?, open(&lock, Mode::InPlace)?, open(&ring, Mode::InPlace)?);
-        write_all(&ring_file, &[0; RECORDS as usize * RECORD_BYTES], 0).context("make a ring")?;
+        write_all(&ring_file, &[0; INTENTS_MAX as usize * RECORD_BYTES], 0)
+            .context("make a ring")?;
         ring_file.sync()?;
         Ok(Self {
             names: [path, lock, ring],
@@ -210,14 +211,14 @@ impl Log {
         let found = found.collect::<anyhow::Result<Vec<_>>>()?;
         let (slot, recent) = (self.slot(), RECENT_BYTES as u64);
         let mut records = [0; RECENT_BYTES];
-        let offset = slot.min(RECORDS * RECORD_BYTES as u64 - recent);
+        let offset = slot.min(INTENTS_MAX * RECORD_BYTES as u64 - recent);
         read_exactly(&*self.ring, &mut records, offset).context("read a ring")?;
         found.first().map(|(_, bytes)| *bytes).context("there is a log")
     }
 
     /// Where the next intent stands in the ring, in bytes.
     fn slot(&self) -> u64 {
-        self.intents.load(Ordering::Relaxed) % RECORDS * RECORD_BYTES as u64
+        self.intents.load(Ordering::Relaxed) % INTENTS_MAX * RECORD_BYTES as u64
     }
 
     fn append(&self, group: &[u8], offset: u64) -> anyhow::Result<()> {

@@ -29,6 +29,7 @@ use self::load::Speaker;
 use self::ours::{Ours, Rows};
 use self::postgres::Postgres;
 use super::cli::Options;
+use super::instances::counted;
 use super::outcome::{BETS_PER_SECOND, Case, Outcome};
 use super::stage::Stage;
 use super::turns::{Entry, take_turns};
@@ -186,6 +187,6 @@ fn bare_instances(
 ) -> anyhow::Result<Entry> {
     let place = stage.place("bare")?;
     let storing = Keeping::open_all(place.path(), instances, setting.agencies)?;
-    let name = format!("{instances} bare instance{}", if instances == 1 { "" } else { "s" });
+    let name = counted(instances.into()).replace("instance", "bare instance");
     Ok(Entry::Present(Box::new(Bare::start(name, storing, place, setting, bets)?)))
 }
