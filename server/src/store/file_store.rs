@@ -1,8 +1,8 @@
 //! The store on files: a queue, and one thread that works on the volume.
 //!
 //! While the thread syncs one group, the next one gathers in the queue: whatever waits when the
-//! thread comes back shares one lock, one append and one sync. When it waits for more
-//! is decided in `gather.rs`, and how in `queue.rs`.
+//! thread comes back shares one lock, one append and one sync. When it waits for more is decided in
+//! `gather.rs`, and how in `queue.rs`.
 //!
 //! **Invariant**: what is in the queue is carried out, whether or not somebody still waits for
 //! the answer. The queue is bounded in bytes, of which every call claims some until it is
