@@ -42,7 +42,9 @@ pub async fn run(
     let ending = stop.child_token();
     for agency in 1..=bets.agencies() {
         let launch = cluster.client_launch(agency, bets.path()).with("CLI_BATCH_SIZE", batch_size);
-        clients.spawn(follow(cluster.spawn_client(agency, launch)?, ending.clone()));
+        let started = Instant::now();
+        let client = cluster.spawn_client(agency, launch)?;
+        clients.spawn(follow(client, started, ending.clone()));
     }
     let (mut ends, mut failure) = (Vec::new(), None);
     while let Some(joined) = clients.join_next().await {
@@ -58,12 +60,12 @@ pub async fn run(
     failure.map_or(Ok(ends), Err)
 }
 
-/// Follows one client to its end; none if it was stopped before.
+/// Follows one client, `started` then, to its end; none if it was stopped before.
 async fn follow(
     mut client: ClientProcess,
+    started: Instant,
     stop: CancellationToken,
 ) -> anyhow::Result<Option<AgencyEnd>> {
-    let started = Instant::now();
     let log = client.log().clone();
     let closed = async {
         log.wait_for(|line| line.is("agencia_cerrada", "success")).await;
