@@ -37,7 +37,7 @@ async fn sigterm_ends_an_instance_well_whatever_is_connected() {
 async fn sigterm_loses_nothing_that_was_answered_and_stores_nothing_half() {
     let mut lottery = Lottery::start(1, 1).await;
     let mut connection = lottery.connect(0).await;
-    let batch = format!("StoreBatch:1:{}\n", [ANA; 20].join(":"));
+    let batch = format!("StoreBatch:1;{}\n", [ANA; 20].join(":"));
     connection.send(batch.repeat(40)).await.unwrap();
     assert_eq!(connection.line().await.unwrap(), "StoreResponse:0");
     lottery.cluster.servers_mut()[0].stop().await.unwrap();

@@ -26,11 +26,15 @@ fn reads_every_form() {
         (format!("StoreBet:3;{ANA}"), Request::StoreBet { agency: agency(3), bet: bets(ANA) }),
         (
             format!("StoreBatch:3;{ANA}:{LEO}"),
-            Request::StoreBatch { agency: agency(3), bets: bets(&both) },
+            Request::StoreBatch { form: BatchForm::Field, agency: agency(3), bets: bets(&both) },
         ),
         (
             format!("StoreBatch:3:{ANA}:{LEO}"),
-            Request::StoreBatch { agency: agency(3), bets: bets(&both) },
+            Request::StoreBatch {
+                form: BatchForm::Reference,
+                agency: agency(3),
+                bets: bets(&both),
+            },
         ),
         (
             format!("StoreRows:3;9:{ANA}:{LEO}"),
@@ -129,7 +133,8 @@ proptest! {
         let all = rows.join(":");
         for request in [
             Request::StoreBet { agency, bet: bets(&rows[0]) },
-            Request::StoreBatch { agency, bets: bets(&all) },
+            Request::StoreBatch { form: BatchForm::Field, agency, bets: bets(&all) },
+            Request::StoreBatch { form: BatchForm::Reference, agency, bets: bets(&all) },
             Request::StoreRows { agency, first_row, bets: bets(&all) },
         ] {
             let mut line = Vec::new();

@@ -102,7 +102,7 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
 
 fn notes(options: &Options) -> Vec<String> {
     let systems = (!options.no_peers).then_some(NOTE_ON_SYSTEMS);
-    let peer = options.peer.is_some().then_some(NOTE_ON_PEER);
+    let peer = (!options.peer.is_empty()).then_some(NOTE_ON_PEER);
     NOTES.into_iter().chain(systems).chain(peer).map(str::to_owned).collect()
 }
 
@@ -115,9 +115,9 @@ async fn measure(
     let mut cases = Vec::new();
     // First of all: whether it is there shows before the long part.
     let mut beside_peer = None;
-    if let Some(peer) = &options.peer {
-        stage.note(&format!("storing: beside {peer}"));
-        beside_peer = Some(reference::case(peer, options, bets, stage).await?);
+    if !options.peer.is_empty() {
+        stage.note(&format!("storing: beside {}", options.peer.join(", ")));
+        beside_peer = Some(reference::case(&options.peer, options, bets, stage).await?);
     }
     for setting in settings(options) {
         stage.note(&format!("storing: {}", setting.name()));

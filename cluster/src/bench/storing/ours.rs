@@ -91,6 +91,24 @@ impl<T: Talk> Ours<T> {
         Self::of(started.await?, place, setting, speaker, counted(instances.into()))
     }
 
+    /// As [`Ours::start`], but each agency is made with the addresses of all instances.
+    ///
+    /// # Errors
+    /// They do not start.
+    pub async fn start_anew(
+        setting: Setting,
+        instances: u8,
+        stage: &Stage,
+        speaker: impl Fn(u32, &[SocketAddr]) -> Speaker<T>,
+    ) -> anyhow::Result<Self> {
+        let place = stage.place("ours")?;
+        let started = Instances::start(&stage.binary, instances, setting.agencies, place.path());
+        let started = started.await?;
+        let addresses: Vec<_> = started.addresses().take(instances.into()).collect();
+        let speaker = |agency, _| Ok(speaker(agency, &addresses));
+        Self::of(started, place, setting, speaker, counted(instances.into()))
+    }
+
     /// As [`Ours::start`], one instance on what is `stored` already, to be called `name`.
     ///
     /// # Errors
