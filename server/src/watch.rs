@@ -76,7 +76,8 @@ async fn tell_new_draw(
     }
     let Some(draw) = draw.borrow_and_update().clone() else { return };
     let (numero, cantidad, time) = (draw.number.get(), draw.bets, draw.time.as_str());
-    info!(action = "sorteo", result = "success", numero, cantidad, time);
+    info!(action = "draw", result = "success", numero, cantidad, time);
+    info!(action = "sorteo", result = "success");
     tell_difference("AGENCIES_AMOUNT", common.agencies_amount, draw.agencies_amount);
     tell_difference("LOTTERY_WINNER_NUMBER", common.winning_number.get(), draw.number.get());
     if let Err(error) = announcer.announce().await {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -121,4 +121,19 @@ fn a_volume_is_called_made_once_it_is_made() {
     std::fs::write(directory.path().join("file"), "").unwrap();
     let log = log_of_start(&directory.path().join("file/volume"));
     assert!(log.contains("CRITICAL") && !log.contains(MADE), "none can be made: {log}");
+}
+
+#[test]
+fn the_json_form_tells_the_agency_of_a_batch() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = server(directory.path());
+    let mut server = Ended(server.env("LOG_FORMAT", "json").spawn().unwrap());
+    let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let listening = lines.find(|line| line.contains(r#""action":"listen""#)).unwrap();
+    let (_, address) = listening.split_once(r#""address":""#).unwrap();
+    let mut client = TcpStream::connect(address.split('"').next().unwrap()).unwrap();
+    client.write_all(b"StoreRows:1;1:Ana;Paz;1;2000-01-01;7574\n").unwrap();
+    let stored = lines.find(|line| line.contains("apuestas_almacenadas")).unwrap();
+    let wanted = r#""action":"apuestas_almacenadas","result":"success","cantidad":1,"agencia":1}"#;
+    assert!(stored.ends_with(wanted), "{stored}");
 }
