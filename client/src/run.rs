@@ -101,8 +101,11 @@ impl Failure {
                 Exit::Usage
             }
             Self::Ended(Ended::Shutdown) => {
-                info!(action = "shutdown", result = "success");
-                if matches!(command, Command::Replay) { Exit::Right } else { Exit::Failed }
+                if matches!(command, Command::Replay) {
+                    Exit::Right
+                } else {
+                    Exit::Failed
+                }
             }
             Self::Ended(ended) => {
                 error!(target: CRITICAL, action = "client", result = "fail", error = %ended);
