@@ -20,6 +20,7 @@ pub mod legacy;
 pub mod limits;
 mod old_servers;
 pub mod replay;
+mod replica;
 mod run;
 pub mod session;
 pub mod settings;
