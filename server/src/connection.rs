@@ -74,7 +74,7 @@ struct Connection<S> {
 enum Next {
     Read,
     Winners(Admitted<'static>),
-    /// The last answer was sent with the end of the stream: see `Output::send_last`.
+    /// Close the connection; all answers that it has are sent.
     Close,
 }
 

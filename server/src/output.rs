@@ -74,10 +74,9 @@ impl Output {
     /// # Errors
     /// As [`Output::send`].
     pub async fn send_last(&mut self, stream: &TcpStream, held: &Held) -> Result<(), Fault> {
-        // An error shows again when the rest is sent.
+        // If this fails, `send` reports the error.
         let sent = rustix::net::send(stream, &self.answers, SendFlags::MORE).unwrap_or(0);
         self.answers.drain(..sent);
-        self.is_cut = !self.answers.is_empty();
         self.send(stream, held).await?;
         rustix::net::shutdown(stream, Shutdown::Write).map_err(io::Error::from)?;
         Ok(())

@@ -41,8 +41,11 @@ pub fn bind(ip: Ipv4Addr, port: u16) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     // Not yet where any port will do: two that do not listen yet could be given the same.
     socket.set_reuse_address(port != 0)?;
-    // Connections inherit all options from here on, which saves five system calls for each.
-    socket::prepare(&socket, KEEP_ALIVE)?;
+    // Connections inherit these options, which saves five system calls for each. A server works
+    // without them, too.
+    if let Err(error) = socket::prepare(&socket, KEEP_ALIVE) {
+        debug!(action = "prepare_socket", result = "fail", error = error.to_string());
+    }
     // Left alone, the system keeps several MiB of what nobody reads.
     socket.set_recv_buffer_size(SYSTEM_BUFFER_BYTES)?;
     socket.set_send_buffer_size(SYSTEM_BUFFER_BYTES)?;
@@ -152,6 +155,20 @@ fn advice(refused: &io::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use socket2::SockRef;
+    use tokio::net::TcpStream;
+
+    #[tokio::test]
+    async fn connections_inherit_the_options_of_the_listening_socket() {
+        let listener = listen(bind(Ipv4Addr::LOCALHOST, 0).unwrap(), 1).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_TIME);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+    }
 
     #[test]
     fn more_descriptors_are_advised_where_they_would_help_only() {

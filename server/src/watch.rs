@@ -25,16 +25,9 @@ pub struct Common {
     pub winning_number: BetNumber,
 }
 
-/// Watches until `shutdown`, and sends one announcement for a draw over all instances:
-///
-/// - the instance whose look holds the draw announces it at once;
-/// - an instance that finds a draw which another one held waits for the announcement, between one
-///   and two [`LOOK_INTERVAL`], and announces the draw itself if it hears none: the other one may
-///   have died;
-/// - an instance that hears an announcement sends none.
-///
-/// An instance that ends before it heard one announces at once. An announcement that somebody
-/// forged counts, too: it reached the other servers as one of ours would have.
+/// Watches until `shutdown`. An instance announces a draw unless it hears an announcement: at once
+/// if this instance holds the draw or ends, else after a random time of one to two
+/// [`LOOK_INTERVAL`], in which the instance that holds the draw announces first.
 pub async fn watch<S: Store, A: Announcer>(
     store: S,
     announcer: A,
@@ -48,17 +41,20 @@ pub async fn watch<S: Store, A: Announcer>(
     let mut draw = store.draw();
     draw.mark_changed();
     // When this instance announces the draw, unless it hears an announcement before.
-    let mut due = tell_new_draw(&mut draw, common).then(later);
-    // Whether an announcement was heard since the last look.
+    let mut due = tell_new_draw(&mut draw, common).then(announcement_deadline);
+    // Whether an announcement was heard since the last look that succeeded.
     let mut is_heard = false;
     loop {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             () = hear(&announcer, &mut deaf) => (is_heard, due) = (true, None),
-            () = until(due) => {
+            () = sleep_until_due(due) => {
                 due = None;
-                announce(&announcer, &mut deaf).await;
+                // The day may have been put away since.
+                if draw.borrow().is_some() {
+                    announce(&announcer, &mut deaf).await;
+                }
                 continue;
             }
             () = closed.notified() => {}
@@ -66,7 +62,7 @@ pub async fn watch<S: Store, A: Announcer>(
             Ok(()) = draw.changed() => {
                 draw.mark_changed();
                 if tell_new_draw(&mut draw, common) {
-                    due = Some(later());
+                    due = Some(announcement_deadline());
                 }
                 continue;
             }
@@ -81,17 +77,17 @@ pub async fn watch<S: Store, A: Announcer>(
                 // Before the pause: others wait for it.
                 announce(&announcer, &mut deaf).await;
             } else {
-                due = Some(later());
+                due = Some(announcement_deadline());
             }
         }
-        is_heard = false;
+        is_heard &= looked.is_err();
         tokio::select! {
             () = shutdown.cancelled() => break,
             () = sleep(LOOK_PAUSE) => {}
         }
     }
     let is_new = tell_new_draw(&mut draw, common);
-    if due.is_some() || (is_new && !is_heard) {
+    if draw.borrow().is_some() && (due.is_some() || (is_new && !is_heard)) {
         announce(&announcer, &mut deaf).await;
     }
 }
@@ -127,12 +123,12 @@ async fn announce(announcer: &impl Announcer, deaf: &mut bool) {
 
 /// When the draw is announced if no announcement is heard. Several instances may wait: the first
 /// one that announces is heard by the others, because each waits for another time.
-fn later() -> Instant {
+fn announcement_deadline() -> Instant {
     Instant::now() + LOOK_INTERVAL.mul_f64(rand::random_range(1.0..2.0))
 }
 
 /// Waits until `due`, or for ever if nothing is.
-async fn until(due: Option<Instant>) {
+async fn sleep_until_due(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
         None => pending().await,
@@ -229,14 +225,16 @@ mod tests {
     struct Volume {
         drawn: Arc<AtomicU64>,
         holds: bool,
+        /// How many of the next looks fail.
+        failures: Arc<AtomicU64>,
         told: Arc<Sender<Option<Arc<Draw>>>>,
         looks: Arc<AtomicU64>,
     }
 
     impl Volume {
         fn new() -> Self {
-            let (drawn, looks) = (Arc::default(), Arc::default());
-            Self { drawn, holds: false, told: Arc::new(channel(None).0), looks }
+            let (drawn, failures, looks) = Default::default();
+            Self { drawn, holds: false, failures, told: Arc::new(channel(None).0), looks }
         }
     }
 
@@ -255,6 +253,11 @@ mod tests {
 
         async fn look(&self) -> Result<bool, Unavailable> {
             self.looks.fetch_add(1, Ordering::Relaxed);
+            let failures = self.failures.load(Ordering::Relaxed);
+            if failures > 0 {
+                self.failures.store(failures - 1, Ordering::Relaxed);
+                return Err(Unavailable("the lock is held".to_owned()));
+            }
             if self.drawn.load(Ordering::Relaxed) > 0 && self.told.borrow().is_none() {
                 let record = DrawRecord {
                     winning_number: 7,
@@ -407,6 +410,36 @@ mod tests {
             assert!(watching.volume.told.borrow().is_some());
             watching.end().await;
             assert!(announced(&theirs).await.is_empty());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_fails_does_not_use_up_what_was_heard() {
+        let ours = MemoryAnnouncer::first();
+        let theirs = ours.another();
+        let watching = Watching::start(Volume::new(), ours).await;
+        watching.volume.failures.store(3, Ordering::Relaxed);
+        watching.volume.drawn.store(1, Ordering::Relaxed);
+        theirs.announce().await.unwrap();
+        assert_eq!(announced(&theirs).await.len(), 1, "its own");
+        assert!(watching.volume.told.borrow().is_some());
+        watching.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_draw_that_was_put_away_is_not_announced() {
+        for ends in [false, true] {
+            let ours = MemoryAnnouncer::first();
+            let ear = ours.another();
+            let watching = Watching::start(Volume::new(), ours).await;
+            watching.finds_draw();
+            sleep(LOOK_PAUSE * 2).await;
+            watching.volume.drawn.store(0, Ordering::Relaxed);
+            assert!(watching.volume.told.send_replace(None).is_some());
+            if ends {
+                watching.end().await;
+            }
+            assert!(announced(&ear).await.is_empty());
         }
     }
 

@@ -109,6 +109,7 @@ impl FileStore {
         let (queue, calls) = queue();
         let (draws, draw) = watch::channel(volume.draw().cloned());
         let (ended, end) = oneshot::channel();
+        // Bounded by the queue's bytes: each answer keeps its share until it is sent.
         let (replies, to_send) = mpsc::unbounded_channel();
         tokio::spawn(send_replies(to_send));
         let worker = Worker { volume, calls, replies, draws };
