@@ -18,6 +18,8 @@ mod reference;
 mod served;
 mod sqlite;
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 
 use self::appending::Appending;
@@ -153,7 +155,10 @@ async fn enter(
     let instances = if options.instances.is_empty() { &[1, 3] } else { &*options.instances };
     let mut entries = Vec::new();
     for &instances in instances {
-        let speaker = |agency, at| Speaker::connect(at, Rows::new(agency, setting, bets));
+        let speaker = |agency, at: &[SocketAddr]| {
+            let own = *at.first().context("no instance")?;
+            Speaker::connect(own, Rows::new(agency, setting, bets))
+        };
         let ours = Ours::start(setting, instances, stage, speaker).await?;
         entries.push(Entry::Present(Box::new(ours)));
     }

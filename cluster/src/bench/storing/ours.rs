@@ -75,8 +75,9 @@ pub struct Ours<T> {
 }
 
 impl<T: Talk> Ours<T> {
-    /// Starts `instances` with their defaults on an empty volume, and lets `speaker` make each
-    /// agency, given where its instance listens: one instance after the other.
+    /// Starts `instances` with their defaults on an empty volume. `speaker` makes each agency, from
+    /// its number and the addresses of all instances; the first one is that of the agency's own
+    /// instance.
     ///
     /// # Errors
     /// They do not start.
@@ -84,29 +85,11 @@ impl<T: Talk> Ours<T> {
         setting: Setting,
         instances: u8,
         stage: &Stage,
-        speaker: impl Fn(u32, SocketAddr) -> anyhow::Result<Speaker<T>>,
+        speaker: impl Fn(u32, &[SocketAddr]) -> anyhow::Result<Speaker<T>>,
     ) -> anyhow::Result<Self> {
         let place = stage.place("ours")?;
         let started = Instances::start(&stage.binary, instances, setting.agencies, place.path());
         Self::of(started.await?, place, setting, speaker, counted(instances.into()))
-    }
-
-    /// As [`Ours::start`], but each agency is made with the addresses of all instances.
-    ///
-    /// # Errors
-    /// They do not start.
-    pub async fn start_anew(
-        setting: Setting,
-        instances: u8,
-        stage: &Stage,
-        speaker: impl Fn(u32, &[SocketAddr]) -> Speaker<T>,
-    ) -> anyhow::Result<Self> {
-        let place = stage.place("ours")?;
-        let started = Instances::start(&stage.binary, instances, setting.agencies, place.path());
-        let started = started.await?;
-        let addresses: Vec<_> = started.addresses().take(instances.into()).collect();
-        let speaker = |agency, _| Ok(speaker(agency, &addresses));
-        Self::of(started, place, setting, speaker, counted(instances.into()))
     }
 
     /// As [`Ours::start`], one instance on what is `stored` already, to be called `name`.
@@ -118,7 +101,7 @@ impl<T: Talk> Ours<T> {
         name: String,
         stage: &Stage,
         setting: Setting,
-        speaker: impl Fn(u32, SocketAddr) -> anyhow::Result<Speaker<T>>,
+        speaker: impl Fn(u32, &[SocketAddr]) -> anyhow::Result<Speaker<T>>,
     ) -> anyhow::Result<Self> {
         let before = stored.rows().iter().sum();
         let role = if before == 0 { Role::Baseline } else { Role::Ours };
@@ -131,11 +114,14 @@ impl<T: Talk> Ours<T> {
         instances: Instances,
         place: TempDir,
         setting: Setting,
-        speaker: impl Fn(u32, SocketAddr) -> anyhow::Result<Speaker<T>>,
+        speaker: impl Fn(u32, &[SocketAddr]) -> anyhow::Result<Speaker<T>>,
         name: String,
     ) -> anyhow::Result<Self> {
-        let agencies = (1..=setting.agencies).zip(instances.addresses());
-        let speakers = agencies.map(|(agency, address)| speaker(agency, address));
+        let own_first = |agency: u32| -> Vec<_> {
+            let (own, count) = (agency as usize - 1, instances.count());
+            instances.addresses().skip(own % count).take(count).collect()
+        };
+        let speakers = (1..=setting.agencies).map(|agency| speaker(agency, &own_first(agency)));
         let speakers = speakers.collect::<anyhow::Result<_>>()?;
         let (daemons, udp_port) = instances.into_parts();
         let served = Served::new(daemons, speakers, place);

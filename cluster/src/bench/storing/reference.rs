@@ -35,13 +35,11 @@ pub async fn case(
 ) -> anyhow::Result<Case> {
     let addresses = peers.iter().map(|peer| address(peer)).collect::<anyhow::Result<Vec<_>>>()?;
     let instances = u8::try_from(peers.len()).context("--peer: too many servers")?;
-    let ours = Ours::start_anew(SETTING, instances, stage, |agency, addresses| {
-        Speaker::anew(addresses, Batches::new(agency, bets))
-    });
-    let ours = ours.await?;
-    let agencies = 1..=SETTING.agencies;
-    let speaker = |agency| Speaker::anew(&addresses, Batches::new(agency, bets));
-    let speakers = agencies.map(speaker).collect();
+    let speaker =
+        |agency, addresses: &[SocketAddr]| Ok(Speaker::anew(addresses, Batches::new(agency, bets)));
+    let ours = Ours::start(SETTING, instances, stage, speaker).await?;
+    let speakers = (1..=SETTING.agencies).map(|agency| speaker(agency, &addresses));
+    let speakers = speakers.collect::<anyhow::Result<_>>()?;
     let is_here = addresses.iter().all(|address| is_here(address.ip()));
     let role = if is_here { Role::Peer } else { Role::Elsewhere };
     let name = format!("peer {}", peers.join(", "));
