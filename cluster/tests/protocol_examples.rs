@@ -66,7 +66,7 @@ struct Block<'d> {
 }
 
 fn document() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../PROTOCOL.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/PROTOCOL.md");
     std::fs::read_to_string(path).unwrap()
 }
 

@@ -56,7 +56,7 @@ fn as_many_bets_as_the_limit_says_fill_a_packet() {
     assert!(most.len() <= limits::LINE_BYTES_MAX && more.len() > limits::LINE_BYTES_MAX);
     let Ok(Request::StoreBatch { bets, .. }) = parse(most.trim_end()) else { panic!("is valid") };
     assert_eq!((bets.len(), limits::BETS_MAX), (3_448, 3_448), "as PROTOCOL.md says");
-    assert!(include_str!("../../../PROTOCOL.md").contains("at most 3,448 |"));
+    assert!(include_str!("../../../../docs/PROTOCOL.md").contains("at most 3,448 |"));
 }
 
 #[test]
