@@ -25,8 +25,8 @@
 # Everything else comes from the environment or from .env: see .env.example. It
 # runs beside a `docker compose up` of the same directory without touching it:
 # under a project name of its own, and, unless the environment sets
-# DOCKER_SUBNET, on whatever subnet Docker has to give. Needs Linux, bash 5 and
-# Docker with Compose v2.
+# DOCKER_SUBNET or DOCKET_SUBNET, on a subnet that Docker chooses. Needs Linux,
+# bash 5 and Docker with Compose v2.
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
@@ -83,7 +83,7 @@ export LOG_FORMAT=text LOGGING_LEVEL=INFO
 mkdir -p "$SHARED_VOLUME_DIR"
 
 files=(--file docker-compose.yaml)
-if [[ -z ${DOCKER_SUBNET-} ]]; then
+if [[ -z ${DOCKER_SUBNET-}${DOCKET_SUBNET-} ]]; then
     printf 'networks:\n  lottery:\n    ipam: !reset null\n' >"$work/any-subnet.yaml"
     files+=(--file "$work/any-subnet.yaml")
 fi
