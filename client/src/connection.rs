@@ -48,6 +48,13 @@ pub enum Fault {
     /// The instance answered that it could not.
     #[error("the server could not: {0}")]
     Busy(String),
+    /// The instance answered `StoreResponse:1`, which does not say why.
+    #[error(
+        "StoreResponse:1, which means not stored. If that lasts, the server refuses something, and \
+         its log says what: a bet of this packet, an agency number (CLI_ID) that it does not have, \
+         an agency that has closed, any bet after the draw, or this form of StoreBatch"
+    )]
+    NotStored,
 }
 
 impl Fault {

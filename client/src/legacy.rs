@@ -1,8 +1,10 @@
 //! The fallback: the replay against servers that know neither `AgencyStatus` nor `StoreRows`.
 //!
-//! A connection a packet, as those servers want it. What is stored already is not to be known, so
-//! bets are sent from the first row each time, and a batch whose answer was lost is sent again:
-//! every bet is stored at least once, and exactly-once is not promised.
+//! Each packet has a connection of its own, because such a server closes the connection behind its
+//! answer. Bets go in the one form of `StoreBatch` that such a server takes, also a single bet. The
+//! client cannot learn what is stored already, so it sends bets from the first row each time, and
+//! sends a batch again whose answer was lost: every bet is stored at least once, and exactly-once
+//! is not promised.
 //!
 //! **Invariant**: before each packet `AgencyStatus` is asked, and nothing is sent this way once a
 //! server has answered that. So servers of ours that were only away for a while get no more of it
@@ -82,7 +84,7 @@ async fn store(session: &mut Session, packet: &[u8]) -> Result<Sent, Ended> {
                 session.progressed();
                 return Ok(Sent::Yes);
             }
-            Ok(Response::Store { stored: false }) => session.busy("StoreResponse:1").await?,
+            Ok(Response::Store { stored: false }) => session.not_done(Fault::NotStored).await?,
             Ok(Response::Error(reason)) => return Err(Ended::refused(&reason)),
             Ok(other) => session.leave(&Fault::nonsense(&other)),
             Err(fault) => warn_of_doubt(session, &fault),

@@ -202,7 +202,7 @@ impl Replay<'_, '_> {
                 return Ok(Step::Done);
             }
             Ok(Response::StoreRows { outcome: Outcome::TryAgain(reason), .. }) => {
-                self.session.busy(&reason).await?;
+                self.session.not_done(Fault::Busy(reason)).await?;
             }
             Ok(Response::StoreRows { outcome: Outcome::Refused(refusal, reason), .. }) => {
                 self.refused(refusal, reason).await?;
@@ -225,7 +225,7 @@ impl Replay<'_, '_> {
                 return Ok(Step::Done);
             }
             Ok(Response::AgencyClose(Outcome::TryAgain(reason))) => {
-                self.session.busy(&reason).await?;
+                self.session.not_done(Fault::Busy(reason)).await?;
             }
             Ok(Response::AgencyClose(Outcome::Refused(refusal, reason))) => {
                 self.refused(refusal, reason).await?;

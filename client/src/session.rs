@@ -33,7 +33,7 @@ pub enum Ended {
     /// Nothing went on for too long.
     #[error(
         "no progress in {0:?} (CLI_GIVE_UP_AFTER) at any server of CLI_SERVER_ADDRESS; the last \
-         failure: {1}; started again it goes on from here"
+         failure: {1}; run the client again when that is mended"
     )]
     GaveUp(Duration, String),
     /// What is stored is not what this agency's file says.
@@ -205,19 +205,22 @@ impl Session {
         connection.receive(first, limit, bytes_max).await
     }
 
-    /// Takes note that the instance could not: nothing was done. Pauses, and leaves it if it goes
-    /// on so.
+    /// Takes note of an answer that nothing was done. Pauses, and leaves the instance if it goes on
+    /// so.
     ///
     /// # Errors
     /// As [`Session::pause`].
-    pub async fn busy(&mut self, reason: &str) -> Result<(), Ended> {
+    pub async fn not_done(&mut self, fault: Fault) -> Result<(), Ended> {
         self.busy += 1;
-        let fault = Fault::Busy(reason.to_owned());
         if self.busy.is_multiple_of(BUSY_ANSWERS_MAX) {
             self.leave(&fault);
             return Ok(());
         }
-        self.warn("answer", &fault, "the same server again");
+        let next = match self.is_quiet {
+            true => "a new connection",
+            false => "the same server again",
+        };
+        self.warn("answer", &fault, next);
         self.pause().await
     }
 
@@ -347,7 +350,8 @@ impl Session {
 
     fn gave_up(&self) -> Ended {
         let hint = self.old_servers.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-        Ended::GaveUp(self.patience.give_up, format!("{}{hint}", self.last_failure))
+        let failure = format!("{}{hint}", self.last_failure);
+        Ended::GaveUp(self.patience.give_up, failure)
     }
 }
 

@@ -175,8 +175,9 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Appends the packet with its `\n`. A batch takes the form whose agency stands before the
-    /// first bet. Whoever sends it sees to [`crate::limits::LINE_BYTES_MAX`].
+    /// Appends the packet with its `\n`. A batch takes the reference client's form, in which the
+    /// agency stands alone before the first `:`: servers of the reference system take no other.
+    /// The sender sees to [`crate::limits::LINE_BYTES_MAX`].
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::StoreBet { agency, bet } => {
@@ -204,13 +205,14 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Appends a `StoreRows` packet, or without `first_row` a `StoreBatch` packet, with its `\n`.
+/// Appends a `StoreRows` packet, or without `first_row` a `StoreBatch` packet in the reference
+/// client's form, with its `\n`.
 /// `bets` are valid bets as they stand on the wire, a `:` between them: what a client has at hand
 /// after it has read its file.
 pub fn write_rows_packet(agency: AgencyId, first_row: Option<u64>, bets: &str, out: &mut Vec<u8>) {
     match first_row {
         Some(row) => write_line(out, format_args!("StoreRows:{agency};{row}:{bets}")),
-        None => write_line(out, format_args!("StoreBatch:{agency};{bets}")),
+        None => write_line(out, format_args!("StoreBatch:{agency}:{bets}")),
     }
 }
 

@@ -46,7 +46,7 @@ impl Session {
                 }
                 Reaction::Busy(reason) => {
                     self.old_servers.rule_out();
-                    self.busy(&reason).await?;
+                    self.not_done(Fault::Busy(reason)).await?;
                 }
                 Reaction::Refused(reason) => return Err(Ended::refused(&reason)),
                 Reaction::Closed => {

@@ -1,24 +1,25 @@
 //! The replay against servers that know nothing but the reference system's packets.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::support::{Agency, Lottery, Make, Misdeed, bets, rows};
+use crate::reference;
+use crate::scripted::{self, Manner, Misdeed};
+use crate::support::{Agency, Lottery, bets, rows};
 use client::session::Ended;
 use client::settings::Patience;
 use protocol::AgencyState;
 use tokio::net::TcpSocket;
 
-fn old(script: &[(&'static str, Misdeed)]) -> Make {
-    Make { script: script.to_vec(), is_old: true, ..Make::default() }
-}
-
 #[tokio::test]
 async fn bets_go_by_store_batch() {
     let lottery = Lottery::drawn("3");
-    let agency = Agency::new(&[lottery.serve(old(&[])).await]);
+    let agency = Agency::new(&[lottery.serve_reference(&[]).await]);
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.state()), (rows(25), AgencyState::Closed));
-    assert_eq!(lottery.count("StoreBatch"), 3);
+    let batches: Vec<_> = lottery.packets();
+    let batches = batches.iter().filter(|packet| packet.starts_with("StoreBatch:1:Ana;Paz;"));
+    assert_eq!(batches.count(), 3);
     // Three to find out, and one before each packet.
     assert_eq!((lottery.count("AgencyStatus"), lottery.count("StoreRows")), (3 + 4, 0));
 }
@@ -27,7 +28,7 @@ async fn bets_go_by_store_batch() {
 async fn servers_that_call_it_an_error_are_old_too() {
     let lottery = Lottery::drawn("3");
     let unknown = ("AgencyStatus", Misdeed::Say("Error:unknown packet"));
-    let agency = Agency::new(&[lottery.serve(old(&vec![unknown; 3])).await]);
+    let agency = Agency::new(&[lottery.serve_reference(&vec![unknown; 3]).await]);
     assert_eq!(agency.run(&bets(5)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("AgencyStatus")), (rows(5), 3));
 }
@@ -40,7 +41,7 @@ async fn what_is_not_stored_is_sent_again() {
         ("StoreBatch", Misdeed::Close),
         ("WinnersRequest", Misdeed::Close),
     ];
-    let agency = Agency::new(&[lottery.serve(old(&script)).await]);
+    let agency = Agency::new(&[lottery.serve_reference(&script).await]);
     assert_eq!(agency.run(&bets(5)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(5), 3));
 }
@@ -48,21 +49,47 @@ async fn what_is_not_stored_is_sent_again() {
 #[tokio::test]
 async fn a_lost_answer_stores_at_least_once() {
     let lottery = Lottery::drawn("3");
-    let agency = Agency::new(&[lottery.serve(old(&[("StoreBatch", Misdeed::CloseAfter)])).await]);
+    let script = [("StoreBatch", Misdeed::CloseAfter)];
+    let agency = Agency::new(&[lottery.serve_reference(&script).await]);
     assert_eq!(agency.run(&bets(5)).await.unwrap(), "3");
     assert_eq!(lottery.rows(), [rows(5), rows(5)].concat());
 }
 
+/// Three servers in the order in which agency 1 knows them, of which the one at `place` is ours.
+async fn one_of_ours(lottery: &Lottery, place: u8, manner: Manner) -> Vec<SocketAddr> {
+    let mut servers = Vec::new();
+    for host in 0..3 {
+        let ip = IpAddr::from([127, 0, 0, host + 1]);
+        servers.push(if host == place {
+            scripted::serve(ip, lottery.clone(), manner.clone()).await
+        } else {
+            reference::serve(ip, lottery.clone(), Vec::new()).await
+        });
+    }
+    servers
+}
+
 #[tokio::test]
 async fn one_new_server_among_old_ones_is_found() {
-    let lottery = Lottery::drawn("3");
-    let mut servers = Vec::new();
-    for is_old in [true, true, false] {
-        servers.push(lottery.serve(Make { is_old, ..Make::default() }).await);
+    for place in 0..3 {
+        let lottery = Lottery::drawn("3");
+        let agency = Agency::new(&one_of_ours(&lottery, place, Manner::default()).await);
+        assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
+        assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 0));
     }
-    let agency = Agency::new(&servers);
-    assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
-    assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 0));
+}
+
+#[tokio::test]
+async fn a_new_server_that_comes_back_among_old_ones_ends_the_fallback() {
+    for place in 0..3 {
+        let lottery = Lottery::drawn("3");
+        let agency = Agency::new(&one_of_ours(&lottery, place, behind_a_proxy(4)).await);
+        // So many batches that it is asked again before the last of them.
+        assert_eq!(agency.run(&bets(500)).await.unwrap(), "3");
+        assert_eq!(lottery.rows(), rows(500));
+        assert!(lottery.count("StoreBatch") > 0);
+        assert!(lottery.packets().contains(&"AgencyClose:1;500".to_owned()));
+    }
 }
 
 #[tokio::test]
@@ -71,7 +98,7 @@ async fn an_old_server_that_is_down_is_no_reason_against_the_others() {
     // Nobody listens there, and nobody else can.
     let down = TcpSocket::new_v4().unwrap();
     down.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let servers = [lottery.serve(old(&[])).await, down.local_addr().unwrap()];
+    let servers = [lottery.serve_reference(&[]).await, down.local_addr().unwrap()];
     let agency = Agency::new(&servers);
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.state()), (rows(25), AgencyState::Closed));
@@ -79,17 +106,17 @@ async fn an_old_server_that_is_down_is_no_reason_against_the_others() {
 
 /// Servers of ours behind something that takes connections and closes them while they are down:
 /// on the first `closes` packets that ask what is stored.
-fn behind_a_proxy(closes: usize) -> Make {
-    Make { script: vec![("AgencyStatus", Misdeed::Close); closes], ..Make::default() }
+fn behind_a_proxy(closes: usize) -> Manner {
+    Manner { script: vec![("AgencyStatus", Misdeed::Close); closes], ..Manner::default() }
 }
 
 #[tokio::test]
 async fn a_server_that_answers_after_all_ends_the_fallback() {
     for answer in [None, Some("Error:busy the volume is away")] {
         let lottery = Lottery::drawn("3");
-        let mut make = behind_a_proxy(4);
-        make.script.extend(answer.map(|answer| ("AgencyStatus", Misdeed::Say(answer))));
-        let agency = Agency::new(&[lottery.serve(make).await]);
+        let mut manner = behind_a_proxy(4);
+        manner.script.extend(answer.map(|answer| ("AgencyStatus", Misdeed::Say(answer))));
+        let agency = Agency::new(&[lottery.serve(manner).await]);
         assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
         assert_eq!((lottery.rows(), lottery.state()), (rows(25), AgencyState::Closed));
         assert_eq!((lottery.count("StoreBatch"), lottery.count("StoreRows")), (1, 2));
@@ -109,9 +136,9 @@ async fn a_server_that_answers_before_the_close_is_told_its_rows() {
 #[tokio::test]
 async fn a_batch_whose_answer_is_lost_is_asked_for_before_it_is_sent_again() {
     let lottery = Lottery::drawn("3");
-    let mut make = behind_a_proxy(4);
-    make.script.push(("StoreBatch", Misdeed::CloseAfter));
-    let agency = Agency::new(&[lottery.serve(make).await]);
+    let mut manner = behind_a_proxy(4);
+    manner.script.push(("StoreBatch", Misdeed::CloseAfter));
+    let agency = Agency::new(&[lottery.serve(manner).await]);
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 1));
 }
@@ -142,7 +169,7 @@ async fn a_reset_between_the_closes_makes_no_old_server() {
     let lottery = Lottery::drawn("3");
     let misdeeds = [Misdeed::Close, Misdeed::Close, Misdeed::Reset, Misdeed::Close, Misdeed::Close];
     let script = misdeeds.map(|misdeed| ("AgencyStatus", misdeed)).to_vec();
-    let agency = Agency::new(&[lottery.serve(Make { script, ..Make::default() }).await]);
+    let agency = Agency::new(&[lottery.serve(Manner { script, ..Manner::default() }).await]);
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 0));
 }
@@ -175,8 +202,8 @@ async fn closes_make_no_old_servers_before_they_have_gone_on_for_long() {
 async fn without_the_fallback_it_gives_up_and_says_so() {
     for misdeed in [Misdeed::Close, Misdeed::Say("Error:unknown packet")] {
         let lottery = Lottery::drawn("3");
-        let make = old(&vec![("AgencyStatus", misdeed); 10_000]);
-        let mut agency = Agency::new(&[lottery.serve(make).await]);
+        let script = vec![("AgencyStatus", misdeed); 10_000];
+        let mut agency = Agency::new(&[lottery.serve_reference(&script).await]);
         agency.config.is_fallback_allowed = false;
         agency.config.patience.give_up = Duration::from_millis(100);
         match agency.run(&bets(5)).await {
@@ -187,4 +214,23 @@ async fn without_the_fallback_it_gives_up_and_says_so() {
         }
         assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (Vec::new(), 0));
     }
+}
+
+#[tokio::test]
+async fn an_answer_1_that_lasts_names_what_else_may_be_wrong() {
+    let lottery = Lottery::drawn("3");
+    let script = vec![("StoreBatch", Misdeed::Say("StoreResponse:1")); 10_000];
+    let mut agency = Agency::new(&[lottery.serve_reference(&script).await]);
+    agency.config.patience.give_up = Duration::from_millis(100);
+    match agency.run(&bets(5)).await {
+        Err(Ended::GaveUp(_, failure)) => {
+            for cause in ["a bet", "CLI_ID", "has closed", "the draw", "form of StoreBatch"] {
+                assert!(failure.contains(cause), "{cause:?} is not in {failure}");
+            }
+            assert!(!failure.contains("could not:"), "{failure}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(lottery.count("StoreBatch") > 3);
+    assert_eq!(lottery.rows(), rows(0));
 }

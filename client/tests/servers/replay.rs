@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use crate::support::{Agency, Lottery, Make, Misdeed, bets, row, rows};
+use crate::scripted::{Manner, Misdeed};
+use crate::support::{Agency, Lottery, bets, row, rows};
 use client::session::Ended;
 use protocol::AgencyState;
 
-fn script(script: &[(&'static str, Misdeed)]) -> Make {
-    Make { script: script.to_vec(), ..Make::default() }
+fn script(script: &[(&'static str, Misdeed)]) -> Manner {
+    Manner { script: script.to_vec(), ..Manner::default() }
 }
 
-async fn lottery_with(make: Make) -> (Lottery, Agency) {
+async fn lottery_with(manner: Manner) -> (Lottery, Agency) {
     let lottery = Lottery::drawn("1;2");
-    let address = lottery.serve(make).await;
+    let address = lottery.serve(manner).await;
     (lottery, Agency::new(&[address]))
 }
 
@@ -25,7 +26,7 @@ fn conflict(ended: Result<String, Ended>) -> String {
 
 #[tokio::test]
 async fn a_day_is_status_rows_close_and_winners() {
-    let (lottery, agency) = lottery_with(Make::default()).await;
+    let (lottery, agency) = lottery_with(Manner::default()).await;
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "1;2");
     assert_eq!(lottery.rows(), rows(25));
     let wanted = [
@@ -43,7 +44,7 @@ async fn a_day_is_status_rows_close_and_winners() {
 
 #[tokio::test]
 async fn a_second_run_stores_nothing_and_has_the_same_winners() {
-    let (lottery, agency) = lottery_with(Make::default()).await;
+    let (lottery, agency) = lottery_with(Manner::default()).await;
     let first = agency.run(&bets(25)).await.unwrap();
     assert_eq!(agency.run(&bets(25)).await.unwrap(), first);
     assert_eq!((lottery.rows(), lottery.count("StoreRows")), (rows(25), 3));
@@ -51,7 +52,7 @@ async fn a_second_run_stores_nothing_and_has_the_same_winners() {
 
 #[tokio::test]
 async fn an_empty_file_closes_with_no_rows() {
-    let (lottery, agency) = lottery_with(Make::default()).await;
+    let (lottery, agency) = lottery_with(Manner::default()).await;
     lottery.draw("");
     assert_eq!(agency.run(&bets(0)).await.unwrap(), "");
     assert_eq!((lottery.state(), lottery.count("StoreRows")), (AgencyState::Closed, 0));
@@ -59,7 +60,7 @@ async fn an_empty_file_closes_with_no_rows() {
 
 #[tokio::test]
 async fn it_goes_on_after_the_last_stored_row() {
-    let (lottery, agency) = lottery_with(Make::default()).await;
+    let (lottery, agency) = lottery_with(Manner::default()).await;
     lottery.set(|volume| volume.rows = rows(7));
     agency.run(&bets(25)).await.unwrap();
     assert_eq!((lottery.rows(), lottery.count("StoreRows")), (rows(25), 2));
@@ -67,7 +68,7 @@ async fn it_goes_on_after_the_last_stored_row() {
 
 #[tokio::test]
 async fn nothing_is_sent_for_an_edited_file() {
-    let (lottery, agency) = lottery_with(Make::default()).await;
+    let (lottery, agency) = lottery_with(Manner::default()).await;
     lottery.set(|volume| volume.rows = vec![row(1), row(3)]);
     let what = conflict(agency.run(&bets(25)).await);
     assert!(what.starts_with("the 2 rows that are stored"), "{what}");
@@ -81,7 +82,7 @@ async fn nothing_is_sent_for_an_edited_file() {
 async fn an_agency_that_closed_early_is_a_conflict() {
     for state in [AgencyState::Closed, AgencyState::Drawn] {
         let lottery = Lottery::new();
-        let agency = Agency::new(&[lottery.serve(Make::default()).await]);
+        let agency = Agency::new(&[lottery.serve(Manner::default()).await]);
         lottery.set(|volume| (volume.rows, volume.state) = (rows(7), state));
         let what = conflict(agency.run(&bets(25)).await);
         assert!(
@@ -131,7 +132,7 @@ async fn a_hung_server_is_left_for_another() {
         let lottery = Lottery::drawn("1;2");
         let hangs = vec![(start, Misdeed::Hang); 3];
         let hung = lottery.serve(script(&hangs)).await;
-        let sound = lottery.serve(Make::default()).await;
+        let sound = lottery.serve(Manner::default()).await;
         let mut agency = Agency::new(&[hung, sound]);
         agency.config.patience.answer = Duration::from_millis(100);
         agency.config.patience.winners = Duration::from_millis(100);
@@ -146,7 +147,7 @@ async fn a_dead_server_is_left_for_another() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dead = listener.local_addr().unwrap();
     drop(listener);
-    let agency = Agency::new(&[dead, lottery.serve(Make::default()).await]);
+    let agency = Agency::new(&[dead, lottery.serve(Manner::default()).await]);
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "1;2");
 }
 
@@ -176,7 +177,7 @@ async fn a_close_that_is_short_is_a_conflict() {
 
 #[tokio::test]
 async fn answers_may_come_in_pieces() {
-    let (lottery, agency) = lottery_with(Make { in_pieces: true, ..Make::default() }).await;
+    let (lottery, agency) = lottery_with(Manner { in_pieces: true, ..Manner::default() }).await;
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "1;2");
     assert_eq!(lottery.rows(), rows(25));
 }
@@ -191,7 +192,7 @@ async fn an_answer_without_an_end_is_not_kept() {
 
 #[tokio::test]
 async fn two_clients_of_one_agency_store_it_once() {
-    let (lottery, first) = lottery_with(Make::default()).await;
+    let (lottery, first) = lottery_with(Manner::default()).await;
     let address = first.config.servers.0[0].parse().unwrap();
     let mut second = Agency::new(&[address]);
     second.config.limits.bets = 7;
@@ -204,7 +205,7 @@ async fn two_clients_of_one_agency_store_it_once() {
 #[tokio::test]
 async fn the_draw_is_waited_for_longer_than_any_patience() {
     let lottery = Lottery::new();
-    let servers = [lottery.serve(Make::default()).await, lottery.serve(Make::default()).await];
+    let servers = [lottery.serve(Manner::default()).await, lottery.serve(Manner::default()).await];
     let mut agency = Agency::new(&servers);
     agency.config.patience.winners = Duration::from_millis(10);
     agency.config.patience.give_up = Duration::from_millis(50);
@@ -222,7 +223,7 @@ async fn the_draw_is_waited_for_longer_than_any_patience() {
 #[tokio::test]
 async fn a_draw_archived_meanwhile_is_not_waited_for() {
     let lottery = Lottery::new();
-    let mut agency = Agency::new(&[lottery.serve(Make::default()).await]);
+    let mut agency = Agency::new(&[lottery.serve(Manner::default()).await]);
     agency.config.patience.winners = Duration::from_millis(10);
     let archive = async {
         while lottery.count("WinnersRequest") < 1 {
@@ -251,7 +252,7 @@ async fn it_gives_up_where_nothing_goes_on() {
 #[tokio::test]
 async fn a_shutdown_ends_the_wait_for_the_draw() {
     let lottery = Lottery::new();
-    let agency = Agency::new(&[lottery.serve(Make::default()).await]);
+    let agency = Agency::new(&[lottery.serve(Manner::default()).await]);
     let stop = async {
         while lottery.count("WinnersRequest") < 1 {
             tokio::task::yield_now().await;

@@ -1,9 +1,12 @@
-//! A server of one agency that follows a script, on port 0, with its rows in memory.
+//! A lottery of one agency, whose servers are in this process and keep its rows in memory.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use crate::reference::{self, Books, Fields};
+use crate::scripted::{self, Answerer, Manner, Misdeed};
 
 use client::bets::Bets;
 use client::day;
@@ -12,28 +15,10 @@ use client::session::{Ended, Session};
 use client::settings::{self, Config, ServerAddresses};
 use indicatif::ProgressBar;
 use protocol::{AgencyId, AgencyState, Digest, Outcome, Refusal, Request, Response};
-use socket2::SockRef;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// What a server does instead of what it should, once.
-#[derive(Debug, Clone)]
-pub enum Misdeed {
-    /// Nothing, and nothing more on this connection.
-    Hang,
-    /// It closes the connection and does nothing.
-    Close,
-    /// It resets the connection and does nothing.
-    Reset,
-    /// It does what it should and closes the connection before its answer.
-    CloseAfter,
-    /// It does what it should and closes the connection behind its answer.
-    CloseBehind,
-    /// It does nothing and answers this.
-    Say(&'static str),
-}
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What all servers of a lottery share.
 #[derive(Debug)]
@@ -49,22 +34,6 @@ pub struct Volume {
 pub struct Lottery {
     volume: Arc<Mutex<Volume>>,
     winners: Arc<watch::Sender<Option<&'static str>>>,
-}
-
-/// How a server is made.
-#[derive(Debug, Clone, Default)]
-pub struct Make {
-    /// Misdeeds, each at the first packet that starts so.
-    pub script: Vec<(&'static str, Misdeed)>,
-    /// One packet a connection, and none but the reference system's.
-    pub is_old: bool,
-    /// Answers go out byte by byte.
-    pub in_pieces: bool,
-}
-
-struct Server {
-    lottery: Lottery,
-    make: Mutex<Make>,
 }
 
 impl Lottery {
@@ -113,109 +82,74 @@ impl Lottery {
         self.packet_types().iter().filter(|name| *name == packet_type).count()
     }
 
-    pub async fn serve(&self, make: Make) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = Arc::new(Server { lottery: self.clone(), make: Mutex::new(make) });
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let server = Arc::clone(&server);
-                tokio::spawn(async move { server.connection(stream).await });
-            }
-        });
-        address
+    /// Starts a server of ours.
+    pub async fn serve(&self, manner: Manner) -> SocketAddr {
+        scripted::serve(LOCALHOST, self.clone(), manner).await
+    }
+
+    /// Starts a server of the reference system on the same volume.
+    pub async fn serve_reference(&self, script: &[(&'static str, Misdeed)]) -> SocketAddr {
+        reference::serve(LOCALHOST, self.clone(), script.to_vec()).await
     }
 }
 
-impl Server {
-    async fn connection(&self, stream: TcpStream) {
-        stream.set_nodelay(true).unwrap();
-        let mut stream = BufReader::new(stream);
-        let mut line = String::new();
-        while let Ok(1..) = stream.read_line(&mut line).await {
-            let packet = line.trim_end().to_owned();
-            line.clear();
-            self.lottery.set(|volume| volume.packets.push(packet.clone()));
-            let misdeed = self.misdeed(&packet);
-            let is_last = self.is_old() || matches!(misdeed, Some(Misdeed::CloseBehind));
-            let answer = match misdeed {
-                None | Some(Misdeed::CloseBehind) => self.answer(&packet).await,
-                Some(Misdeed::Hang) => std::future::pending().await,
-                Some(Misdeed::Close) => None,
-                Some(Misdeed::Reset) => {
-                    SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
-                    None
-                }
-                Some(Misdeed::CloseAfter) => {
-                    self.answer(&packet).await;
-                    None
-                }
-                Some(Misdeed::Say(text)) => Some(format!("{text}\n").into_bytes()),
-            };
-            let Some(answer) = answer else { return };
-            if self.send(&mut stream, &answer).await.is_err() || is_last {
-                return;
-            }
-        }
+impl Books for Lottery {
+    fn received(&self, packet: &str) {
+        self.set(|volume| volume.packets.push(packet.to_owned()));
     }
 
-    async fn send(&self, stream: &mut BufReader<TcpStream>, answer: &[u8]) -> std::io::Result<()> {
-        let piece = if self.make.lock().unwrap().in_pieces { 1 } else { answer.len().max(1) };
-        for piece in answer.chunks(piece) {
-            stream.write_all(piece).await?;
-            stream.flush().await?;
-            tokio::task::yield_now().await;
-        }
-        Ok(())
+    async fn store(&self, _agency: u32, bets: &[Fields<'_>]) {
+        self.set(|volume| volume.rows.extend(bets.iter().map(|bet| bet.join(";"))));
     }
 
-    fn is_old(&self) -> bool {
-        self.make.lock().unwrap().is_old
+    fn close(&self, _agency: u32) {
+        self.set(|volume| volume.state = AgencyState::Closed);
     }
 
-    fn misdeed(&self, packet: &str) -> Option<Misdeed> {
-        let script = &mut self.make.lock().unwrap().script;
-        let place = script.iter().position(|(start, _)| packet.starts_with(start))?;
-        Some(script.remove(place).1)
+    async fn winners(&self, _agency: u32) -> String {
+        let mut winners = self.winners.subscribe();
+        winners.wait_for(Option::is_some).await.unwrap().unwrap().to_owned()
+    }
+}
+
+/// Our servers, with their own packets too.
+impl Answerer for Lottery {
+    fn received(&self, packet: &str) {
+        Books::received(self, packet);
     }
 
-    /// The answer, empty where there is none; `None` closes the connection.
-    async fn answer(&self, packet: &str) -> Option<Vec<u8>> {
+    async fn answer(&self, packet: &str) -> Option<String> {
         let request = Request::parse(packet.as_bytes()).expect("clients send packets only");
-        let is_old = self.is_old();
         let response = match request {
             Request::StoreBatch { bets, .. } => self.store_batch(bets),
-            Request::AgencyClose { rows: None, .. } => {
-                self.lottery.set(|volume| volume.state = AgencyState::Closed);
-                return Some(Vec::new());
+            Request::AgencyClose { agency, rows: None } => {
+                Books::close(self, agency.get());
+                return Some(String::new());
             }
-            Request::WinnersRequest { .. } => self.winners().await,
-            _ if is_old => return None,
+            Request::WinnersRequest { agency } => {
+                Response::Winners(Books::winners(self, agency.get()).await.into())
+            }
             Request::AgencyStatus { .. } => self.status(),
             Request::StoreRows { first_row, bets, .. } => self.store_rows(first_row, bets),
-            Request::AgencyClose { rows: Some(rows), .. } => self.close(rows),
+            Request::AgencyClose { rows: Some(rows), .. } => self.close_with(rows),
             other => panic!("a server that knows StoreRows was sent {other:?}"),
         };
         let mut line = Vec::new();
         response.write(&mut line);
-        Some(line)
+        Some(String::from_utf8(line).unwrap())
     }
+}
 
+impl Lottery {
     fn store_batch(&self, bets: protocol::WireBets<'_>) -> Response {
-        self.lottery.set(|volume| volume.rows.extend(bets.texts().map(str::to_owned)));
+        self.set(|volume| volume.rows.extend(bets.texts().map(str::to_owned)));
         Response::Store { stored: true }
     }
 
-    async fn winners(&self) -> Response {
-        let mut winners = self.lottery.winners.subscribe();
-        let documents = winners.wait_for(Option::is_some).await.unwrap().unwrap();
-        Response::Winners(documents.into())
-    }
-
     fn status(&self) -> Response {
-        let volume = self.lottery.volume.lock().unwrap();
+        let volume = self.volume.lock().unwrap();
         let rows = volume.rows.len() as u64;
-        let is_drawn = self.lottery.winners.borrow().is_some();
+        let is_drawn = self.winners.borrow().is_some();
         let state = match volume.state {
             AgencyState::Closed if is_drawn => AgencyState::Drawn,
             state => state,
@@ -224,7 +158,7 @@ impl Server {
     }
 
     fn store_rows(&self, first_row: u64, bets: protocol::WireBets<'_>) -> Response {
-        let mut volume = self.lottery.volume.lock().unwrap();
+        let mut volume = self.volume.lock().unwrap();
         let (stored, first) = (volume.rows.len(), first_row as usize);
         let outcome = if first == stored + 1 {
             volume.rows.extend(bets.texts().map(str::to_owned));
@@ -240,8 +174,8 @@ impl Server {
         Response::StoreRows { outcome, rows, digest: digest(&volume.rows) }
     }
 
-    fn close(&self, rows: u64) -> Response {
-        let mut volume = self.lottery.volume.lock().unwrap();
+    fn close_with(&self, rows: u64) -> Response {
+        let mut volume = self.volume.lock().unwrap();
         if rows != volume.rows.len() as u64 {
             let reason = "other rows are stored".to_owned();
             return Response::AgencyClose(Outcome::Refused(Refusal::Short, reason));

@@ -1,6 +1,7 @@
 //! Winners are those of the agency's own bets, or they are none.
 
-use crate::support::{Agency, Lottery, Make, Misdeed, Volume, bets, row, rows};
+use crate::scripted::{Manner, Misdeed};
+use crate::support::{Agency, Lottery, Volume, bets, row, rows};
 use client::session::Ended;
 use protocol::AgencyState;
 
@@ -8,10 +9,10 @@ use protocol::AgencyState;
 async fn changed_while_it_waits(
     change: impl FnOnce(&mut Volume),
     winners: &'static str,
-    make: Make,
+    manner: Manner,
 ) -> Result<String, Ended> {
     let lottery = Lottery::new();
-    let agency = Agency::new(&[lottery.serve(make).await]);
+    let agency = Agency::new(&[lottery.serve(manner).await]);
     let draw = async {
         while lottery.count("WinnersRequest") < 1 {
             tokio::task::yield_now().await;
@@ -31,9 +32,9 @@ fn conflict(ended: Result<String, Ended>) -> String {
     }
 }
 
-fn closes_behind_winners() -> Make {
+fn closes_behind_winners() -> Manner {
     let script = vec![("WinnersRequest", Misdeed::CloseBehind)];
-    Make { script, ..Make::default() }
+    Manner { script, ..Manner::default() }
 }
 
 #[tokio::test]
@@ -45,10 +46,10 @@ async fn a_draw_over_other_rows_is_a_conflict() {
         (replaced(), "1", "the 5 rows that are stored for this agency are not the first 5 of"),
         (rows(6), "6", "6 rows are stored for this agency, and agency-1.csv has 5"),
     ] {
-        for make in [Make::default(), closes_behind_winners()] {
+        for manner in [Manner::default(), closes_behind_winners()] {
             let stored = stored.clone();
             let change = |volume: &mut Volume| volume.rows = stored;
-            let what = conflict(changed_while_it_waits(change, winners, make).await);
+            let what = conflict(changed_while_it_waits(change, winners, manner).await);
             assert!(what.starts_with(told), "{what}");
         }
     }
@@ -57,7 +58,7 @@ async fn a_draw_over_other_rows_is_a_conflict() {
 #[tokio::test]
 async fn a_day_put_away_since_the_winners_were_told_is_none() {
     let next = |volume: &mut Volume| (volume.rows, volume.state) = (rows(1), AgencyState::Open);
-    let told = changed_while_it_waits(next, "1;5", Make::default()).await;
+    let told = changed_while_it_waits(next, "1;5", Manner::default()).await;
     assert_eq!(told.unwrap(), "1;5");
 }
 
@@ -66,7 +67,11 @@ async fn winners_of_others_are_a_conflict() {
     for is_old in [false, true] {
         for winners in ["6", "1;6", "1;\u{1b}[2J"] {
             let lottery = Lottery::drawn(winners);
-            let agency = Agency::new(&[lottery.serve(Make { is_old, ..Make::default() }).await]);
+            let server = match is_old {
+                true => lottery.serve_reference(&[]).await,
+                false => lottery.serve(Manner::default()).await,
+            };
+            let agency = Agency::new(&[server]);
             let what = conflict(agency.run(&bets(5)).await);
             assert!(what.contains("is none of agency-1.csv"), "{what}");
             assert!(!what.contains(char::is_control), "{what}");
@@ -77,8 +82,7 @@ async fn winners_of_others_are_a_conflict() {
 #[tokio::test]
 async fn what_an_old_server_stored_twice_wins_twice() {
     let lottery = Lottery::drawn("3;3");
-    let make = Make { is_old: true, ..Make::default() };
-    let agency = Agency::new(&[lottery.serve(make).await]);
+    let agency = Agency::new(&[lottery.serve_reference(&[]).await]);
     assert_eq!(agency.run(&bets(5)).await.unwrap(), "3;3");
 }
 

@@ -1,0 +1,77 @@
+//! An imitation of a server of the reference system, as such a server was seen to behave.
+//!
+//! It reads one packet of a connection, answers, and closes the connection itself. It takes bets
+//! in one form only, `StoreBatch:agency:first;…;number:…`, and answers the other form with
+//! `StoreResponse:1`. It has no answer to `AgencyClose`. It answers `WinnersRequest` when the draw
+//! is done. It closes the connection without a byte on a packet that it does not know.
+//!
+//! **Invariant**: it shares no code with `protocol`. Our parser takes more than that server does,
+//! so a client that is tested against our parser proves nothing.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::scripted::{self, Answerer, Manner, Script};
+
+/// The fields of a bet: first name, last name, document, birthdate, number.
+pub type Fields<'p> = [&'p str; 5];
+
+/// What the servers of a lottery share.
+pub trait Books: Send + Sync + 'static {
+    /// Takes note of a packet.
+    fn received(&self, packet: &str);
+
+    /// Stores these bets behind those that are stored.
+    fn store(&self, agency: u32, bets: &[Fields<'_>]) -> impl Future<Output = ()> + Send;
+
+    /// Stores that the agency has closed.
+    fn close(&self, agency: u32);
+
+    /// Waits for the draw; gives the winners' documents, `;` between them.
+    fn winners(&self, agency: u32) -> impl Future<Output = String> + Send;
+}
+
+/// Serves on a free port of `ip` until the runtime ends. The script says what it does wrong.
+pub async fn serve(ip: IpAddr, books: impl Books, script: Script) -> SocketAddr {
+    let manner = Manner { script, takes_one_packet: true, ..Manner::default() };
+    scripted::serve(ip, Reference(books), manner).await
+}
+
+struct Reference<B>(B);
+
+impl<B: Books> Answerer for Reference<B> {
+    fn received(&self, packet: &str) {
+        self.0.received(packet);
+    }
+
+    async fn answer(&self, packet: &str) -> Option<String> {
+        let Self(books) = self;
+        match packet.split_once(':')? {
+            ("StoreBatch", body) => {
+                let Some((agency, bets)) = batch(body) else {
+                    return Some("StoreResponse:1\n".to_owned());
+                };
+                books.store(agency, &bets).await;
+                Some("StoreResponse:0\n".to_owned())
+            }
+            ("AgencyClose", agency) => {
+                books.close(agency.parse().ok()?);
+                Some(String::new())
+            }
+            ("WinnersRequest", agency) => {
+                let documents = books.winners(agency.parse().ok()?).await;
+                Some(format!("WinnersResponse:{documents}\n"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// `agency:first;last;document;birthdate;number:first;…`; `None` for any other form.
+fn batch(body: &str) -> Option<(u32, Vec<Fields<'_>>)> {
+    let (agency, bets) = body.split_once(':')?;
+    Some((agency.parse().ok()?, bets.split(':').map(fields).collect::<Option<_>>()?))
+}
+
+fn fields(bet: &str) -> Option<Fields<'_>> {
+    bet.split(';').collect::<Vec<_>>().try_into().ok()
+}

@@ -1,0 +1,124 @@
+//! A TCP server for tests, on port 0: reads packets, follows a script of misdeeds, sends answers.
+//!
+//! It knows no packet. What answers them is an [`Answerer`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Answers packets.
+pub trait Answerer: Send + Sync + 'static {
+    /// Takes note of a packet, before anything is done about it.
+    fn received(&self, packet: &str);
+
+    /// Executes a packet. Gives its answer with the `\n`, which is empty if the packet has none;
+    /// `None` closes the connection.
+    fn answer(&self, packet: &str) -> impl Future<Output = Option<String>> + Send;
+}
+
+/// What a server does instead of what it should, once.
+#[derive(Debug, Clone)]
+pub enum Misdeed {
+    /// Nothing, and nothing more on this connection.
+    Hang,
+    /// It closes the connection and does nothing.
+    Close,
+    /// It resets the connection and does nothing.
+    Reset,
+    /// It does what it should and closes the connection before its answer.
+    CloseAfter,
+    /// It does what it should and closes the connection behind its answer.
+    CloseBehind,
+    /// It does nothing and answers this.
+    Say(&'static str),
+}
+
+/// Misdeeds, each at the first packet that starts so.
+pub type Script = Vec<(&'static str, Misdeed)>;
+
+/// How a server deals with its connections.
+#[derive(Debug, Clone, Default)]
+pub struct Manner {
+    /// What it does wrong.
+    pub script: Script,
+    /// It reads one packet of a connection and closes it behind the answer.
+    pub takes_one_packet: bool,
+    /// Answers go out byte by byte.
+    pub in_pieces: bool,
+}
+
+struct Server<A> {
+    answerer: A,
+    script: Mutex<Script>,
+    takes_one_packet: bool,
+    in_pieces: bool,
+}
+
+/// Serves on a free port of `ip` until the runtime ends.
+pub async fn serve(ip: IpAddr, answerer: impl Answerer, manner: Manner) -> SocketAddr {
+    let listener = TcpListener::bind((ip, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let Manner { script, takes_one_packet, in_pieces } = manner;
+    let script = Mutex::new(script);
+    let server = Arc::new(Server { answerer, script, takes_one_packet, in_pieces });
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move { server.connection(stream).await });
+        }
+    });
+    address
+}
+
+impl<A: Answerer> Server<A> {
+    async fn connection(&self, stream: TcpStream) {
+        stream.set_nodelay(true).unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while let Ok(1..) = stream.read_line(&mut line).await {
+            let Some(packet) = line.strip_suffix('\n') else { return };
+            self.answerer.received(packet);
+            let misdeed = self.misdeed(packet);
+            let is_last = self.takes_one_packet || matches!(misdeed, Some(Misdeed::CloseBehind));
+            let answer = match misdeed {
+                None | Some(Misdeed::CloseBehind) => self.answerer.answer(packet).await,
+                Some(Misdeed::Hang) => std::future::pending().await,
+                Some(Misdeed::Close) => None,
+                Some(Misdeed::Reset) => {
+                    SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+                    None
+                }
+                Some(Misdeed::CloseAfter) => {
+                    self.answerer.answer(packet).await;
+                    None
+                }
+                Some(Misdeed::Say(text)) => Some(format!("{text}\n")),
+            };
+            let Some(answer) = answer else { return };
+            if self.send(&mut stream, answer.as_bytes()).await.is_err() || is_last {
+                return;
+            }
+            line.clear();
+        }
+    }
+
+    async fn send(&self, stream: &mut BufReader<TcpStream>, answer: &[u8]) -> std::io::Result<()> {
+        let piece = if self.in_pieces { 1 } else { answer.len().max(1) };
+        for piece in answer.chunks(piece) {
+            stream.write_all(piece).await?;
+            stream.flush().await?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn misdeed(&self, packet: &str) -> Option<Misdeed> {
+        let mut script = self.script.lock().unwrap();
+        let place = script.iter().position(|(start, _)| packet.starts_with(start))?;
+        Some(script.remove(place).1)
+    }
+}
