@@ -2,10 +2,12 @@
 //!
 //! A claim is a `flock` on `agency-<n>.claim` in a directory that the clients share. The system
 //! frees it when the process ends, however it ends. The file also says who claimed the number last
-//! and when, as a count of claims, and that record outlives the lock:
-//! - a restarted container gets its old number again, since it goes on under its old host name;
-//! - a number whose client has ended is taken again only after all that never had a client, so
-//!   that clients which end at once do not all claim the number 1.
+//! and when, as a count of claims, and that record outlives the lock. A client takes the first of
+//! these that no running client has:
+//! - the number that it prefers, that of its container (see `replica`), whoever had it last;
+//! - the number that its host had last: a restarted container keeps its host name;
+//! - a number that never had a client, and after those the one whose client ended first, so that
+//!   clients which end at once do not all claim the number 1.
 //!
 //! **Invariant**: numbers are looked at and claimed under the lock on `claims.lock`. So no two
 //! clients choose at the same time.
@@ -21,6 +23,15 @@ use protocol::AgencyId;
 use tracing::info;
 
 use crate::limits::{CLAIM_PAUSE, CLAIM_RECORD_BYTES_MAX, CLAIM_TIMEOUT};
+
+/// Who claims a number.
+#[derive(Debug, Clone, Copy)]
+pub struct Claimant<'c> {
+    /// What tells its machine or container from others.
+    pub host: &'c str,
+    /// The number that it takes if no running client has it. One that is no agency's is none.
+    pub preferred: Option<u32>,
+}
 
 /// A number that this process has until it ends or drops this.
 #[derive(Debug)]
@@ -47,11 +58,11 @@ struct Free {
 }
 
 impl Free {
-    /// The least goes first: the host's own numbers, then those that have had no client for the
-    /// longest time.
-    fn rank(&self, host: &str) -> (bool, u64, AgencyId) {
-        let is_own = self.record.count > 0 && self.record.host == host;
-        (!is_own, self.record.count, self.agency)
+    /// The least goes first.
+    fn rank(&self, claimant: Claimant<'_>) -> (bool, bool, u64, AgencyId) {
+        let is_preferred = claimant.preferred == Some(self.agency.get());
+        let is_own = self.record.count > 0 && self.record.host == claimant.host;
+        (!is_preferred, !is_own, self.record.count, self.agency)
     }
 }
 
@@ -66,18 +77,18 @@ struct FreeNumbers {
 }
 
 impl Claim {
-    /// Claims one of the numbers 1..=`agencies` for `host` in `directory`, which is made if it is
-    /// not there. Blocks for up to ten seconds while others choose.
+    /// Claims one of the numbers 1..=`agencies` in `directory`, which is made if it is not there.
+    /// Blocks for up to ten seconds while others choose.
     ///
     /// # Errors
     /// Every number is taken, or the directory cannot be used.
-    pub fn choose(directory: &Path, agencies: u32, host: &str) -> anyhow::Result<Self> {
+    pub fn choose(directory: &Path, agencies: u32, claimant: Claimant<'_>) -> anyhow::Result<Self> {
         let context = || format!("claim a number in {}", directory.display());
         fs::create_dir_all(directory).with_context(context)?;
         let lock = open(&directory.join("claims.lock")).with_context(context)?;
         lock_in_time(&lock).with_context(context)?;
         let FreeNumbers { best, count } =
-            free_numbers(directory, agencies, host).with_context(context)?;
+            free_numbers(directory, agencies, claimant).with_context(context)?;
         let count = count.max(count_of_taken(&lock).with_context(context)?) + 1;
         let Some(chosen) = best else {
             bail!(
@@ -86,7 +97,7 @@ impl Claim {
                 directory.display()
             );
         };
-        let record = Record { count, host: host.to_owned() };
+        let record = Record { count, host: claimant.host.to_owned() };
         let claim = Self::take(directory, chosen, &record).with_context(context)?;
         write_record(&lock, &record).with_context(context)?;
         Ok(claim)
@@ -145,13 +156,17 @@ fn lock_in_time(file: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Looks at every number, for `host` to have one.
-fn free_numbers(directory: &Path, agencies: u32, host: &str) -> io::Result<FreeNumbers> {
+/// Looks at every number, for `claimant` to have one.
+fn free_numbers(
+    directory: &Path,
+    agencies: u32,
+    claimant: Claimant<'_>,
+) -> io::Result<FreeNumbers> {
     let mut numbers = FreeNumbers::default();
     for agency in AgencyId::all(agencies) {
         let Some(free) = free_number(directory, agency)? else { continue };
         numbers.count = numbers.count.max(free.record.count);
-        if numbers.best.as_ref().is_none_or(|best| free.rank(host) < best.rank(host)) {
+        if numbers.best.as_ref().is_none_or(|best| free.rank(claimant) < best.rank(claimant)) {
             numbers.best = Some(free);
         }
     }
@@ -204,7 +219,17 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn choose(directory: &tempfile::TempDir, agencies: u32, host: &str) -> Claim {
-        Claim::choose(directory.path(), agencies, host).unwrap()
+        Claim::choose(directory.path(), agencies, Claimant { host, preferred: None }).unwrap()
+    }
+
+    /// As replica `number` of a service, whose host name is new with each container.
+    fn choose_as(directory: &tempfile::TempDir, number: u32, host: &str) -> Claim {
+        let claimant = Claimant { host, preferred: Some(number) };
+        Claim::choose(directory.path(), 3, claimant).unwrap()
+    }
+
+    fn number(claim: &Claim) -> u32 {
+        claim.agency().get()
     }
 
     #[test]
@@ -214,7 +239,9 @@ mod tests {
             (0..5).map(|host| choose(&directory, 5, &format!("host-{host}"))).collect();
         let numbers: Vec<u32> = claims.iter().map(|claim| claim.agency().get()).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 5]);
-        let error = Claim::choose(directory.path(), 5, "host-6").unwrap_err();
+        let error =
+            Claim::choose(directory.path(), 5, Claimant { host: "host-6", preferred: Some(2) });
+        let error = error.unwrap_err();
         assert!(error.to_string().starts_with("all 5 agency numbers"), "{error}");
     }
 
@@ -254,6 +281,46 @@ mod tests {
             (0..4).map(|host| choose(&directory, 4, &format!("host-{host}"))).collect();
         drop(claims.remove(2));
         assert_eq!(choose(&directory, 4, "new").agency().get(), 3);
+    }
+
+    #[test]
+    fn replicas_have_their_numbers_in_whatever_order_they_start() {
+        let directory = tempfile::tempdir().unwrap();
+        for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
+            let claims =
+                order.map(|n| (n, choose_as(&directory, n, &format!("host-{order:?}-{n}"))));
+            assert!(claims.iter().all(|(n, claim)| number(claim) == *n), "{claims:?}");
+        }
+    }
+
+    #[test]
+    fn replicas_that_end_at_once_have_their_numbers_too() {
+        let directory = tempfile::tempdir().unwrap();
+        for host in ["first", "second"] {
+            let numbers =
+                [2, 1, 3].map(|n| number(&choose_as(&directory, n, &format!("{host}-{n}"))));
+            assert_eq!(numbers, [2, 1, 3]);
+        }
+    }
+
+    #[test]
+    fn a_replica_whose_number_is_taken_claims_another_until_it_is_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = choose(&directory, 3, "no-replica");
+        let (one, two) = (choose_as(&directory, 1, "a"), choose_as(&directory, 2, "b"));
+        assert_eq!([&first, &one, &two].map(number), [1, 2, 3]);
+        // Restarted while its number is still taken, it has the one that it had.
+        drop(two);
+        assert_eq!(number(&choose_as(&directory, 2, "b")), 3);
+        drop((first, one));
+        assert_eq!(number(&choose_as(&directory, 1, "a")), 1);
+    }
+
+    #[test]
+    fn a_number_beyond_the_agencies_is_no_preference() {
+        let directory = tempfile::tempdir().unwrap();
+        let claims = [4, 0, u32::MAX].map(|n| choose_as(&directory, n, &format!("host-{n}")));
+        assert_eq!(claims.each_ref().map(number), [1, 2, 3]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod legacy;
 pub mod limits;
 mod old_servers;
 pub mod replay;
+mod replica;
 mod run;
 pub mod session;
 pub mod settings;
@@ -32,6 +33,7 @@ use std::ffi::OsString;
 
 use clap::Parser as _;
 use program::exit::Exit;
+use tracing::info;
 
 use cli::{Cli, Command};
 
@@ -39,7 +41,17 @@ use cli::{Cli, Command};
 ///
 /// Exit codes: 0 all of it is right, or a replay was stopped by a signal; 1 refused, failed or done
 /// in part only; 2 the command line, a setting or the file of bets is wrong, and nothing was sent.
+///
+/// The last line of the log says `shutdown` and `success`, however the client ends: scripts wait
+/// for that line of the reference's client.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
+    let exit = execute(arguments);
+    // Without effect if logging has not started: a command line was wrong, or help was asked for.
+    info!(action = "shutdown", result = "success");
+    exit
+}
+
+fn execute(arguments: impl Iterator<Item = OsString>) -> Exit {
     if let Err(error) = program::dotenv::load() {
         return usage(&format!("{:#}", anyhow::Error::from(error)));
     }

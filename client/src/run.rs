@@ -11,7 +11,7 @@ use protocol::AgencyId;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::claim::Claim;
+use crate::claim::{Claim, Claimant};
 use crate::cli::{Command, Generate, Which};
 use crate::generate::{self, Plan};
 use crate::input::{self, Input, InputError};
@@ -21,7 +21,7 @@ use crate::session::{Ended, Session};
 use crate::settings::{Config, Id, Read};
 use crate::status::{Comparison, Standing};
 use crate::winners::{self, Servers};
-use crate::{day, session};
+use crate::{day, replica, session};
 
 /// Makes the files of bets.
 pub(crate) fn generate(arguments: &Generate) -> Exit {
@@ -101,8 +101,11 @@ impl Failure {
                 Exit::Usage
             }
             Self::Ended(Ended::Shutdown) => {
-                info!(action = "shutdown", result = "success");
-                if matches!(command, Command::Replay) { Exit::Right } else { Exit::Failed }
+                if matches!(command, Command::Replay) {
+                    Exit::Right
+                } else {
+                    Exit::Failed
+                }
             }
             Self::Ended(ended) => {
                 error!(target: CRITICAL, action = "client", result = "fail", error = %ended);
@@ -140,9 +143,15 @@ impl Identity {
                 Ok(Self { agency, _claim: None })
             }
             (None, _) => {
+                let preferred = tokio::select! {
+                    number = replica::number() => number,
+                    () = shutdown.cancelled() => return Err(Ended::Shutdown.into()),
+                };
                 let config = config.clone();
-                let choose =
-                    move || Claim::choose(&config.claims_dir, config.agencies, &config.host);
+                let choose = move || {
+                    let claimant = Claimant { host: &config.host, preferred };
+                    Claim::choose(&config.claims_dir, config.agencies, claimant)
+                };
                 let claim = unless_stopped(choose, shutdown).await??;
                 let agency = claim.agency();
                 info!(action = "claim", result = "success", agency = agency.get());

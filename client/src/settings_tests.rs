@@ -101,6 +101,25 @@ fn the_fallback_may_be_forbidden() {
 }
 
 #[test]
+fn levels_have_the_names_of_the_reference_client() {
+    for (name, level) in [
+        ("trace", Level::NotSet),
+        ("debug", Level::Debug),
+        ("info", Level::Info),
+        ("warning", Level::Warning),
+        ("warn", Level::Warning),
+        ("error", Level::Error),
+        ("fatal", Level::Critical),
+        ("panic", Level::Critical),
+    ] {
+        for name in [name.to_owned(), name.to_uppercase()] {
+            let yaml = format!("id: 1\nlog:\n  level: {name}");
+            assert_eq!(read_text(&yaml, nothing).unwrap().config.level, level, "{name}");
+        }
+    }
+}
+
+#[test]
 fn an_id_that_is_needed_must_be_set() {
     let errors = read_text("batch_size: x", nothing).unwrap_err();
     assert_eq!(keys(&errors), ["batch_size", "CLI_ID"]);

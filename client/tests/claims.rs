@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use client::claim::Claim;
+use client::claim::{Claim, Claimant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const FREED: u32 = 300;
@@ -18,7 +18,10 @@ fn any_number_of_freed_claims_takes_few_descriptors() {
     }
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: Some(DESCRIPTORS), maximum }).unwrap();
-    let choose = |host| Claim::choose(directory.path(), FREED, host).unwrap();
+    let choose = |host| {
+        let claimant = Claimant { host, preferred: None };
+        Claim::choose(directory.path(), FREED, claimant).unwrap()
+    };
     let (longest_free, own) = (choose("new"), choose("host-7"));
     assert_eq!((longest_free.agency().get(), own.agency().get()), (FREED, 7));
 }

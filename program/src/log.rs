@@ -29,10 +29,11 @@ use crate::floods::Floods;
 /// The target of events that end the program; such an ERROR is logged as CRITICAL.
 pub const CRITICAL: &str = "critical";
 
-/// The least serious level that is logged, by its name in the reference system.
+/// The least serious level that is logged, by its name in the reference system's server. That
+/// system's client has names of its own, and both are read: Compose sets one level for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// Everything.
+    /// Everything; `trace` of the reference's client.
     NotSet,
     /// What helps to find a fault.
     Debug,
@@ -42,14 +43,14 @@ pub enum Level {
     Warning,
     /// What a person must look at.
     Error,
-    /// What ends the program.
+    /// What ends the program; `fatal` and `panic` of the reference's client.
     Critical,
 }
 
 impl Level {
     /// The words that are allowed, for a setting's error message.
-    pub const ALLOWED: &str =
-        "one of NOTSET, DEBUG, INFO, WARNING, ERROR, CRITICAL (or warn, fatal; any case)";
+    pub const ALLOWED: &str = "one of NOTSET, DEBUG, INFO, WARNING, ERROR, CRITICAL (or trace, \
+                               warn, fatal, panic; any case)";
 
     fn filter(self) -> LevelFilter {
         match self {
@@ -78,12 +79,12 @@ impl FromStr for Level {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         Ok(match text.to_ascii_uppercase().as_str() {
-            "NOTSET" => Self::NotSet,
+            "NOTSET" | "TRACE" => Self::NotSet,
             "DEBUG" => Self::Debug,
             "INFO" => Self::Info,
             "WARNING" | "WARN" => Self::Warning,
             "ERROR" => Self::Error,
-            "CRITICAL" | "FATAL" => Self::Critical,
+            "CRITICAL" | "FATAL" | "PANIC" => Self::Critical,
             _ => return Err(()),
         })
     }
@@ -321,11 +322,15 @@ mod tests {
     fn levels_are_read_by_their_names() {
         for (text, level) in [
             ("NOTSET", Level::NotSet),
+            ("trace", Level::NotSet),
             ("debug", Level::Debug),
             ("Info", Level::Info),
+            ("warning", Level::Warning),
             ("WARN", Level::Warning),
             ("error", Level::Error),
+            ("critical", Level::Critical),
             ("fatal", Level::Critical),
+            ("panic", Level::Critical),
         ] {
             assert_eq!(text.parse(), Ok(level));
         }

@@ -1,0 +1,379 @@
+//! The number of this container among the replicas of its service, as Docker's resolver tells it.
+//!
+//! Docker Compose names the containers of a service `project-service-1`, `project-service-2`, ….
+//! A container does not know its name, because its host name is its id. Docker's resolver answers
+//! the PTR query of a container's address with the name: `project-service-2.project_network`.
+//!
+//! Asks Docker's resolver and no other, so that outside Docker no query goes anywhere. The number
+//! is a preference: every failure means that it is not known, and is logged at DEBUG.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use simple_dns::rdata::RData;
+use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, TYPE};
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::limits::{
+    NAME_ANSWER_BYTES_MAX, NAME_ANSWER_TIMEOUT, NAME_QUERIES_MAX, OWN_ADDRESSES_MAX,
+};
+
+/// Where a system names its resolvers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Docker's resolver: every container of a network that Compose made has it, and nothing else has.
+const DOCKER_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
+/// The port of every resolver.
+const DNS_PORT: u16 = 53;
+
+/// The number of this container; `None` if it is not known. Takes two seconds at most.
+pub async fn number() -> Option<u32> {
+    match find().await {
+        Ok(number) => {
+            debug!(action = "replica", result = "success", number);
+            Some(number)
+        }
+        Err(error) => {
+            let error = format!("{error:#}");
+            debug!(action = "replica", result = "fail", error);
+            None
+        }
+    }
+}
+
+async fn find() -> anyhow::Result<u32> {
+    let text = fs::read_to_string(RESOLV_CONF).with_context(|| format!("read {RESOLV_CONF}"))?;
+    let resolver = docker_resolver(&text).context("the resolver is not Docker's")?;
+    let addresses = own_addresses().context("list the interfaces")?;
+    number_of(&addresses, resolver, NAME_ANSWER_TIMEOUT).await
+}
+
+/// Docker's resolver, if it is the first of this `resolv.conf`.
+fn docker_resolver(resolv_conf: &str) -> Option<SocketAddr> {
+    let mut words = resolv_conf.lines().map(str::split_ascii_whitespace);
+    let first = words.find_map(|mut words| match words.next() {
+        Some("nameserver") => words.next(),
+        _ => None,
+    });
+    let is_docker = first?.parse() == Ok(DOCKER_RESOLVER);
+    is_docker.then_some((DOCKER_RESOLVER, DNS_PORT).into())
+}
+
+fn own_addresses() -> io::Result<Vec<Ipv4Addr>> {
+    let found = if_addrs::get_if_addrs()?.into_iter().filter(|found| !found.is_loopback());
+    let addresses = found.filter_map(|found| match found.ip() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    Ok(addresses.take(OWN_ADDRESSES_MAX).collect())
+}
+
+/// The number in the first name of `addresses` that has one.
+async fn number_of(
+    addresses: &[Ipv4Addr],
+    resolver: SocketAddr,
+    patience: Duration,
+) -> anyhow::Result<u32> {
+    for address in addresses {
+        let names = names_of(*address, resolver, patience)
+            .await
+            .with_context(|| format!("ask {resolver} for the name of {address}"))?;
+        if let Some(number) = names.iter().find_map(|name| number_in(name)) {
+            return Ok(number);
+        }
+    }
+    bail!("no name of {addresses:?} has a number")
+}
+
+/// The number at the end of a container's name: `project-client-2` or `project_client_2`.
+fn number_in(name: &str) -> Option<u32> {
+    let (service, number) = name.rsplit_once(['-', '_'])?;
+    if service.is_empty() {
+        return None;
+    }
+    program::settings::number(number)
+}
+
+/// The first labels of the names of `address`; `patience` is for each of the queries.
+async fn names_of(
+    address: Ipv4Addr,
+    resolver: SocketAddr,
+    patience: Duration,
+) -> anyhow::Result<Vec<String>> {
+    let query = Query::of(address)?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+    // From here on the system drops what comes from elsewhere.
+    socket.connect(resolver).await?;
+    for _ in 0..NAME_QUERIES_MAX {
+        socket.send(&query.bytes).await?;
+        if let Ok(names) = timeout(patience, query.answer_from(&socket)).await {
+            return Ok(names?);
+        }
+    }
+    bail!("no answer in {patience:?}, {NAME_QUERIES_MAX} times")
+}
+
+/// A PTR query.
+struct Query {
+    id: u16,
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Query {
+    fn of(address: Ipv4Addr) -> anyhow::Result<Self> {
+        let [a, b, c, d] = address.octets();
+        let name = format!("{d}.{c}.{b}.{a}.in-addr.arpa");
+        let id = rand::random();
+        let mut packet = Packet::new_query(id);
+        packet.set_flags(PacketFlag::RECURSION_DESIRED);
+        let (qtype, qclass) = (QTYPE::TYPE(TYPE::PTR), QCLASS::CLASS(CLASS::IN));
+        packet.questions.push(Question::new(Name::new(&name)?, qtype, qclass, false));
+        let bytes = packet.build_bytes_vec()?;
+        Ok(Self { id, name, bytes })
+    }
+
+    /// Waits for the answer among whatever comes.
+    async fn answer_from(&self, socket: &UdpSocket) -> io::Result<Vec<String>> {
+        let mut datagram = [0; NAME_ANSWER_BYTES_MAX + 1];
+        loop {
+            let bytes = socket.recv(&mut datagram).await?;
+            let answer = datagram.get(..bytes).filter(|answer| answer.len() < datagram.len());
+            if let Some(names) = answer.and_then(|answer| self.names_in(answer)) {
+                return Ok(names);
+            }
+        }
+    }
+
+    /// The first labels of the names in the answer; `None` if the datagram is no answer to this
+    /// query.
+    fn names_in(&self, datagram: &[u8]) -> Option<Vec<String>> {
+        let packet = Packet::parse(datagram).ok()?;
+        let [question] = packet.questions.as_slice() else { return None };
+        let is_answer = packet.has_flags(PacketFlag::RESPONSE)
+            && packet.id() == self.id
+            && question.qtype == QTYPE::TYPE(TYPE::PTR)
+            && question.qname == Name::new(&self.name).ok()?;
+        let names = packet.answers.iter().filter_map(|record| match &record.rdata {
+            RData::PTR(name) => name.0.get_labels().first().map(ToString::to_string),
+            _ => None,
+        });
+        is_answer.then(|| names.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use simple_dns::rdata::PTR;
+    use simple_dns::{RCODE, ResourceRecord};
+
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 25, 124, 3);
+    const NAME: &str = "lottery-client-2.lottery_default";
+
+    /// What a resolver sends to a query, one after the other.
+    type Answers = fn(&[u8]) -> Vec<Vec<u8>>;
+
+    /// A resolver that answers its n-th query as the n-th of these does, and further ones not.
+    async fn resolver(answers: &'static [Answers]) -> SocketAddr {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            for answers in answers {
+                let mut query = [0; 512];
+                let (bytes, from) = socket.recv_from(&mut query).await.unwrap();
+                for answer in answers(&query[..bytes]) {
+                    socket.send_to(&answer, from).await.unwrap();
+                }
+            }
+            // A closed port would tell the client that nothing comes.
+            std::future::pending::<()>().await;
+            drop(socket);
+        });
+        address
+    }
+
+    fn reply<'p>(query: &'p Packet<'p>, names: &[&'p str]) -> Packet<'p> {
+        let mut reply = Packet::new_reply(query.id());
+        reply.questions.clone_from(&query.questions);
+        for name in names {
+            let rdata = RData::PTR(PTR(Name::new(name).unwrap()));
+            let question = query.questions[0].qname.clone();
+            reply.answers.push(ResourceRecord::new(question, CLASS::IN, 600, rdata));
+        }
+        reply
+    }
+
+    fn named(query: &[u8], names: &[&str]) -> Vec<u8> {
+        reply(&Packet::parse(query).unwrap(), names).build_bytes_vec_compressed().unwrap()
+    }
+
+    fn right(query: &[u8]) -> Vec<Vec<u8>> {
+        vec![named(query, &[NAME])]
+    }
+
+    fn silence(_: &[u8]) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    fn unknown(query: &[u8]) -> Vec<Vec<u8>> {
+        let query = Packet::parse(query).unwrap();
+        let mut reply = reply(&query, &[]);
+        *reply.rcode_mut() = RCODE::NameError;
+        vec![reply.build_bytes_vec().unwrap()]
+    }
+
+    /// Everything that is no answer to the query.
+    fn wrong(query: &[u8]) -> Vec<Vec<u8>> {
+        let mut other_id = named(query, &["lottery-client-9.lottery_default"]);
+        other_id[0] ^= 1;
+        let other_question = Query::of(Ipv4Addr::new(10, 0, 0, 1)).unwrap().bytes;
+        let mut other_question = named(&other_question, &["lottery-client-9.lottery_default"]);
+        other_question[..2].copy_from_slice(&query[..2]);
+        let mut oversized = named(query, &["lottery-client-9.lottery_default"]);
+        oversized.resize(4096, 0);
+        let mut cut = named(query, &[NAME]);
+        cut.truncate(cut.len() - 5);
+        vec![
+            Vec::new(),
+            b"garbage".to_vec(),
+            query.to_vec(),
+            other_id,
+            other_question,
+            oversized,
+            cut,
+        ]
+    }
+
+    fn id(query: &[u8]) -> Vec<Vec<u8>> {
+        vec![named(query, &["0123456789ab.lottery_default"])]
+    }
+
+    fn aliases(query: &[u8]) -> Vec<Vec<u8>> {
+        vec![named(query, &["alias.lottery_default", "a_client_7.lottery_default"])]
+    }
+
+    fn wrong_and_right(query: &[u8]) -> Vec<Vec<u8>> {
+        [wrong(query), right(query)].concat()
+    }
+
+    async fn asked(answers: &'static [Answers], patience: Duration) -> anyhow::Result<u32> {
+        number_of(&[ADDRESS], resolver(answers).await, patience).await
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn the_number_is_in_the_answer() {
+        assert_eq!(asked(&[right], LONG).await.unwrap(), 2);
+        assert_eq!(asked(&[wrong_and_right], LONG).await.unwrap(), 2, "the rest is passed over");
+    }
+
+    #[tokio::test]
+    async fn a_lost_query_is_sent_again_once() {
+        assert_eq!(asked(&[silence, right], SHORT).await.unwrap(), 2);
+        for answers in [&[silence as Answers, silence, right] as &[_], &[wrong, wrong, right]] {
+            let error = asked(answers, SHORT).await.unwrap_err();
+            assert!(format!("{error:#}").ends_with("no answer in 50ms, 2 times"), "{error:#}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_without_a_number_is_followed_by_the_next() {
+        let resolver = resolver(&[unknown, id, aliases]).await;
+        assert_eq!(number_of(&[ADDRESS; 3], resolver, LONG).await.unwrap(), 7);
+        let error = asked(&[unknown], LONG).await.unwrap_err();
+        assert_eq!(error.to_string(), "no name of [172.25.124.3] has a number");
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_is_not_there_is_not_waited_for() {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        drop(socket);
+        assert!(number_of(&[ADDRESS], address, LONG).await.is_err());
+    }
+
+    #[test]
+    fn a_query_and_an_answer_have_the_bytes_of_rfc_1035() {
+        let mut query = Query::of(ADDRESS).unwrap();
+        let question = b"\x013\x03124\x0225\x03172\x07in-addr\x04arpa\0\0\x0c\0\x01";
+        let head =
+            |flags: &[u8; 2], answers| [query.id.to_be_bytes(), *flags, [0, 1], [0, answers]];
+        let whole = |head: [[u8; 2]; 4], rest: &[u8]| {
+            [head.as_flattened(), &[0; 4], question, rest].concat()
+        };
+        assert_eq!(query.bytes, whole(head(&[1, 0], 0), b""));
+        // The answer's name is a pointer to the question's, and the network is within the name.
+        let record = b"\xc0\x0c\0\x0c\0\x01\0\0\x02\x58\0\x1d\x10lottery-client-4\x0blottery_net\0";
+        let mut record = record.to_vec();
+        record[11] = (record.len() - 12) as u8;
+        let answer = whole(head(&[0x81, 0x80], 1), &record);
+        assert_eq!(query.names_in(&answer), Some(vec!["lottery-client-4".to_owned()]));
+        query.id ^= 1;
+        assert_eq!(query.names_in(&answer), None);
+    }
+
+    #[test]
+    fn a_number_stands_at_the_end_of_a_name() {
+        for (name, number) in [
+            ("lottery-client-2", Some(2)),
+            ("lottery_client_12", Some(12)),
+            ("client-100000", Some(100_000)),
+            ("my-lottery-2-client-3", Some(3)),
+            ("client", None),
+            ("client-", None),
+            ("-2", None),
+            ("2", None),
+            ("client2", None),
+            ("client-2b", None),
+            ("client-+2", None),
+            ("client-99999999999", None),
+            ("lottery-client-run-0f3a5c7e9b1d", None),
+            ("0123456789ab", None),
+            ("", None),
+        ] {
+            assert_eq!(number_in(name), number, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_resolver_of_docker_is_asked() {
+        let docker = Some(SocketAddr::from(([127, 0, 0, 11], 53)));
+        for (text, resolver) in [
+            ("nameserver 127.0.0.11\noptions ndots:0\n", docker),
+            ("# made by Docker\nsearch example.org\nnameserver\t127.0.0.11", docker),
+            ("nameserver 127.0.0.53\nnameserver 127.0.0.11\n", None),
+            ("nameserver 192.168.1.1\n", None),
+            ("nameserver\nnameserver ::1\n", None),
+            ("#nameserver 127.0.0.11\n", None),
+            ("", None),
+        ] {
+            assert_eq!(docker_resolver(text), resolver, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_datagram_is_an_answer_or_none(
+            datagram: Vec<u8>, places in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..6),
+        ) {
+            let query = Query::of(ADDRESS).unwrap();
+            let mut answer = named(&query.bytes, &[NAME]);
+            query.names_in(&datagram);
+            for (place, byte) in places {
+                let place = place % answer.len();
+                answer[place] = byte;
+            }
+            query.names_in(&answer);
+        }
+    }
+}
