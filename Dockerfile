@@ -8,8 +8,7 @@ ARG BINARIES=build
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /source
 COPY Cargo.toml Cargo.lock ./
-COPY protocol protocol
-COPY program program
+COPY crates crates
 COPY server server
 COPY client client
 # Not built, but a member of the workspace: without it cargo would not read the manifest.
@@ -22,7 +21,7 @@ RUN --mount=type=cache,id=loteria-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=loteria-target,target=/source/target,sharing=locked \
     set -eu; \
     target=$(rustc -vV | sed -n 's/^host: //p'); \
-    find protocol program server client -name '*.rs' -exec touch {} +; \
+    find crates server client -name '*.rs' -exec touch {} +; \
     RUSTFLAGS='-C target-feature=+crt-static' \
         cargo build --locked --release --target "$target" -p server -p client; \
     mkdir -p /programs/claims; \

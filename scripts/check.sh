@@ -16,7 +16,7 @@ check() {
 }
 
 check cargo fmt --all --check
-check cargo fmt --manifest-path fuzz/Cargo.toml --check
+check cargo fmt --manifest-path testing/fuzz/Cargo.toml --check
 check scripts/check-env.sh
 if command -v shellcheck >/dev/null; then
     check shellcheck --external-sources scripts/*.sh .ci/run
@@ -27,7 +27,7 @@ check cargo clippy --workspace --all-targets --locked -- --deny warnings
 # Its entry points need no nightly compiler to be checked, and libFuzzer no C++ compiler: nothing
 # is linked, so where it says that libFuzzer lies nothing has to be.
 CUSTOM_LIBFUZZER_PATH=/nowhere/libfuzzer.a CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target} \
-    check cargo check --manifest-path fuzz/Cargo.toml --locked
+    check cargo check --manifest-path testing/fuzz/Cargo.toml --locked
 check cargo test --workspace --locked
 export RUSTDOCFLAGS="--deny warnings"
 check cargo doc --workspace --no-deps --locked

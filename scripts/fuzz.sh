@@ -2,10 +2,10 @@
 # usage: fuzz.sh [--seconds N] [TARGET...]
 #
 # Looks for inputs that break what must hold of every input: each target of
-# fuzz/ for N seconds (default 60), or the named ones. The properties are those
+# testing/fuzz/ for N seconds (default 60), or the named ones. The properties are those
 # of `cargo test`, where random inputs are put to them; here the inputs are bred
 # for the code that they reach. Needs a nightly Rust and cargo-fuzz. What was
-# bred stays in fuzz/corpus, for the next run to go on from.
+# bred stays in testing/fuzz/corpus, for the next run to go on from.
 #
 # Prints for each target how many inputs were tried, how many places in the code
 # they reached (cov), in how many ways (ft), and how many inputs are kept. Exits
@@ -27,7 +27,7 @@ while [[ $# -gt 0 ]]; do
             ;;
         -*) usage "there is no option $1" ;;
         *)
-            [[ -f fuzz/fuzz_targets/$1.rs ]] || usage "there is no target $1"
+            [[ -f testing/fuzz/fuzz_targets/$1.rs ]] || usage "there is no target $1"
             targets+=("$1")
             shift
             ;;
@@ -44,7 +44,7 @@ cargo +nightly --version >/dev/null 2>&1 ||
 command -v cargo-fuzz >/dev/null || needs "cargo-fuzz" "cargo install cargo-fuzz --locked"
 
 if [[ ${#targets[@]} == 0 ]]; then
-    for file in fuzz/fuzz_targets/*.rs; do
+    for file in testing/fuzz/fuzz_targets/*.rs; do
         targets+=("$(basename "$file" .rs)")
     done
 fi
@@ -57,10 +57,10 @@ figure() { sed -nE "s/.*$1:? +([0-9]+).*/\1/p" "$log" | tail -n 1; }
 
 # fuzz TARGET: runs it, and says in a line what came of it.
 fuzz() {
-    local corpus=fuzz/corpus/$1 options
+    local corpus=testing/fuzz/corpus/$1 options
     mkdir -p "$corpus"
-    options=(-max_total_time="$seconds" -dict=fuzz/dictionary -timeout=10 -print_final_stats=1)
-    cargo +nightly fuzz run "$1" "$corpus" "fuzz/seeds/$1" -- "${options[@]}" >"$log" 2>&1 || {
+    options=(-max_total_time="$seconds" -dict=testing/fuzz/dictionary -timeout=10 -print_final_stats=1)
+    cargo +nightly fuzz run --fuzz-dir testing/fuzz "$1" "$corpus" "testing/fuzz/seeds/$1" -- "${options[@]}" >"$log" 2>&1 || {
         tail -n 60 "$log"
         printf '%s: a property is broken\n' "$1"
         return 1
@@ -72,7 +72,7 @@ fuzz() {
 
 # What a thread holds that is just ending would count as leaked.
 export ASAN_OPTIONS=detect_leaks=0
-cargo +nightly fuzz build || fail "the targets do not compile"
+cargo +nightly fuzz build --fuzz-dir testing/fuzz || fail "the targets do not compile"
 broken=0
 for target in "${targets[@]}"; do
     fuzz "$target" || broken=1

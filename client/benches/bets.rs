@@ -1,7 +1,7 @@
 //! How fast an agency's file is read and checked, compared by its digest and cut into packets,
 //! beside copying the same bytes. `cargo bench -p client`.
 
-#[path = "../../protocol/benches/rows/mod.rs"]
+#[path = "../../crates/protocol/benches/rows/mod.rs"]
 mod rows;
 
 use std::hint::black_box;

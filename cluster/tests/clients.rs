@@ -200,15 +200,15 @@ async fn batches_keep_within_both_limits() {
     let mut clients = vec![client(1, 1, 8_192), client(2, 1_000, 1_000), client(3, 3_000, 65_536)];
     lottery.finish_clients(&mut clients).await;
     lottery.assert_right();
-    let log = &lottery.cluster.servers()[0].log();
-    let batches = |agency: &str| {
-        log.matching(|line| {
-            line.field("cantidad").is_some() && line.field("agencia") == Some(agency)
-        })
-    };
-    assert_eq!(batches("1"), 500);
-    assert!((20..30).contains(&batches("2")), "{}", batches("2"));
-    assert!((2..6).contains(&batches("3")), "{}", batches("3"));
+    let packets = clients
+        .iter()
+        .map(|client| client.log().matching(|line| line.is("apuestas_enviadas", "success")));
+    let packets: Vec<_> = packets.collect();
+    let [first, second, third] = packets[..] else { panic!("{packets:?}") };
+    assert!(first == 500 && (20..30).contains(&second) && (2..6).contains(&third), "{packets:?}");
+    let log = lottery.cluster.servers()[0].log();
+    let stored = log.matching(|line| line.is("apuestas_almacenadas", "success"));
+    assert_eq!(stored, first + second + third);
     lottery.end().await;
 }
 

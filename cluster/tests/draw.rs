@@ -4,7 +4,8 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 
 use cluster::log::LogLine;
 use cluster::process::Launch;
@@ -202,6 +203,21 @@ async fn after_an_archive_the_next_day_starts_without_a_restart() {
         assert_eq!(connection.line().await.unwrap(), "WinnersResponse:9");
     }
     assert_eq!(lottery.stored(), "1,Leo,Sol,2,2000-01-02,8\n1,Ana,Paz,9,2000-01-01,7574\n");
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn an_archive_of_another_systems_rows_says_that_its_servers_must_be_restarted() {
+    let mut lottery = Lottery::start(1, 1).await;
+    lottery.expect_alarm("archive", "archive", "next: restart the servers of the reference system");
+    lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
+    {
+        let _lock = lottery.locked("bets.csv.lock");
+        let mut bets = OpenOptions::new().append(true).open(lottery.volume.bets()).unwrap();
+        bets.write_all(b"1,Leo,Sol,2,2000-01-02,8\r\n").unwrap();
+    }
+    let done = archive(&lottery, &["--unfinished"]).await;
+    assert_eq!(done.code, Some(0), "{}", done.log);
     lottery.end().await;
 }
 

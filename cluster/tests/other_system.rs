@@ -15,6 +15,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use cluster::server_process::ServerProcess;
+use cluster::udp_port::UdpPort;
 use common::{LIMIT, Lottery, Setup, digest, rows};
 use fs2::FileExt as _;
 use socket2::{Domain, Socket, Type};
@@ -243,7 +244,7 @@ async fn its_closes_count_however_they_are_written() {
             let answer = lottery.ask(agency % 2, &format!("AgencyClose:{agency};0")).await;
             assert_eq!(answer, "AgencyCloseResponse:0", "{written:?}");
         }
-        // Now it puts its line end before its line.
+        // Somebody may put the line end before the line.
         other.close("\n4");
         restart(&mut lottery, true).await;
         for agency in 1..=4 {
@@ -297,6 +298,70 @@ async fn the_last_close_may_be_the_other_systems() {
         assert_eq!(connection.line().await.unwrap(), "WinnersResponse:9");
     }
     assert_eq!(lottery.ask(1, "WinnersRequest:1").await, "WinnersResponse:5");
+    lottery.end().await;
+}
+
+/// How many datagrams have come that were not read yet.
+fn waiting_datagrams(ears: &UdpSocket) -> usize {
+    ears.set_nonblocking(true).unwrap();
+    std::iter::from_fn(|| ears.recv(&mut [0; 64]).ok()).count()
+}
+
+/// Every instance knows of the draw; then all of them end, as what is still to be announced is
+/// announced at the end.
+async fn know_the_draw_and_end(lottery: &mut Lottery) {
+    for server in lottery.cluster.servers() {
+        server.wait_for("the draw", LIMIT, |line| line.is("sorteo", "success")).await.unwrap();
+    }
+    lottery.cluster.stop().await.unwrap();
+}
+
+/// A server of the other system logs the draw for each datagram.
+#[tokio::test]
+async fn several_instances_send_one_datagram_for_a_draw() {
+    let mut lottery = Setup::new(3, 3).start().await;
+    let (ears, _) = ears(&lottery.cluster.servers()[0]).await;
+    for agency in 1..=3 {
+        lottery.ask(agency - 1, &format!("AgencyClose:{agency};0")).await;
+    }
+    know_the_draw_and_end(&mut lottery).await;
+    assert_eq!(waiting_datagrams(&ears), 1);
+    lottery.end().await;
+}
+
+/// The instance that holds the draw announces it where the others do not hear it.
+#[tokio::test]
+async fn a_draw_whose_datagram_is_lost_is_announced_by_one_of_the_others() {
+    let mut lottery = Setup::new(3, 1).start().await;
+    let port = UdpPort::take().unwrap();
+    let server = &mut lottery.cluster.servers_mut()[0];
+    server.stop().await.unwrap();
+    server.set("UDP_BROADCAST_PORT", port.number().unwrap());
+    server.restart().await.unwrap();
+    let (ears, _) = ears(&lottery.cluster.servers()[1]).await;
+    lottery.ask(0, "AgencyClose:1;0").await;
+    let heard = tokio::task::spawn_blocking(move || {
+        ears.recv(&mut [0; 64]).unwrap();
+        ears
+    });
+    let ears = heard.await.unwrap();
+    know_the_draw_and_end(&mut lottery).await;
+    assert_eq!(waiting_datagrams(&ears), 0, "one was enough");
+    lottery.end().await;
+}
+
+#[tokio::test]
+async fn a_draw_that_the_other_system_announced_is_not_announced_again() {
+    let mut lottery = Setup::new(2, 2).start().await;
+    let (ears, everybody) = ears(&lottery.cluster.servers()[0]).await;
+    lottery.ask(0, "AgencyClose:1;0").await;
+    let other = OtherServer::of(&lottery);
+    let lock = other.locked("agencies_closed.lock");
+    OtherServer::append(&lottery.volume.agencies_closed(), b"2\n");
+    ears.send_to(b"bet_ended", everybody).unwrap();
+    drop(lock);
+    know_the_draw_and_end(&mut lottery).await;
+    assert_eq!(waiting_datagrams(&ears), 1, "its own");
     lottery.end().await;
 }
 

@@ -7,8 +7,11 @@ mod common;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 
+use cluster::audit;
 use cluster::directory::RunDirectory;
+use cluster::log::LogLine;
 use cluster::process::Launch;
+use cluster::server_process::ServerProcess;
 use common::{LIMIT, Lottery, binary, run};
 
 const ANA: &str = "Ana;Paz;1;2000-01-01;7574";
@@ -37,7 +40,7 @@ async fn sigterm_ends_an_instance_well_whatever_is_connected() {
 async fn sigterm_loses_nothing_that_was_answered_and_stores_nothing_half() {
     let mut lottery = Lottery::start(1, 1).await;
     let mut connection = lottery.connect(0).await;
-    let batch = format!("StoreBatch:1:{}\n", [ANA; 20].join(":"));
+    let batch = format!("StoreBatch:1;{}\n", [ANA; 20].join(":"));
     connection.send(batch.repeat(40)).await.unwrap();
     assert_eq!(connection.line().await.unwrap(), "StoreResponse:0");
     lottery.cluster.servers_mut()[0].stop().await.unwrap();
@@ -67,6 +70,44 @@ async fn sigterm_ends_an_instance_that_waits_for_a_lock_and_nothing_is_stored() 
     let again = lottery.ask(0, &format!("StoreRows:1;1:{ANA}")).await;
     assert!(again.starts_with("StoreRowsResponse:0;1;"), "{again}");
     assert_eq!(lottery.stored(), "1,Ana,Paz,1,2000-01-01,7574\n");
+    lottery.end().await;
+}
+
+/// What stands behind the level, in the lines of these actions that an instance logged.
+fn logged(server: &ServerProcess, actions: &[&str]) -> Vec<String> {
+    let log = fs::read_to_string(server.process().log_path()).unwrap();
+    let is_wanted = |line: &&str| actions.contains(&LogLine(line).field("action").unwrap_or(""));
+    let text = |line: &str| line[line.find("action: ").unwrap()..].to_owned();
+    log.lines().filter(is_wanted).map(text).collect()
+}
+
+/// The reference's scripts read these lines by their ends.
+#[tokio::test]
+async fn lines_of_the_references_actions_end_with_its_fields() {
+    let mut lottery = Lottery::start(1, 1).await;
+    for packet in ["StoreBet:1;", "StoreBatch:1;", "StoreBatch:1:"] {
+        assert_eq!(lottery.ask(0, &format!("{packet}{ANA}")).await, "StoreResponse:0");
+    }
+    lottery.ask(0, &format!("StoreRows:1;4:{ANA}:{ANA}")).await;
+    lottery.ask(0, "AgencyClose:1;5").await;
+    assert_eq!(lottery.ask(0, "WinnersRequest:1").await, "WinnersResponse:1;1;1;1;1");
+    let server = &mut lottery.cluster.servers_mut()[0];
+    server.stop().await.unwrap();
+    let actions = ["apuesta_almacenada", "apuestas_almacenadas", "sorteo", "shutdown"];
+    let wanted = [
+        "action: apuesta_almacenada | result: success | dni: 1 | numero: 7574",
+        "action: apuestas_almacenadas | result: success | cantidad: 1",
+        "action: apuestas_almacenadas | result: success | cantidad: 1",
+        "action: apuestas_almacenadas | result: success | cantidad: 2",
+        "action: sorteo | result: success",
+        "action: shutdown | result: in_progress | signal: SIGTERM",
+        "action: shutdown | result: success",
+    ];
+    assert_eq!(logged(server, &actions), wanted);
+    let draw = logged(server, &["draw"]);
+    let [draw] = draw.as_slice() else { panic!("{draw:?}") };
+    let told = "action: draw | result: success | numero: 7574 | cantidad: 5 | time: ";
+    assert_eq!(*draw, format!("{told}{}", audit::time_of_draw(&lottery.volume).unwrap()));
     lottery.end().await;
 }
 

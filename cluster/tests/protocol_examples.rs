@@ -2,7 +2,8 @@
 //!
 //! The examples of one section share one fresh server. A block is played if its fence opens with
 //! - `wire`: `> packet` is sent, `< answer` must come back; a letter before the sign (`A> packet`)
-//!   names one of several connections;
+//!   names one of several connections. After the answer to a `StoreBatch` in the form of the
+//!   reference's client the server must close, and the next packet opens the connection again;
 //! - `console` and has a session with netcat, `$ nc …`: answers are told from packets by their
 //!   types, and the lines of other commands are passed over;
 //! - anything, and the name of a file of the volume after it: the file must be there as shown.
@@ -65,7 +66,7 @@ struct Block<'d> {
 }
 
 fn document() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../PROTOCOL.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/PROTOCOL.md");
     std::fs::read_to_string(path).unwrap()
 }
 
@@ -159,6 +160,12 @@ fn type_of(packet: &str) -> &str {
     packet.split(':').next().unwrap_or_default()
 }
 
+/// Whether a packet is the last one of its connection: `StoreBatch:agency:…`.
+fn ends_connection(packet: &str) -> bool {
+    let batch = packet.strip_prefix("StoreBatch:");
+    batch.and_then(|body| body.split_once(':')).is_some_and(|(agency, _)| !agency.contains(';'))
+}
+
 async fn play(section: &Section) {
     let mut lottery = Lottery::start(1, section.agencies).await;
     for reason in ["gap ", "overlap ", "closed ", "drawn "] {
@@ -174,6 +181,7 @@ async fn play(section: &Section) {
     }
     lottery.allow_alarm("server", "packet", "error: the count of rows is not a row number");
     let mut connections: BTreeMap<&str, RawConnection> = BTreeMap::new();
+    let mut ending: BTreeSet<&str> = BTreeSet::new();
     for (line, step) in &section.steps {
         let place = format!("PROTOCOL.md line {line}, {}", section.heading);
         match step {
@@ -183,12 +191,19 @@ async fn play(section: &Section) {
                 }
                 let open = connections.get_mut(connection.as_str()).unwrap();
                 open.send(format!("{packet}\n")).await.unwrap();
+                if ends_connection(packet) {
+                    ending.insert(connection);
+                }
             }
             Step::Receive { connection, answer } => {
                 let open = connections.get_mut(connection.as_str()).expect(&place);
                 let came = open.line().await;
                 let came = came.unwrap_or_else(|error| panic!("{place}: {error:#}"));
                 assert_eq!(came, *answer, "{place}");
+                if ending.remove(connection.as_str()) {
+                    let open = connections.remove(connection.as_str()).expect(&place);
+                    assert_eq!(open.end().await.unwrap(), b"", "{place}");
+                }
             }
             Step::File { name, content } => {
                 let path = lottery.volume.path().join(name);

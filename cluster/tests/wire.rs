@@ -4,17 +4,34 @@
 
 mod common;
 
+use cluster::raw_connection::RawConnection;
 use common::{Lottery, digest};
 
 const ANA: &str = "Ana;Paz;1;2000-01-01;7574";
 const LEO: &str = "Leo;Sol;2;2000-01-02;8";
 const EVA: &str = "Eva, \"E\";Gómez;3;2000-02-29;7574";
 
-/// Asks every packet on one connection; all answers must be these.
+/// Asks on `connection`. Because the server closes it after the answer to a `StoreBatch` in the
+/// reference's form, and after no other one, a new one takes its place then.
+async fn ask(lottery: &Lottery, connection: &mut RawConnection, packet: &str) -> String {
+    let answer = connection.ask(packet).await.unwrap();
+    if is_in_reference_form(packet) {
+        let closed = std::mem::replace(connection, lottery.connect(0).await);
+        assert_eq!(closed.end().await.unwrap(), b"", "after {packet:.100}");
+    }
+    answer
+}
+
+fn is_in_reference_form(packet: &str) -> bool {
+    let body = packet.strip_prefix("StoreBatch:").unwrap_or_default();
+    body.find(':') < body.find(';') && body.contains(':')
+}
+
+/// Asks every packet; all answers must be these.
 async fn converse(lottery: &Lottery, conversation: &[(&str, &str)]) {
     let mut connection = lottery.connect(0).await;
     for (packet, answer) in conversation {
-        assert_eq!(connection.ask(packet).await.unwrap(), *answer, "to {packet}");
+        assert_eq!(ask(lottery, &mut connection, packet).await, *answer, "to {packet}");
     }
 }
 
@@ -53,11 +70,11 @@ async fn a_whole_conversation() {
     lottery.end().await;
 }
 
-/// Asks on one connection; every answer must start with these words.
+/// Asks every packet; every answer must start with these words.
 async fn refuses(lottery: &Lottery, conversation: &[(&str, &str)]) {
     let mut connection = lottery.connect(0).await;
     for (packet, start) in conversation {
-        let answer = connection.ask(packet).await.unwrap();
+        let answer = ask(lottery, &mut connection, packet).await;
         assert!(answer.starts_with(start), "{answer:?} to {packet}");
     }
 }
@@ -217,7 +234,7 @@ async fn many_packets_in_one_segment_are_answered_in_order() {
 async fn one_packet_in_many_segments_is_one_packet() {
     let lottery = Lottery::start(1, 1).await;
     let mut connection = lottery.connect(0).await;
-    for byte in format!("StoreBatch:1:{EVA}:{ANA}\n").bytes() {
+    for byte in format!("StoreBatch:1;{EVA}:{ANA}\n").bytes() {
         connection.send([byte]).await.unwrap();
     }
     assert_eq!(connection.line().await.unwrap(), "StoreResponse:0");
@@ -261,7 +278,7 @@ async fn an_over_long_line_is_discarded_and_answered() {
     let mut connection = lottery.connect(0).await;
     let long = "x".repeat(1024 * 1024);
     for (head, answer) in [
-        ("StoreBatch:1:", "StoreResponse:1"),
+        ("StoreBatch:1;", "StoreResponse:1"),
         ("StoreRows:1;1:", "StoreRowsResponse:2;0;0000000000000000;invalid "),
         ("AgencyClose:1;", "AgencyCloseResponse:2;invalid "),
         ("WinnersRequest:", "Error:"),
@@ -284,7 +301,7 @@ async fn bytes_that_are_not_utf8_never_reach_the_file() {
     let mut connection = lottery.connect(0).await;
     for (packet, answer) in [
         (&b"StoreBet:1;Jos\xe9;Paz;1;2000-01-01;7\n"[..], "StoreResponse:1"),
-        (b"StoreBatch:1:Ana;Paz;1;2000-01-01;7:Jos\xe9;Paz;1;2000-01-01;7\n", "StoreResponse:1"),
+        (b"StoreBatch:1;Ana;Paz;1;2000-01-01;7:Jos\xe9;Paz;1;2000-01-01;7\n", "StoreResponse:1"),
         (b"StoreRows:1;1:\xff\xfe\n", "StoreRowsResponse:2;0;0000000000000000;invalid "),
         (b"\xff\xfe\x00\n", "Error:"),
     ] {
@@ -322,6 +339,35 @@ async fn a_connection_a_packet() {
     ] {
         assert_eq!(lottery.ask(place, &packet).await, answer, "to {packet}");
     }
+    lottery.end().await;
+}
+
+/// The client of the reference opens a connection for every packet: the side that closes first
+/// keeps the port for a minute.
+#[tokio::test]
+async fn a_batch_in_the_form_of_the_reference_is_the_last_packet_of_its_connection() {
+    let mut lottery = Lottery::start(1, 1).await;
+    expect_malformed(
+        &mut lottery,
+        &["bet 1 has 2 fields", "the packet is longer than 65536 bytes"],
+    );
+    let long = format!("StoreBatch:1:{}", "x".repeat(100_000));
+    for (packet, answer) in [
+        (format!("StoreBatch:1:{ANA}"), "StoreResponse:0\n"),
+        ("StoreBatch:1:Ana;Paz".to_owned(), "StoreResponse:1\n"),
+        (long, "StoreResponse:1\n"),
+    ] {
+        let mut connection = lottery.connect(0).await;
+        connection.send(format!("{packet}\n")).await.unwrap();
+        assert_eq!(connection.end().await.unwrap(), answer.as_bytes(), "to {packet:.100}");
+        // Answers to what came before it are sent; what comes behind it is not executed.
+        let mut connection = lottery.connect(0).await;
+        connection.send(format!("Hello\n{packet}\nAgencyClose:1\n")).await.unwrap();
+        let both = format!("Error:unknown packet\n{answer}");
+        assert_eq!(connection.end().await.unwrap(), both.as_bytes(), "to {packet:.100}");
+    }
+    let status = format!("AgencyStatusResponse:2;{};open", digest(&[ANA, ANA]));
+    assert_eq!(lottery.ask(0, "AgencyStatus:1").await, status);
     lottery.end().await;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What else the store does with rows is measured where it is done, in `protocol`.
 
-#[path = "../../protocol/benches/rows/mod.rs"]
+#[path = "../../crates/protocol/benches/rows/mod.rs"]
 mod rows;
 
 use std::hint::black_box;

@@ -1,6 +1,7 @@
 //! The command line of the server, and what each command does.
 
 use std::ffi::OsString;
+use std::io;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,7 +13,7 @@ use program::{descriptors, dotenv, log, settings, shutdown};
 use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::announce::UdpAnnouncer;
 use crate::limits::{
@@ -26,8 +27,12 @@ use crate::watch::Common;
 use crate::{health, prepare, serve, store, watch};
 
 const LISTEN_ADVICE: &str =
-    " (they must be an address of this machine, and a port that no other program has)";
+    "they must be an address of this machine, and a port that no other program has";
 const HEAR_ADVICE: &str = " (a port that no other program has for itself, and that may be used)";
+const IN_USE_ADVICE: &str = "; if none has it, another server had it within the last minute, and \
+                             its closed connections keep the port for up to 60 s: wait a minute";
+const RESTART_OTHERS: &str = "restart the servers of the reference system on this volume, which \
+                              tell the winners of this day until then; other servers go on";
 const DISK_FAILED: &str = "this instance ends, as nobody knows what its disk has kept: what was \
                            acknowledged is safe; stop the other servers, look at the disk, then \
                            start them again";
@@ -127,9 +132,13 @@ fn store_settings(config: &Config, instance: String) -> StoreSettings {
 fn archive(config: &Config, unfinished: bool) -> Exit {
     let settings = store_settings(config, "archive".to_owned());
     match store::archive(RealDisk::new(), settings, unfinished) {
-        Ok(directory) => {
-            let directory = directory.display();
+        Ok(day) => {
+            let directory = day.directory.display();
             info!(action = "archive", result = "success", %directory);
+            if day.has_others_rows {
+                let warning = "bets.csv has rows of another system";
+                warn!(action = "archive", result = "success", warning, next = RESTART_OTHERS);
+            }
             Exit::Right
         }
         Err(error) => {
@@ -163,9 +172,14 @@ fn is_of_settings(error: &anyhow::Error) -> bool {
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal().context("install handlers of signals")?;
-    let refused =
-        || format!("listen on SERVER_IP={} SERVER_PORT={}{LISTEN_ADVICE}", config.ip, config.port);
-    let socket = serve::bind(config.ip, config.port).with_context(refused)?;
+    let refused = |error: io::Error| {
+        let in_use = error.kind() == io::ErrorKind::AddrInUse;
+        let more = if in_use { IN_USE_ADVICE } else { "" };
+        let (ip, port) = (config.ip, config.port);
+        let text = format!("listen on SERVER_IP={ip} SERVER_PORT={port} ({LISTEN_ADVICE}{more})");
+        anyhow::Error::new(error).context(text)
+    };
+    let socket = serve::bind(config.ip, config.port).map_err(refused)?;
     let address = local_address(&socket)?;
     let settings = store_settings(config, instance_name(address));
     let (store, mut end) = open_store(settings)?;
@@ -175,7 +189,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         format!("hear announcements on UDP_BROADCAST_PORT={}{HEAR_ADVICE}", broadcast.port())
     })?;
     // Not before all that may keep it from serving: whoever connects is served.
-    let listener = serve::listen(socket, config.backlog).with_context(refused)?;
+    let listener = serve::listen(socket, config.backlog).map_err(refused)?;
     info!(action = "listen", result = "success", %address, announce_to = %broadcast);
     let lottery = Lottery::new(store.clone(), config.agencies_amount);
     let common =

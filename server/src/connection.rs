@@ -74,7 +74,8 @@ struct Connection<S> {
 enum Next {
     Read,
     Winners(Admitted<'static>),
-    HangUp,
+    /// Close the connection; all answers that it has are sent.
+    Close,
 }
 
 impl<S: Store> Connection<S> {
@@ -92,7 +93,7 @@ impl<S: Store> Connection<S> {
                         return Ok(());
                     }
                 }
-                Next::HangUp => return Ok(()),
+                Next::Close => return Ok(()),
             }
         }
     }
@@ -113,6 +114,10 @@ impl<S: Store> Connection<S> {
                 Frame::Line(line) => Request::parse(line),
             };
             ended = true;
+            let ends_connection = match &request {
+                Ok(request) => request.packet_type().ends_connection(),
+                Err(malformed) => malformed.ends_connection(),
+            };
             match admit(request, &self.lottery, self.peer) {
                 Err(refusal) => {
                     taken = self.wait_behind(taken, consumed).await?;
@@ -130,9 +135,13 @@ impl<S: Store> Connection<S> {
                             self.output.push_result(response.as_ref());
                             taken = self.wait_behind_look(taken).await?;
                         }
-                        Answer::HangUp => break Next::HangUp,
+                        Answer::HangUp => break Next::Close,
                     }
                 }
+            }
+            if ends_connection {
+                self.output.send_last(&self.stream, &self.held).await?;
+                break Next::Close;
             }
             if !self.output.may_gather(self.held.is_slot()) {
                 self.output.send(&self.stream, &self.held).await?;

@@ -197,7 +197,10 @@ fn fault(outcome: &Outcome) -> Option<String> {
 fn log_batch(agency: AgencyId, bets: usize, outcome: &Outcome) {
     let (cantidad, agencia) = (bets, agency.get());
     match fault(outcome) {
-        None => info!(action = "apuestas_almacenadas", result = "success", cantidad, agencia),
+        None => {
+            let action = "apuestas_almacenadas";
+            info!(action, result = "success", cantidad, json.agencia = agencia);
+        }
         Some(error) => {
             warn!(action = "apuestas_almacenadas", result = "fail", cantidad, agencia, error);
         }

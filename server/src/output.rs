@@ -6,6 +6,7 @@
 use std::io::{self, IoSlice};
 
 use protocol::{Response, WINNERS_HEAD};
+use rustix::net::{SendFlags, Shutdown};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -64,6 +65,20 @@ impl Output {
             write_all(stream, &mut [IoSlice::new(answers)], held, is_cut).await?;
             (self.answers, self.has_result) = (Vec::new(), false);
         }
+        Ok(())
+    }
+
+    /// Sends the answers that wait and the end of the stream behind them. Both leave in one segment:
+    /// `MSG_MORE` keeps the bytes until the end is sent.
+    ///
+    /// # Errors
+    /// As [`Output::send`].
+    pub async fn send_last(&mut self, stream: &TcpStream, held: &Held) -> Result<(), Fault> {
+        // If this fails, `send` reports the error.
+        let sent = rustix::net::send(stream, &self.answers, SendFlags::MORE).unwrap_or(0);
+        self.answers.drain(..sent);
+        self.send(stream, held).await?;
+        rustix::net::shutdown(stream, Shutdown::Write).map_err(io::Error::from)?;
         Ok(())
     }
 

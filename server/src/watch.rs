@@ -2,12 +2,13 @@
 //! from another instance, and by itself in between.
 
 use std::fmt::Display;
+use std::future::{pending, ready};
 use std::sync::Arc;
 
 use protocol::BetNumber;
 use tokio::sync::Notify;
 use tokio::sync::watch::Receiver;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -24,7 +25,9 @@ pub struct Common {
     pub winning_number: BetNumber,
 }
 
-/// Watches until `shutdown`. Whoever comes to know of the draw before that announces it.
+/// Watches until `shutdown`. An instance announces a draw unless it hears an announcement: at once
+/// if this instance holds the draw or ends, else after a random time of one to two
+/// [`LOOK_INTERVAL`], in which the instance that holds the draw announces first.
 pub async fn watch<S: Store, A: Announcer>(
     store: S,
     announcer: A,
@@ -37,52 +40,98 @@ pub async fn watch<S: Store, A: Announcer>(
     let (mut last_fault, mut deaf) = (None, false);
     let mut draw = store.draw();
     draw.mark_changed();
+    // When this instance announces the draw, unless it hears an announcement before.
+    let mut due = tell_new_draw(&mut draw, common).then(announcement_deadline);
+    // Whether an announcement was heard since the last look that succeeded.
+    let mut is_heard = false;
     loop {
-        tell_new_draw(&mut draw, common, &announcer).await;
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => break,
+            () = hear(&announcer, &mut deaf) => (is_heard, due) = (true, None),
+            () = sleep_until_due(due) => {
+                due = None;
+                // The day may have been put away since.
+                if draw.borrow().is_some() {
+                    announce(&announcer, &mut deaf).await;
+                }
+                continue;
+            }
             () = closed.notified() => {}
             _ = by_itself.tick() => {}
-            () = hear(&announcer, &mut deaf) => {}
             Ok(()) = draw.changed() => {
                 draw.mark_changed();
+                if tell_new_draw(&mut draw, common) {
+                    due = Some(announcement_deadline());
+                }
                 continue;
             }
         }
-        tokio::select! {
+        let looked = tokio::select! {
             () = shutdown.cancelled() => break,
-            looked = store.look() => tell_fault(&looked, &mut last_fault),
+            looked = store.look() => looked,
+        };
+        tell_fault(&looked, &mut last_fault);
+        if tell_new_draw(&mut draw, common) && !is_heard {
+            if looked == Ok(true) {
+                // Before the pause: others wait for it.
+                announce(&announcer, &mut deaf).await;
+            } else {
+                due = Some(announcement_deadline());
+            }
         }
-        // Before the pause: others wait for it.
-        tell_new_draw(&mut draw, common, &announcer).await;
+        is_heard &= looked.is_err();
         tokio::select! {
             () = shutdown.cancelled() => break,
             () = sleep(LOOK_PAUSE) => {}
         }
     }
-    tell_new_draw(&mut draw, common, &announcer).await;
+    let is_new = tell_new_draw(&mut draw, common);
+    if draw.borrow().is_some() && (due.is_some() || (is_new && !is_heard)) {
+        announce(&announcer, &mut deaf).await;
+    }
 }
 
-/// Every instance logs the draw and announces it when it comes to know of it, whoever held it: the
-/// one who did may have ended before it could.
-async fn tell_new_draw(
-    draw: &mut Receiver<Option<Arc<Draw>>>,
-    common: Common,
-    announcer: &impl Announcer,
-) {
+/// Logs a draw that the instance did not know of; says whether there is one.
+fn tell_new_draw(draw: &mut Receiver<Option<Arc<Draw>>>, common: Common) -> bool {
     // An error is that the store has ended, which says nothing new.
     if !matches!(draw.has_changed(), Ok(true)) {
-        return;
+        return false;
     }
-    let Some(draw) = draw.borrow_and_update().clone() else { return };
+    let Some(draw) = draw.borrow_and_update().clone() else { return false };
     let (numero, cantidad, time) = (draw.number.get(), draw.bets, draw.time.as_str());
-    info!(action = "sorteo", result = "success", numero, cantidad, time);
+    info!(action = "draw", result = "success", numero, cantidad, time);
+    info!(action = "sorteo", result = "success");
     tell_difference("AGENCIES_AMOUNT", common.agencies_amount, draw.agencies_amount);
     tell_difference("LOTTERY_WINNER_NUMBER", common.winning_number.get(), draw.number.get());
+    true
+}
+
+/// Announces the draw, unless an announcement waits to be heard: another instance was faster.
+async fn announce(announcer: &impl Announcer, deaf: &mut bool) {
+    tokio::select! {
+        biased;
+        () = hear(announcer, deaf) => return,
+        () = ready(()) => {}
+    }
     if let Err(error) = announcer.announce().await {
         let error = error.to_string();
         let next = "other servers look by themselves; if it lasts, set UDP_BROADCAST_IP";
         warn!(action = "announce", result = "fail", error, next);
+    }
+}
+
+/// When the draw is announced if no announcement is heard. Several instances may wait: the first
+/// one that announces is heard by the others, because each waits for another time.
+fn announcement_deadline() -> Instant {
+    Instant::now() + LOOK_INTERVAL.mul_f64(rand::random_range(1.0..2.0))
+}
+
+/// Waits until `due`, or for ever if nothing is.
+async fn sleep_until_due(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => pending().await,
     }
 }
 
@@ -106,7 +155,7 @@ async fn hear(announcer: &impl Announcer, deaf: &mut bool) {
         warn!(action = "hear", result = "fail", error = error.to_string(), next);
     }
     if *deaf {
-        std::future::pending::<()>().await;
+        pending::<()>().await;
     }
     debug!(action = "hear", result = "success");
 }
@@ -133,7 +182,8 @@ mod tests {
 
     use protocol::AgencyId;
     use tokio::sync::watch::{Sender, channel};
-    use tokio::time::{Instant, timeout};
+    use tokio::task::JoinHandle;
+    use tokio::time::timeout;
 
     use crate::announce::MemoryAnnouncer;
     use crate::store::{AgencyStatus, Appended, Batch, Closed, DrawRecord};
@@ -169,18 +219,22 @@ mod tests {
         }
     }
 
-    /// A volume that another instance draws on: a look finds the draw once it is there.
+    /// A volume as one instance sees it: a look finds the draw once it is there, and has held it
+    /// if that is what this instance does.
     #[derive(Clone)]
     struct Volume {
         drawn: Arc<AtomicU64>,
+        holds: bool,
+        /// How many of the next looks fail.
+        failures: Arc<AtomicU64>,
         told: Arc<Sender<Option<Arc<Draw>>>>,
         looks: Arc<AtomicU64>,
     }
 
     impl Volume {
         fn new() -> Self {
-            let (drawn, looks) = (Arc::default(), Arc::default());
-            Self { drawn, told: Arc::new(channel(None).0), looks }
+            let (drawn, failures, looks) = Default::default();
+            Self { drawn, holds: false, failures, told: Arc::new(channel(None).0), looks }
         }
     }
 
@@ -199,6 +253,11 @@ mod tests {
 
         async fn look(&self) -> Result<bool, Unavailable> {
             self.looks.fetch_add(1, Ordering::Relaxed);
+            let failures = self.failures.load(Ordering::Relaxed);
+            if failures > 0 {
+                self.failures.store(failures - 1, Ordering::Relaxed);
+                return Err(Unavailable("the lock is held".to_owned()));
+            }
             if self.drawn.load(Ordering::Relaxed) > 0 && self.told.borrow().is_none() {
                 let record = DrawRecord {
                     winning_number: 7,
@@ -209,6 +268,7 @@ mod tests {
                     agencies: Vec::new(),
                 };
                 self.told.send_replace(Some(Arc::new(record.try_into().unwrap())));
+                return Ok(self.holds);
             }
             Ok(false)
         }
@@ -252,31 +312,202 @@ mod tests {
         assert!(took <= late, "found by itself before it was heard: {took:?}");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_draw_is_announced_once_as_soon_as_it_is_known_also_at_the_end() {
-        for is_at_the_end in [false, true] {
-            let (ours, volume) = (MemoryAnnouncer::first(), Volume::new());
-            let (theirs, shutdown) = (ours.another(), CancellationToken::new());
-            let closed = Arc::new(Notify::new());
-            let watched =
-                watch(volume.clone(), ours, common(), Arc::clone(&closed), shutdown.clone());
-            let watching = tokio::spawn(watched);
-            // Within the pause after its first look, if that is where it is to end.
-            sleep(if is_at_the_end { LOOK_PAUSE / 2 } else { LOOK_PAUSE * 2 }).await;
-            volume.drawn.store(1, Ordering::Relaxed);
-            let since = Instant::now();
-            if is_at_the_end {
-                let _ = volume.look().await;
-                shutdown.cancel();
-                watching.await.unwrap();
-            } else {
-                closed.notify_one();
-            }
-            timeout(Duration::from_secs(1), theirs.hear()).await.unwrap().unwrap();
-            assert!(since.elapsed() < LOOK_PAUSE / 2, "{:?}", since.elapsed());
-            assert!(timeout(Duration::from_secs(3), theirs.hear()).await.is_err(), "told twice");
-            shutdown.cancel();
+    /// An instance that watches, in a group that hears what it announces.
+    struct Watching {
+        volume: Volume,
+        closed: Arc<Notify>,
+        shutdown: CancellationToken,
+        task: JoinHandle<()>,
+    }
+
+    impl Watching {
+        /// Its first look is over.
+        async fn start(volume: Volume, announcer: impl Announcer) -> Self {
+            let (closed, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
+            let all = (volume.clone(), Arc::clone(&closed), shutdown.clone());
+            let task = tokio::spawn(watch(all.0, announcer, common(), all.1, all.2));
+            sleep(LOOK_PAUSE * 2).await;
+            Self { volume, closed, shutdown, task }
         }
+
+        /// The draw is there, and the instance looks.
+        fn finds_draw(&self) {
+            self.volume.drawn.store(1, Ordering::Relaxed);
+            self.closed.notify_one();
+        }
+
+        async fn end(self) {
+            self.shutdown.cancel();
+            self.task.await.unwrap();
+        }
+    }
+
+    /// A volume whose draw this instance holds.
+    fn holding() -> Volume {
+        Volume { holds: true, ..Volume::new() }
+    }
+
+    /// When announcements come within 5 s, from now on.
+    async fn announced(ear: &MemoryAnnouncer) -> Vec<Duration> {
+        let since = Instant::now();
+        let mut times = Vec::new();
+        while timeout(Duration::from_secs(5), ear.hear()).await.is_ok() {
+            times.push(since.elapsed());
+        }
+        times
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_instance_that_holds_the_draw_announces_it_at_once_and_once() {
+        let ours = MemoryAnnouncer::first();
+        let ear = ours.another();
+        let watching = Watching::start(holding(), ours).await;
+        watching.finds_draw();
+        let times = announced(&ear).await;
+        assert!(matches!(times[..], [at] if at < LOOK_PAUSE / 2), "{times:?}");
+        watching.end().await;
+        assert!(announced(&ear).await.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_draw_that_was_not_announced_is_announced_after_a_wait_and_once() {
+        let ours = MemoryAnnouncer::first();
+        let ear = ours.another();
+        let watching = Watching::start(Volume::new(), ours).await;
+        watching.finds_draw();
+        let times = announced(&ear).await;
+        let wait = LOOK_INTERVAL..LOOK_INTERVAL * 2 + LOOK_PAUSE;
+        assert!(matches!(times[..], [at] if wait.contains(&at)), "{times:?}");
+        watching.end().await;
+        assert!(announced(&ear).await.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_draw_that_is_there_at_the_start_is_announced_once() {
+        let (ours, volume) = (MemoryAnnouncer::first(), Volume::new());
+        let ear = ours.another();
+        volume.drawn.store(1, Ordering::Relaxed);
+        let _ = volume.look().await;
+        let watching = Watching::start(volume, ours).await;
+        assert_eq!(announced(&ear).await.len(), 1);
+        watching.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_heard_of_the_draw_announces_nothing() {
+        for (is_before_look, holds) in [(true, false), (true, true), (false, false)] {
+            let ours = MemoryAnnouncer::first();
+            let theirs = ours.another();
+            let watching = Watching::start(Volume { holds, ..Volume::new() }, ours).await;
+            if is_before_look {
+                watching.volume.drawn.store(1, Ordering::Relaxed);
+            } else {
+                watching.finds_draw();
+                sleep(LOOK_PAUSE * 2).await;
+            }
+            theirs.announce().await.unwrap();
+            assert_eq!(announced(&theirs).await.len(), 1, "its own");
+            assert!(watching.volume.told.borrow().is_some());
+            watching.end().await;
+            assert!(announced(&theirs).await.is_empty());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_fails_does_not_use_up_what_was_heard() {
+        let ours = MemoryAnnouncer::first();
+        let theirs = ours.another();
+        let watching = Watching::start(Volume::new(), ours).await;
+        watching.volume.failures.store(3, Ordering::Relaxed);
+        watching.volume.drawn.store(1, Ordering::Relaxed);
+        theirs.announce().await.unwrap();
+        assert_eq!(announced(&theirs).await.len(), 1, "its own");
+        assert!(watching.volume.told.borrow().is_some());
+        watching.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_draw_that_was_put_away_is_not_announced() {
+        for ends in [false, true] {
+            let ours = MemoryAnnouncer::first();
+            let ear = ours.another();
+            let watching = Watching::start(Volume::new(), ours).await;
+            watching.finds_draw();
+            sleep(LOOK_PAUSE * 2).await;
+            watching.volume.drawn.store(0, Ordering::Relaxed);
+            assert!(watching.volume.told.send_replace(None).is_some());
+            if ends {
+                watching.end().await;
+            }
+            assert!(announced(&ear).await.is_empty());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_announcement_before_the_draw_does_not_count() {
+        let ours = MemoryAnnouncer::first();
+        let forger = ours.another();
+        let watching = Watching::start(Volume::new(), ours).await;
+        forger.announce().await.unwrap();
+        sleep(LOOK_PAUSE * 2).await;
+        watching.finds_draw();
+        assert_eq!(announced(&forger).await.len(), 2);
+        watching.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_instances_announce_a_draw_once_also_if_the_one_that_held_it_does_not() {
+        for holder_lives in [true, false] {
+            let (ear, drawn) = (MemoryAnnouncer::first(), Arc::new(AtomicU64::new(0)));
+            let mut all = Vec::new();
+            for place in 0..3 {
+                let holds = holder_lives && place == 0;
+                let volume = Volume { drawn: Arc::clone(&drawn), holds, ..Volume::new() };
+                all.push(Watching::start(volume, ear.another()).await);
+                sleep(LOOK_INTERVAL / 5).await;
+            }
+            for watching in &all {
+                watching.finds_draw();
+                sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(announced(&ear).await.len(), 1, "holder lives: {holder_lives}");
+            for watching in all {
+                watching.end().await;
+            }
+            assert!(announced(&ear).await.is_empty());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_ends_announces_at_once_what_it_has_not_heard() {
+        for is_heard in [false, true] {
+            let ours = MemoryAnnouncer::first();
+            let theirs = ours.another();
+            let watching = Watching::start(Volume::new(), ours).await;
+            watching.finds_draw();
+            sleep(LOOK_PAUSE / 2).await;
+            if is_heard {
+                theirs.announce().await.unwrap();
+                theirs.hear().await.unwrap();
+            }
+            let since = Instant::now();
+            watching.end().await;
+            assert!(since.elapsed() < LOOK_PAUSE / 2, "{:?}", since.elapsed());
+            assert_eq!(announced(&theirs).await.len(), usize::from(!is_heard));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_draw_that_becomes_known_at_the_end_is_announced() {
+        let ours = MemoryAnnouncer::first();
+        let ear = ours.another();
+        let watching = Watching::start(Volume::new(), ours).await;
+        watching.closed.notify_one();
+        sleep(LOOK_PAUSE / 2).await;
+        watching.volume.drawn.store(1, Ordering::Relaxed);
+        let _ = watching.volume.look().await;
+        watching.end().await;
+        assert_eq!(announced(&ear).await.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -141,7 +141,7 @@ async fn what_the_server_could_not_do_is_told_as_each_packet_can() {
     instance.allowed.add_permits(100);
     let mut connection = instance.connect().await;
     for (packet, answer) in [
-        (format!("StoreBatch:2:{BET}"), "StoreResponse:1"),
+        (format!("StoreBatch:2;{BET}"), "StoreResponse:1"),
         (format!("StoreRows:2;1:{BET}"), "StoreRowsResponse:1;1;0000000000000000;the disk is full"),
         ("AgencyStatus:2".into(), "Error:busy the disk is full"),
         ("AgencyClose:2;1".into(), "AgencyCloseResponse:1;the disk is full"),
@@ -159,7 +159,7 @@ async fn an_over_long_line_is_answered_as_what_it_was_meant_to_be() {
     let instance = Instance::start(10);
     let mut connection = instance.connect().await;
     let long = "x".repeat(200_000);
-    send(&mut connection, format!("StoreBatch:1:{long}\n{long}\nAgencyStatus:1\n").as_bytes())
+    send(&mut connection, format!("StoreBatch:1;{long}\n{long}\nAgencyStatus:1\n").as_bytes())
         .await;
     assert_eq!(line(&mut connection).await, "StoreResponse:1");
     assert_eq!(line(&mut connection).await, "Error:unknown packet");

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, ErrorKind};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+use socket2::{Domain, Socket, Type};
 
 /// An instance on any free port, not started yet.
 fn server(volume: &Path) -> Command {
@@ -121,4 +123,40 @@ fn a_volume_is_called_made_once_it_is_made() {
     std::fs::write(directory.path().join("file"), "").unwrap();
     let log = log_of_start(&directory.path().join("file/volume"));
     assert!(log.contains("CRITICAL") && !log.contains(MADE), "none can be made: {log}");
+}
+
+#[test]
+fn the_json_form_tells_the_agency_of_a_batch() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = server(directory.path());
+    let mut server = Ended(server.env("LOG_FORMAT", "json").spawn().unwrap());
+    let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let listening = lines.find(|line| line.contains(r#""action":"listen""#)).unwrap();
+    let (_, address) = listening.split_once(r#""address":""#).unwrap();
+    let mut client = TcpStream::connect(address.split('"').next().unwrap()).unwrap();
+    client.write_all(b"StoreRows:1;1:Ana;Paz;1;2000-01-01;7574\n").unwrap();
+    let stored = lines.find(|line| line.contains("apuestas_almacenadas")).unwrap();
+    let wanted = r#""action":"apuestas_almacenadas","result":"success","cantidad":1,"agencia":1}"#;
+    assert!(stored.ends_with(wanted), "{stored}");
+}
+
+#[test]
+fn a_port_that_closed_connections_keep_is_free_after_a_minute_and_the_message_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    // Another server: it does not set SO_REUSEADDR, and closes its connections itself.
+    let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    other.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    other.listen(1).unwrap();
+    let address = other.local_addr().unwrap().as_socket().unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    drop(other.accept().unwrap());
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "it has closed");
+    drop((client, other));
+    let mut server = server(directory.path());
+    let ended = server.env("SERVER_PORT", address.port().to_string()).output().unwrap();
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{log}");
+    for text in ["SERVER_PORT=", "keep the port for up to 60 s: wait a minute", "already in use"] {
+        assert!(log.contains(text), "{text:?} is not in {log}");
+    }
 }

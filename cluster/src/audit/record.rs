@@ -49,7 +49,7 @@ pub fn other_draws<'l>(
 ) -> impl Iterator<Item = &'l str> {
     lines.filter(move |line| {
         let line = LogLine(line);
-        line.is("sorteo", "success") && line.field("time") != Some(time)
+        line.is("draw", "success") && line.field("time") != Some(time)
     })
 }
 

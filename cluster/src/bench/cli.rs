@@ -94,11 +94,11 @@ pub struct Options {
     #[arg(long)]
     pub no_peers: bool,
 
-    /// storing: measure this server of the same protocol, too, on the reference's terms; it should
-    /// be on this machine and on the disk of --out, else there is no ratio to it; the bets are
-    /// stored there, and not counted
-    #[arg(long, value_name = "HOST:PORT")]
-    pub peer: Option<String>,
+    /// storing: measure these servers of the same protocol, too, beside as many instances of ours,
+    /// on the reference's terms; they should be on this machine and on the disk of --out, else
+    /// there is no ratio to them; the bets are stored there, and not counted
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    pub peer: Vec<String>,
 
     /// Where the results go; everything is stored there, too, while it is measured
     #[arg(long, value_name = "DIR", default_value = "target/bench")]

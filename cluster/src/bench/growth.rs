@@ -2,6 +2,10 @@
 //!
 //! The load of `storing`, on one instance, on volumes that differ in nothing else.
 
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+
 use super::cli::Options;
 use super::outcome::{BETS_PER_SECOND, Case, Outcome};
 use super::stage::Stage;
@@ -33,7 +37,8 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
         stage.note(&format!("growth: {} bets", grouped(rows)));
         let stored = Stored::write(rows, SETTING.agencies, stage).await?;
         let before = stored.rows().to_vec();
-        let speaker = |agency: u32, address| {
+        let speaker = |agency: u32, addresses: &[SocketAddr]| {
+            let address = *addresses.first().context("no instance")?;
             let before = before.get(agency as usize - 1).copied().unwrap_or_default();
             Speaker::connect(address, Rows::new(agency, SETTING, &bets).behind(before))
         };

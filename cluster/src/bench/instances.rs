@@ -70,6 +70,11 @@ impl Instances {
         Ok(instances)
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.addresses.len()
+    }
+
     /// Where they listen, one after the other, over and over.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + Clone {
         self.addresses.iter().copied().cycle()

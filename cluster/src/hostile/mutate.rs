@@ -66,8 +66,9 @@ impl Mutator {
         let bets = self.dice.between(1, 3);
         // A Vec takes every byte.
         let _ = match self.dice.between(0, 7) {
-            0 => write!(out, "StoreBatch:{agency}"),
-            1 => write!(out, "StoreBatch:{agency};{}", self.bet()),
+            // Rarely in the reference's form, after which the server closes the connection.
+            0 if self.dice.chance(5) => write!(out, "StoreBatch:{agency}"),
+            0 | 1 => write!(out, "StoreBatch:{agency};{}", self.bet()),
             2 | 3 => write!(out, "StoreRows:{agency};{}", rows + 1),
             4 => return drop(write!(out, "AgencyStatus:{agency}")),
             5 => return drop(write!(out, "AgencyClose:{agency};{}", rows + 1)),

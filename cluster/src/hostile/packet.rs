@@ -73,6 +73,14 @@ pub fn read(line: &[u8]) -> Line<'_> {
     }
 }
 
+/// Whether the server closes the connection after its answer to `line`: a `StoreBatch` in the
+/// reference's form, right or wrong.
+#[must_use]
+pub fn ends_connection(line: &[u8]) -> bool {
+    let body = line.strip_prefix(b"StoreBatch:").unwrap_or_default();
+    body.iter().find(|byte| b";:".contains(byte)) == Some(&b':')
+}
+
 /// `agency;bet`
 fn bet_packet(body: &str) -> Option<(u32, Packet<'_>)> {
     let (of, text) = body.split_once(';')?;
@@ -152,6 +160,19 @@ mod tests {
     use super::*;
 
     const GOOD: &str = "Ana;Paz;1;2000-01-01;7";
+
+    #[test]
+    fn only_a_batch_in_the_form_of_the_reference_ends_the_connection() {
+        for (line, ends) in [
+            (format!("StoreBatch:7:{GOOD}"), true),
+            ("StoreBatch:x:".to_owned(), true),
+            (format!("StoreBatch:7;{GOOD}:{GOOD}"), false),
+            ("StoreBatch:7".to_owned(), false),
+            (format!("StoreRows:7:{GOOD}"), false),
+        ] {
+            assert_eq!(ends_connection(line.as_bytes()), ends, "{line}");
+        }
+    }
 
     #[test]
     fn every_line_is_what_the_document_says() {

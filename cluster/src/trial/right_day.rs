@@ -40,7 +40,7 @@ pub struct RightDay {
 
 /// A line of a server's log that tells of a draw held at `time`.
 pub fn draw_told(time: &str) -> String {
-    format!("2026-01-31 10:00:01 INFO     action: sorteo | result: success | time: {time}")
+    format!("2026-01-31 10:00:01 INFO     action: draw | result: success | time: {time}")
 }
 
 impl RightDay {

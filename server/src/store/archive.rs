@@ -8,10 +8,21 @@ use std::time::Instant;
 
 use chrono::{SecondsFormat, Utc};
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile, Mode};
+use super::mend::OthersWrite;
 use super::opening::{StoreSettings, advice, is_of_settings};
 use super::volume::{LockedVolume, Volume};
-use super::{ARCHIVE, ARCHIVING, BETS, CLOSES, DRAW, LOCKS, whole_file};
+use super::{ARCHIVE, ARCHIVING, BETS, CLOSES, DRAW, LOCKS, scan, whole_file};
+
+/// A day that was put away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchivedDay {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// Whether another system stored rows of it: its servers may still run, and know nothing of
+    /// the archive.
+    pub has_others_rows: bool,
+}
 
 /// Why nothing, or not all, was put away.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +58,7 @@ impl ArchiveError {
 }
 
 /// Puts the day away, under the locks: `agencies_closed.txt`, `bets.csv` and `draw.json` go to
-/// `archive/<time>/`, the time being that of the draw, or now if there was none. Says where they
-/// went.
+/// `archive/<time>/`, the time being that of the draw, or now if there was none.
 ///
 /// From its first step to its last, a marker beside the locks keeps every instance from working
 /// on the day. An archive that was cut short goes on where it was when it is called again.
@@ -59,7 +69,7 @@ pub fn archive<D: Disk>(
     disk: D,
     settings: StoreSettings,
     unfinished: bool,
-) -> Result<PathBuf, ArchiveError> {
+) -> Result<ArchivedDay, ArchiveError> {
     let deadline = Instant::now() + settings.lock_timeout;
     let path = settings.volume.clone();
     let mut volume =
@@ -77,8 +87,8 @@ pub fn archive<D: Disk>(
         }
     };
     let directory = path.join(ARCHIVE).join(name);
-    move_all(&*disk, locked, &path, &directory).map_err(failed)?;
-    Ok(directory)
+    let has_others_rows = move_all(&*disk, locked, &path, &directory).map_err(failed)?;
+    Ok(ArchivedDay { directory, has_others_rows })
 }
 
 /// The day's name, if it may be put away: its time.
@@ -131,12 +141,13 @@ fn directory_name(marker: &[u8]) -> Option<String> {
     is_name.then(|| name.to_owned())
 }
 
+/// Moves what is not moved yet; says whether the bets have rows of another system.
 fn move_all<D: Disk>(
     disk: &D,
     locked: LockedVolume<'_, D>,
     volume: &Path,
     directory: &Path,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
+) -> Result<bool, Box<dyn Error + Send + Sync>> {
     let LockedVolume { mut bets, mut closes, .. } = locked;
     disk.create_directory(directory)?;
     disk.sync_directory(&volume.join(ARCHIVE))?;
@@ -155,8 +166,21 @@ fn move_all<D: Disk>(
     }
     disk.sync_directory(directory)?;
     disk.sync_directory(volume)?;
+    // Before the last step: if it fails, the same command looks again.
+    let has_others_rows = has_others_rows(&disk.open(&directory.join(BETS), Mode::Read)?)?;
     disk.remove(&volume.join(LOCKS).join(ARCHIVING))?;
-    Ok(disk.sync_directory(&volume.join(LOCKS))?)
+    disk.sync_directory(&volume.join(LOCKS))?;
+    Ok(has_others_rows)
+}
+
+fn has_others_rows(bets: &impl DiskFile) -> io::Result<bool> {
+    let end = bets.bytes()?;
+    let is_others = |line: &[u8]| OthersWrite::Rows.may_be(line);
+    let look = |found: &mut bool, lines: &[u8]| {
+        *found = *found || lines.split_inclusive(|byte| *byte == b'\n').any(is_others);
+    };
+    let parts = scan::scan(bets, end, scan::threads_for(end), || false, look)?;
+    Ok(parts.contains(&true))
 }
 
 fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> ArchiveError {

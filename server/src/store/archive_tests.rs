@@ -1,6 +1,6 @@
 //! Days that are put away, also when that is cut short anywhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::{AgencyState, Outcome};
 
@@ -33,8 +33,8 @@ fn put_away_in_two_goes(drawn: bool) {
         assert_ne!(late, Outcome::Done, "at operation {ahead}");
         let again = super::archive(machine.process(), settings(), true);
         let directory = match (&first, again) {
-            (Ok(directory), Err(super::ArchiveError::Empty)) => directory.clone(),
-            (Err(_), Ok(directory)) => directory,
+            (Ok(day), Err(super::ArchiveError::Empty)) => day.directory.clone(),
+            (Err(_), Ok(day)) => day.directory,
             (Err(_), Err(super::ArchiveError::Empty)) => PathBuf::new(),
             other => panic!("at operation {ahead}: {other:?}"),
         };
@@ -52,6 +52,37 @@ fn put_away_in_two_goes(drawn: bool) {
         assert_eq!(append(&mut volume, Some(1)).outcome, Outcome::Done);
         if first.is_ok() {
             return;
+        }
+    }
+}
+
+#[test]
+fn a_day_with_rows_of_another_system_is_told_also_by_the_second_try() {
+    const OURS: &str = "1,Leo,Sol,D2,2000-01-02,8\n";
+    let others = OURS.replace('\n', "\r\n");
+    let rows = [[OURS, OURS, OURS], [OURS, &others, OURS], [OURS, OURS, &others]];
+    for (rows, has_others_rows) in
+        rows.map(|rows| rows.concat()).into_iter().zip([false, true, true])
+    {
+        for ahead in 1.. {
+            let machine = Machine::default();
+            machine.put(Path::new(BETS), rows.as_bytes());
+            machine.fail_at(machine.operations() + ahead, Fault::Die);
+            let first = super::archive(machine.process(), settings(), true);
+            machine.heal();
+            let again = super::archive(machine.process(), settings(), true);
+            let is_done = first.is_ok();
+            match (first, again) {
+                (Ok(day), _) | (Err(_), Ok(day)) => {
+                    assert_eq!(day.has_others_rows, has_others_rows, "{rows:?}, {ahead}");
+                }
+                // All was put away but the last word of it.
+                (Err(_), Err(super::ArchiveError::Empty)) => {}
+                other => panic!("at operation {ahead}: {other:?}"),
+            }
+            if is_done {
+                break;
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use protocol::{AgencyId, Outcome};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::batch::EncodedBatch;
@@ -86,6 +86,7 @@ impl StoreEnd {
 
 impl FileStore {
     /// Opens the volume on the machine's file system, reads it, and starts the store's thread.
+    /// Must be called within a runtime.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -108,7 +109,10 @@ impl FileStore {
         let (queue, calls) = queue();
         let (draws, draw) = watch::channel(volume.draw().cloned());
         let (ended, end) = oneshot::channel();
-        let worker = Worker { volume, calls, draws };
+        // Bounded by the queue's bytes: each answer keeps its share until it is sent.
+        let (replies, to_send) = mpsc::unbounded_channel();
+        tokio::spawn(send_replies(to_send));
+        let worker = Worker { volume, calls, replies, draws };
         thread::Builder::new()
             .name("store".to_owned())
             .stack_size(STORE_STACK_BYTES)
@@ -202,10 +206,26 @@ impl Store for FileStore {
     }
 }
 
+/// The answers to a group's batches.
+type Replies = Vec<(AnswerTo<Appended>, Appended)>;
+
+/// Sends the answers to batches. Because this is a task of the runtime, it wakes the callers
+/// without a system call for each: the store's thread wakes the runtime once a group.
+async fn send_replies(mut groups: mpsc::UnboundedReceiver<Replies>) {
+    while let Some(replies) = groups.recv().await {
+        for ((share, answer), appended) in replies {
+            drop(share);
+            // A caller that waits no more is no error: the batch is stored.
+            let _ = answer.send(appended);
+        }
+    }
+}
+
 /// The store's thread.
 struct Worker<D: Disk> {
     volume: Volume<D>,
     calls: Calls<Queued>,
+    replies: mpsc::UnboundedSender<Replies>,
     draws: watch::Sender<Option<Arc<Draw>>>,
 }
 
@@ -242,11 +262,8 @@ impl<D: Disk> Worker<D> {
             let appended = self.volume.append(&group.batches, deadline)?;
             self.calls.stored(&newly_stored(&group.batches, &appended), self.volume.sync_took());
             self.tell_draw();
-            for ((share, answer), appended) in group.batch_answers.into_iter().zip(appended) {
-                drop(share);
-                // That nobody waits any more is no error: the batch is stored.
-                let _ = answer.send(appended);
-            }
+            // The task ends only with the runtime, when no caller waits any more.
+            let _ = self.replies.send(group.batch_answers.into_iter().zip(appended).collect());
         }
         if !group.asked.is_empty() {
             let status = alive(self.volume.status(&group.asked, deadline))?;

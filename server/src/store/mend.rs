@@ -17,8 +17,8 @@ use super::log::{Fold, Locked};
 pub(crate) enum OthersWrite {
     /// Rows that end in `\r\n`, as none of ours does. A last line without its end is torn.
     Rows,
-    /// Lines as ours are; a line more than there should be does no harm. It may put `\n` between
-    /// lines and not behind them, so that a last line without its end is whole.
+    /// Lines as ours are, each ended by `\n`; a line more than there should be does no harm. A last
+    /// line without its end, as an editor may leave it, is whole.
     Lines,
 }
 

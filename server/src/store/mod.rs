@@ -54,7 +54,7 @@ use std::sync::Arc;
 use protocol::{AgencyId, AgencyState, Outcome};
 use tokio::sync::watch;
 
-pub use archive::{ArchiveError, archive};
+pub use archive::{ArchiveError, ArchivedDay, archive};
 pub use batch::{Appended, Batch};
 pub use file_store::{FileStore, StoreEnd};
 pub use ledger::AgencyRows;

@@ -62,21 +62,22 @@ fn overwrites_in_place(_: &File) -> bool {
     false
 }
 
-/// Hands the device what was appended, and does not wait for it. Says whether it could: a system
-/// may not have the call, or not allow it; then nothing was tried.
+/// Submits the new bytes of both files to the device, and does not wait for it. Returns whether it
+/// could: a system may not have the call, or not allow it; then nothing was submitted.
 ///
 /// # Errors
-/// As the system reports them; those of the device are told by the file's next sync.
+/// As the system reports them; the next sync of the file reports those of the device.
 #[cfg(target_os = "linux")]
-pub(super) fn begin(appended: &File) -> io::Result<bool> {
-    match write_out(appended, libc::SYNC_FILE_RANGE_WRITE) {
+pub(super) fn begin(appended: &File, in_place: &File) -> io::Result<bool> {
+    let submit = |file| write_out(file, libc::SYNC_FILE_RANGE_WRITE);
+    match submit(in_place).and_then(|()| submit(appended)) {
         Err(error) if is_refused(&error) => Ok(false),
         begun => begun.map(|()| true),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn begin(_: &File) -> io::Result<bool> {
+pub(super) fn begin(_: &File, _: &File) -> io::Result<bool> {
     Ok(false)
 }
 
@@ -87,8 +88,8 @@ pub(super) fn begin(_: &File) -> io::Result<bool> {
 /// As the system reports them, for either file.
 #[cfg(target_os = "linux")]
 pub(super) fn sync(appended: &File, in_place: &File) -> io::Result<bool> {
-    // Begun before the other one is waited for, so that the device has both at once.
-    if !begin(appended)? {
+    // Before the first wait, so that the device has both at once.
+    if !begin(appended, in_place)? {
         return Ok(false);
     }
     // All three: the system then passes over no byte that it finds being written.

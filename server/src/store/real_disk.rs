@@ -107,7 +107,7 @@ impl Disk for RealDisk {
 
     fn begin_sync(&self, appended: &Arc<File>, in_place: &Arc<File>) -> Result<(), SyncError> {
         if self.one_flush_is_enough(appended, in_place) {
-            one_flush::begin(appended).map_err(SyncError)?;
+            one_flush::begin(appended, in_place).map_err(SyncError)?;
         }
         Ok(())
     }

@@ -34,18 +34,18 @@ pub fn with_stores<T>(
         instance: "here".to_owned(),
         lock_timeout: Duration::from_secs(60),
     };
-    let opened: Result<Vec<_>, _> =
-        (0..count).map(|_| FileStore::open_on(disk.clone(), settings.clone())).collect();
-    let (stores, ends): (Vec<_>, Vec<_>) = opened?.into_iter().unzip();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    Ok(runtime.expect("a runtime starts").block_on(async {
+    runtime.expect("a runtime starts").block_on(async {
+        let opened: Result<Vec<_>, _> =
+            (0..count).map(|_| FileStore::open_on(disk.clone(), settings.clone())).collect();
+        let (stores, ends): (Vec<_>, Vec<_>) = opened?.into_iter().unzip();
         let done = work(&stores).await;
         for (store, mut end) in stores.into_iter().zip(ends) {
             drop(store);
             end.wait().await.expect("nothing breaks in memory");
         }
-        done
-    }))
+        Ok(done)
+    })
 }
 
 /// Where each agency stands.

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rand::seq::IndexedRandom as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -41,8 +42,8 @@ pub trait Talk: Send + 'static {
 enum Path {
     /// Always by this connection.
     Kept(TcpStream),
-    /// By a new connection for each packet.
-    Anew(SocketAddr),
+    /// By a new connection for each packet, to any of these.
+    Anew(Vec<SocketAddr>),
 }
 
 /// A path and what is said there.
@@ -72,10 +73,10 @@ impl<T: Talk> Speaker<T> {
         Ok(Self { path: Path::Kept(stream), talk, outstanding_max: 1 })
     }
 
-    /// Connects to `address` for each packet.
+    /// Connects to one of `addresses`, chosen at random, for each packet.
     #[must_use]
-    pub fn anew(address: SocketAddr, talk: T) -> Self {
-        Self { path: Path::Anew(address), talk, outstanding_max: 1 }
+    pub fn anew(addresses: &[SocketAddr], talk: T) -> Self {
+        Self { path: Path::Anew(addresses.to_vec()), talk, outstanding_max: 1 }
     }
 
     /// As `agencies` of them would, that share the connection: each has one packet outstanding.
@@ -96,8 +97,9 @@ impl<T: Talk> Speaker<T> {
                 converse(stream, &mut self.talk, self.outstanding_max, is_time, &mut spoken)
                     .await?;
             }
-            &Path::Anew(address) => {
+            Path::Anew(addresses) => {
                 while start.elapsed() < time {
+                    let address = addresses.choose(&mut rand::rng()).context("no address")?;
                     let stream = tokio::net::TcpStream::connect(address).await;
                     let stream = stream.with_context(|| format!("connect to {address}"))?;
                     stream.set_nodelay(true).context("send at once")?;

@@ -18,6 +18,8 @@ mod reference;
 mod served;
 mod sqlite;
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 
 use self::appending::Appending;
@@ -102,7 +104,7 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
 
 fn notes(options: &Options) -> Vec<String> {
     let systems = (!options.no_peers).then_some(NOTE_ON_SYSTEMS);
-    let peer = options.peer.is_some().then_some(NOTE_ON_PEER);
+    let peer = (!options.peer.is_empty()).then_some(NOTE_ON_PEER);
     NOTES.into_iter().chain(systems).chain(peer).map(str::to_owned).collect()
 }
 
@@ -115,9 +117,9 @@ async fn measure(
     let mut cases = Vec::new();
     // First of all: whether it is there shows before the long part.
     let mut beside_peer = None;
-    if let Some(peer) = &options.peer {
-        stage.note(&format!("storing: beside {peer}"));
-        beside_peer = Some(reference::case(peer, options, bets, stage).await?);
+    if !options.peer.is_empty() {
+        stage.note(&format!("storing: beside {}", options.peer.join(", ")));
+        beside_peer = Some(reference::case(&options.peer, options, bets, stage).await?);
     }
     for setting in settings(options) {
         stage.note(&format!("storing: {}", setting.name()));
@@ -153,7 +155,10 @@ async fn enter(
     let instances = if options.instances.is_empty() { &[1, 3] } else { &*options.instances };
     let mut entries = Vec::new();
     for &instances in instances {
-        let speaker = |agency, at| Speaker::connect(at, Rows::new(agency, setting, bets));
+        let speaker = |agency, at: &[SocketAddr]| {
+            let own = *at.first().context("no instance")?;
+            Speaker::connect(own, Rows::new(agency, setting, bets))
+        };
         let ours = Ours::start(setting, instances, stage, speaker).await?;
         entries.push(Entry::Present(Box::new(ours)));
     }

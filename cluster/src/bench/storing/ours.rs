@@ -75,8 +75,9 @@ pub struct Ours<T> {
 }
 
 impl<T: Talk> Ours<T> {
-    /// Starts `instances` with their defaults on an empty volume, and lets `speaker` make each
-    /// agency, given where its instance listens: one instance after the other.
+    /// Starts `instances` with their defaults on an empty volume. `speaker` makes each agency, from
+    /// its number and the addresses of all instances; the first one is that of the agency's own
+    /// instance.
     ///
     /// # Errors
     /// They do not start.
@@ -84,7 +85,7 @@ impl<T: Talk> Ours<T> {
         setting: Setting,
         instances: u8,
         stage: &Stage,
-        speaker: impl Fn(u32, SocketAddr) -> anyhow::Result<Speaker<T>>,
+        speaker: impl Fn(u32, &[SocketAddr]) -> anyhow::Result<Speaker<T>>,
     ) -> anyhow::Result<Self> {
         let place = stage.place("ours")?;
         let started = Instances::start(&stage.binary, instances, setting.agencies, place.path());
@@ -100,7 +101,7 @@ impl<T: Talk> Ours<T> {
         name: String,
         stage: &Stage,
         setting: Setting,
-        speaker: impl Fn(u32, SocketAddr) -> anyhow::Result<Speaker<T>>,
+        speaker: impl Fn(u32, &[SocketAddr]) -> anyhow::Result<Speaker<T>>,
     ) -> anyhow::Result<Self> {
         let before = stored.rows().iter().sum();
         let role = if before == 0 { Role::Baseline } else { Role::Ours };
@@ -113,11 +114,14 @@ impl<T: Talk> Ours<T> {
         instances: Instances,
         place: TempDir,
         setting: Setting,
-        speaker: impl Fn(u32, SocketAddr) -> anyhow::Result<Speaker<T>>,
+        speaker: impl Fn(u32, &[SocketAddr]) -> anyhow::Result<Speaker<T>>,
         name: String,
     ) -> anyhow::Result<Self> {
-        let agencies = (1..=setting.agencies).zip(instances.addresses());
-        let speakers = agencies.map(|(agency, address)| speaker(agency, address));
+        let own_first = |agency: u32| -> Vec<_> {
+            let (own, count) = (agency as usize - 1, instances.count());
+            instances.addresses().skip(own % count).take(count).collect()
+        };
+        let speakers = (1..=setting.agencies).map(|agency| speaker(agency, &own_first(agency)));
         let speakers = speakers.collect::<anyhow::Result<_>>()?;
         let (daemons, udp_port) = instances.into_parts();
         let served = Served::new(daemons, speakers, place);

@@ -4,7 +4,7 @@
 //! What it stores is not counted: nothing but its answers is known of it. One that is on another
 //! machine, with another disk and a network between, is compared with nothing.
 
-use std::net::{IpAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -22,35 +22,43 @@ use crate::bench::turns::{Contestant, Entry, Pending, take_turns};
 /// What the reference's clients are set to.
 const SETTING: Setting = Setting { agencies: 5, batch: 20 };
 
-/// The server `peer`, `host:port`, and one instance of ours on the same terms.
+/// The servers `peers`, `host:port` each, and as many instances of ours on the same terms: each
+/// packet goes to any of them.
 ///
 /// # Errors
 /// One of them does not answer, or refuses a batch.
 pub async fn case(
-    peer: &str,
+    peers: &[String],
     options: &Options,
     bets: &Bets,
     stage: &Stage,
 ) -> anyhow::Result<Case> {
-    let address = peer.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
-    let address = address.with_context(|| format!("--peer {peer}: not an address host:port"))?;
-    let speaker = |agency, at| Ok(Speaker::anew(at, Batches::new(agency, bets)));
-    let ours = Ours::start(SETTING, 1, stage, speaker).await?;
-    let agencies = (1..=SETTING.agencies).map(|agency| speaker(agency, address));
-    let speakers = agencies.collect::<anyhow::Result<_>>()?;
-    let role = if is_here(address.ip()) {
-        Role::Peer
-    } else {
-        stage.note(&format!("{peer} is not an address of this machine: no ratio to it"));
-        Role::Elsewhere
-    };
-    let peer = Peer { name: format!("peer {peer}"), role, speakers };
+    let addresses = peers.iter().map(|peer| address(peer)).collect::<anyhow::Result<Vec<_>>>()?;
+    let instances = u8::try_from(peers.len()).context("--peer: too many servers")?;
+    let speaker =
+        |agency, addresses: &[SocketAddr]| Ok(Speaker::anew(addresses, Batches::new(agency, bets)));
+    let ours = Ours::start(SETTING, instances, stage, speaker).await?;
+    let speakers = (1..=SETTING.agencies).map(|agency| speaker(agency, &addresses));
+    let speakers = speakers.collect::<anyhow::Result<_>>()?;
+    let is_here = addresses.iter().all(|address| is_here(address.ip()));
+    let role = if is_here { Role::Peer } else { Role::Elsewhere };
+    let name = format!("peer {}", peers.join(", "));
+    if !is_here {
+        stage.note(&format!("{name}: not an address of this machine, no ratio to it"));
+    }
+    let peer = Peer { name, role, speakers };
     let entries = vec![Entry::Present(Box::new(ours)), Entry::Present(Box::new(peer))];
     Ok(Case {
         name: format!("{}, a connection a packet (the reference's terms)", SETTING.name()),
         parameters: SETTING.parameters(),
         standings: take_turns(entries, options.effort(), &stage.stop).await?,
     })
+}
+
+/// Where a peer listens.
+fn address(peer: &str) -> anyhow::Result<SocketAddr> {
+    let address = peer.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    address.with_context(|| format!("--peer {peer}: not an address host:port"))
 }
 
 /// Whether `ip` is one of this machine's: only those can be listened at.

@@ -70,7 +70,7 @@ pub async fn long_lines(target: Target, signals: Signals) -> anyhow::Result<Tall
     let _ = signals.ready.send(());
     while !signals.stop.is_cancelled() {
         for (head, answer) in [
-            ("StoreBatch:1", "StoreResponse:1"),
+            ("StoreBatch:1;Ana", "StoreResponse:1"),
             ("StoreRows:1;1", "StoreRowsResponse:2;0;0000000000000000;invalid "),
             ("AgencyClose:1;", "AgencyCloseResponse:2;invalid "),
             ("AgencyStatus:1", "Error:invalid "),
@@ -109,7 +109,7 @@ pub async fn bad_bytes(target: Target, signals: Signals) -> anyhow::Result<Tally
             let mut packets = Vec::new();
             for (head, answer) in [
                 ("StoreBet:1;", "StoreResponse:1"),
-                ("StoreBatch:1:", "StoreResponse:1"),
+                ("StoreBatch:1;", "StoreResponse:1"),
                 ("StoreRows:1;1:", "StoreRowsResponse:2;0;0000000000000000;invalid "),
             ] {
                 for field in 0..5 {

@@ -1,6 +1,7 @@
 //! Mutated packets on pipelining connections, every answer compared with what PROTOCOL.md says.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -60,6 +61,7 @@ pub async fn make(target: Target, signals: Signals, rate: Option<u64>) -> anyhow
 }
 
 struct Connection {
+    address: SocketAddr,
     stream: TcpStream,
     unread: Vec<u8>,
     mutator: Mutator,
@@ -67,6 +69,8 @@ struct Connection {
     first_agency: u32,
     /// Lines that have an answer which has not come.
     asked: VecDeque<(Wanted, Vec<u8>)>,
+    /// Whether the server closes the connection after these answers.
+    is_last: bool,
     tally: Tally,
 }
 
@@ -74,12 +78,14 @@ impl Connection {
     async fn open(target: &Target, place: u32) -> anyhow::Result<Self> {
         let part = target.round * CONNECTIONS + place;
         Ok(Self {
+            address: target.address,
             stream: connect(target.address).await?,
             unread: Vec::new(),
             mutator: Mutator::new(Dice::new(target.seed).fork(part.into())),
             agencies: Agencies::default(),
             first_agency: 1 + part * AGENCIES,
             asked: VecDeque::new(),
+            is_last: false,
             tally: Tally { connections: 1, ..Tally::default() },
         })
     }
@@ -110,7 +116,9 @@ impl Connection {
     async fn exchange(&mut self) -> anyhow::Result<()> {
         let mut bytes = Vec::new();
         for _ in 0..BATCH_LINES {
-            self.add_line(&mut bytes);
+            if !self.is_last {
+                self.add_line(&mut bytes);
+            }
         }
         self.tally.bytes += bytes.len() as u64;
         if self.stream.write_all(&bytes).await.is_err() {
@@ -128,6 +136,21 @@ impl Connection {
             let more = String::from_utf8_lossy(&self.unread).into_owned();
             self.find(format!("more answers than lines: {more:?}"));
         }
+        if self.is_last {
+            self.reopen().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the server closes the connection, and opens another one.
+    async fn reopen(&mut self) -> anyhow::Result<()> {
+        if let Some(more) = line(&mut self.stream, &mut self.unread).await? {
+            self.find(format!("the connection goes on with {:?}", more.escape_ascii()));
+        }
+        self.stream = connect(self.address).await?;
+        self.unread.clear();
+        self.is_last = false;
+        self.tally.connections += 1;
         Ok(())
     }
 
@@ -146,7 +169,9 @@ impl Connection {
             }
             Line::Malformed(..) | Line::Unknown => true,
         };
-        if !lines().all(is_for_us) {
+        // What stands behind the last line of a connection is not read.
+        let is_read = || lines().rev().skip(1).all(|line| !packet::ends_connection(line));
+        if !lines().all(is_for_us) || !is_read() {
             return;
         }
         for line in lines() {
@@ -155,6 +180,7 @@ impl Connection {
             if let Effect::Answers(wanted) = effect {
                 self.asked.push_back((wanted, line.to_vec()));
             }
+            self.is_last |= packet::ends_connection(line);
         }
         bytes.append(&mut made);
     }

@@ -21,6 +21,8 @@ pub enum Request<'a> {
     /// Store these bets after the agency's last row, whatever that is: sent again, they are
     /// stored again.
     StoreBatch {
+        /// How the packet is written.
+        form: BatchForm,
         /// Whose bets they are.
         agency: AgencyId,
         /// The bets.
@@ -54,6 +56,16 @@ pub enum Request<'a> {
     },
 }
 
+/// How a `StoreBatch` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchForm {
+    /// `agency;first;…;number:first;…`: the agency is a field before the first bet.
+    Field,
+    /// `agency:first;…;number:first;…`: the only form that the reference's client sends and its
+    /// server takes. A server closes the connection after its answer.
+    Reference,
+}
+
 /// The types of packets to a server; a close that declares its rows is a type of its own,
 /// because only that one has an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +73,7 @@ pub enum PacketType {
     /// `StoreBet:`
     StoreBet,
     /// `StoreBatch:`
-    StoreBatch,
+    StoreBatch(BatchForm),
     /// `StoreRows:`
     StoreRows,
     /// `AgencyClose:agency`
@@ -74,11 +86,19 @@ pub enum PacketType {
     WinnersRequest,
 }
 
+impl BatchForm {
+    /// The form of the body of a `StoreBatch`, told by its first separator.
+    fn of(body: &[u8]) -> Self {
+        let separator = body.iter().find(|byte| matches!(byte, b';' | b':'));
+        if separator == Some(&b':') { Self::Reference } else { Self::Field }
+    }
+}
+
 impl PacketType {
     pub(crate) fn of(name: &[u8], body: &[u8]) -> Option<Self> {
         Some(match name {
             b"StoreBet" => Self::StoreBet,
-            b"StoreBatch" => Self::StoreBatch,
+            b"StoreBatch" => Self::StoreBatch(BatchForm::of(body)),
             b"StoreRows" => Self::StoreRows,
             b"AgencyClose" if body.contains(&b';') => Self::DeclaredClose,
             b"AgencyClose" => Self::AgencyClose,
@@ -93,7 +113,7 @@ impl PacketType {
     pub fn name(self) -> &'static str {
         match self {
             Self::StoreBet => "StoreBet",
-            Self::StoreBatch => "StoreBatch",
+            Self::StoreBatch(_) => "StoreBatch",
             Self::StoreRows => "StoreRows",
             Self::AgencyClose | Self::DeclaredClose => "AgencyClose",
             Self::AgencyStatus => "AgencyStatus",
@@ -101,12 +121,20 @@ impl PacketType {
         }
     }
 
+    /// Whether the server closes the connection after the answer. The reference's client opens a
+    /// connection for every packet, and the side that closes first keeps the port for a minute
+    /// (TIME_WAIT): if that is the client, it runs out of ports.
+    #[must_use]
+    pub fn ends_connection(self) -> bool {
+        self == Self::StoreBatch(BatchForm::Reference)
+    }
+
     /// The refusal that fits this type of packet: its own, or `Error:` where it has none.
     #[must_use]
     pub fn refuse(self, refusal: Refusal, reason: impl fmt::Display) -> Response {
         let refused = || Outcome::Refused(refusal, reason.to_string());
         match self {
-            Self::StoreBet | Self::StoreBatch => Response::Store { stored: false },
+            Self::StoreBet | Self::StoreBatch(_) => Response::Store { stored: false },
             Self::StoreRows => {
                 Response::StoreRows { outcome: refused(), rows: 0, digest: Digest::default() }
             }
@@ -133,7 +161,7 @@ impl<'a> Request<'a> {
         let body = simdutf8::basic::from_utf8(body).map_err(|_| RequestError::NotUtf8)?;
         match packet {
             PacketType::StoreBet => parse_bet(body),
-            PacketType::StoreBatch => parse_batch(body),
+            PacketType::StoreBatch(form) => parse_batch(form, body),
             PacketType::StoreRows => parse_rows(body),
             PacketType::DeclaredClose => {
                 let (agency, rows) = body.split_once(';').unwrap_or((body, ""));
@@ -153,7 +181,7 @@ impl<'a> Request<'a> {
     pub fn packet_type(&self) -> PacketType {
         match self {
             Self::StoreBet { .. } => PacketType::StoreBet,
-            Self::StoreBatch { .. } => PacketType::StoreBatch,
+            Self::StoreBatch { form, .. } => PacketType::StoreBatch(*form),
             Self::StoreRows { .. } => PacketType::StoreRows,
             Self::AgencyClose { rows: None, .. } => PacketType::AgencyClose,
             Self::AgencyClose { rows: Some(_), .. } => PacketType::DeclaredClose,
@@ -175,15 +203,16 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Appends the packet with its `\n`. A batch takes the reference client's form, in which the
-    /// agency stands alone before the first `:`: servers of the reference system take no other.
-    /// The sender sees to [`crate::limits::LINE_BYTES_MAX`].
+    /// Appends the packet with its `\n`. The caller sees to [`crate::limits::LINE_BYTES_MAX`].
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::StoreBet { agency, bet } => {
                 write_line(out, format_args!("StoreBet:{agency};{}", bet.text()));
             }
-            Self::StoreBatch { agency, bets } => {
+            Self::StoreBatch { form: BatchForm::Field, agency, bets } => {
+                write_line(out, format_args!("StoreBatch:{agency};{}", bets.text()));
+            }
+            Self::StoreBatch { form: BatchForm::Reference, agency, bets } => {
                 write_rows_packet(*agency, None, bets.text(), out);
             }
             Self::StoreRows { agency, first_row, bets } => {
@@ -205,8 +234,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Appends a `StoreRows` packet, or without `first_row` a `StoreBatch` packet in the reference
-/// client's form, with its `\n`.
+/// Appends a `StoreRows` packet, or without `first_row` a `StoreBatch` packet in the reference's
+/// form, with its `\n`.
 /// `bets` are valid bets as they stand on the wire, a `:` between them: what a client has at hand
 /// after it has read its file.
 pub fn write_rows_packet(agency: AgencyId, first_row: Option<u64>, bets: &str, out: &mut Vec<u8>) {
@@ -243,9 +272,9 @@ fn parse_bet(body: &str) -> Result<Request<'_>, RequestError> {
 
 /// `agency;first;…;number:…` or `agency:first;…;number:…`: the agency ends where the first
 /// separator of either kind stands.
-fn parse_batch(body: &str) -> Result<Request<'_>, RequestError> {
+fn parse_batch(form: BatchForm, body: &str) -> Result<Request<'_>, RequestError> {
     let (agency, bets) = body.split_once([';', ':']).ok_or(RequestError::NoBets)?;
-    Ok(Request::StoreBatch { agency: agency_of(agency)?, bets: WireBets::parse(bets)? })
+    Ok(Request::StoreBatch { form, agency: agency_of(agency)?, bets: WireBets::parse(bets)? })
 }
 
 /// `agency;first_row:first;last;document;birthdate;number:…`

@@ -70,6 +70,12 @@ impl Malformed {
         }
     }
 
+    /// Whether the server closes the connection after the answer.
+    #[must_use]
+    pub fn ends_connection(&self) -> bool {
+        matches!(self, Self::Packet(packet, _) if packet.ends_connection())
+    }
+
     /// The answer to such a line.
     #[must_use]
     pub fn response(&self) -> Response {

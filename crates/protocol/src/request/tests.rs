@@ -26,11 +26,15 @@ fn reads_every_form() {
         (format!("StoreBet:3;{ANA}"), Request::StoreBet { agency: agency(3), bet: bets(ANA) }),
         (
             format!("StoreBatch:3;{ANA}:{LEO}"),
-            Request::StoreBatch { agency: agency(3), bets: bets(&both) },
+            Request::StoreBatch { form: BatchForm::Field, agency: agency(3), bets: bets(&both) },
         ),
         (
             format!("StoreBatch:3:{ANA}:{LEO}"),
-            Request::StoreBatch { agency: agency(3), bets: bets(&both) },
+            Request::StoreBatch {
+                form: BatchForm::Reference,
+                agency: agency(3),
+                bets: bets(&both),
+            },
         ),
         (
             format!("StoreRows:3;9:{ANA}:{LEO}"),
@@ -52,7 +56,7 @@ fn as_many_bets_as_the_limit_says_fill_a_packet() {
     assert!(most.len() <= limits::LINE_BYTES_MAX && more.len() > limits::LINE_BYTES_MAX);
     let Ok(Request::StoreBatch { bets, .. }) = parse(most.trim_end()) else { panic!("is valid") };
     assert_eq!((bets.len(), limits::BETS_MAX), (3_448, 3_448), "as PROTOCOL.md says");
-    assert!(include_str!("../../../PROTOCOL.md").contains("at most 3,448 |"));
+    assert!(include_str!("../../../../docs/PROTOCOL.md").contains("at most 3,448 |"));
 }
 
 #[test]
@@ -129,7 +133,8 @@ proptest! {
         let all = rows.join(":");
         for request in [
             Request::StoreBet { agency, bet: bets(&rows[0]) },
-            Request::StoreBatch { agency, bets: bets(&all) },
+            Request::StoreBatch { form: BatchForm::Field, agency, bets: bets(&all) },
+            Request::StoreBatch { form: BatchForm::Reference, agency, bets: bets(&all) },
             Request::StoreRows { agency, first_row, bets: bets(&all) },
         ] {
             let mut line = Vec::new();

@@ -31,7 +31,7 @@ fn prints_as_itself(request: &Request<'_>, bytes: usize) {
 /// However its bets are passed over, they are the same rows.
 fn holds_rows(request: &Request<'_>) {
     let (Request::StoreBet { agency, bet: bets }
-    | Request::StoreBatch { agency, bets }
+    | Request::StoreBatch { agency, bets, .. }
     | Request::StoreRows { agency, bets, .. }) = request
     else {
         return;
@@ -68,7 +68,7 @@ fn says_why(malformed: &Malformed) {
     };
     match (packet, response) {
         (None, Response::Error(reason)) => assert_eq!(reason, "unknown packet"),
-        (Some(PacketType::StoreBet | PacketType::StoreBatch), response) => {
+        (Some(PacketType::StoreBet | PacketType::StoreBatch(_)), response) => {
             assert_eq!(response, Response::Store { stored: false });
         }
         (Some(PacketType::StoreRows), Response::StoreRows { outcome, rows: 0, .. })

@@ -3,9 +3,9 @@
 //! Nothing is claimed here: what must hold stands beside the tests that check it with random
 //! inputs, so that both check the same.
 
-#[path = "../../client/tests/properties/main.rs"]
+#[path = "../../../client/tests/properties/main.rs"]
 pub mod client;
-#[path = "../../protocol/tests/properties/main.rs"]
+#[path = "../../../crates/protocol/tests/properties/main.rs"]
 pub mod protocol;
-#[path = "../../server/tests/properties/main.rs"]
+#[path = "../../../server/tests/properties/main.rs"]
 pub mod server;

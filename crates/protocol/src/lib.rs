@@ -27,7 +27,7 @@ pub use bets::WireBets;
 pub use digest::{Digest, ParseDigestError};
 pub use frame::{Frame, Framed, Framer};
 pub use malformed::{Malformed, RequestError};
-pub use request::{PacketType, Request, write_rows_packet};
+pub use request::{BatchForm, PacketType, Request, write_rows_packet};
 pub use response::{AgencyState, Outcome, Refusal, Response, ResponseError, WINNERS_HEAD};
 pub use row::{DamagedRow, RowReader, StoredRow, write_row};
 pub use values::{AgencyId, BetNumber, InvalidValue};

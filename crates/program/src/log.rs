@@ -2,7 +2,11 @@
 //!
 //! An event's fields make the line, in their order:
 //! `2026-01-31 10:00:00 INFO     action: sorteo | result: success`.
-//! Whoever logs gives `action` and `result` first: `info!(action = "sorteo", result = "success")`.
+//! `action` and `result` come first: `info!(action = "sorteo", result = "success")`.
+//!
+//! Scripts read the lines of the reference's actions by their ends, so a text line ends with the
+//! reference's fields. A field that is named `json.x` is left out there: it is the field `x` of the
+//! JSON form only.
 //!
 //! Warnings that come in floods are cut, see `floods`.
 //!
@@ -28,6 +32,9 @@ use crate::floods::Floods;
 
 /// The target of events that end the program; such an ERROR is logged as CRITICAL.
 pub const CRITICAL: &str = "critical";
+
+/// How the name of a field starts that only the JSON form has.
+const JSON_ONLY: &str = "json.";
 
 /// The least serious level that is logged, by its name in the reference system's server. That
 /// system's client has names of its own, and both are read: Compose sets one level for all.
@@ -226,7 +233,8 @@ struct Fields(Vec<(&'static str, Value)>);
 
 impl Fields {
     fn write_text(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        for (place, (name, value)) in self.0.iter().enumerate() {
+        let in_text = self.0.iter().filter(|(name, _)| !name.starts_with(JSON_ONLY));
+        for (place, (name, value)) in in_text.enumerate() {
             if place > 0 {
                 writer.write_str(" | ")?;
             }
@@ -244,9 +252,10 @@ impl Fields {
     fn to_json(&self, level: Level) -> Option<String> {
         let time = Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let head = [("time", Value::from(time)), ("level", Value::from(level.to_string()))];
+        let plain = |name: &'static str| name.strip_prefix(JSON_ONLY).unwrap_or(name);
         let mut line = Vec::new();
         serde_json::Serializer::new(&mut line)
-            .collect_map(head.iter().chain(&self.0).map(|(name, value)| (*name, value)))
+            .collect_map(head.iter().chain(&self.0).map(|(name, value)| (plain(name), value)))
             .ok()?;
         String::from_utf8(line).ok()
     }
@@ -299,6 +308,21 @@ mod tests {
         let wanted = "action: apuesta_almacenada | result: success | dni: 30904465 2026 | \
                       numero: 7574";
         assert_eq!(line, wanted);
+    }
+
+    #[test]
+    fn a_field_of_the_json_form_is_left_out_of_the_text() {
+        let fields = Fields(vec![
+            ("action", Value::from("apuestas_almacenadas")),
+            ("json.agencia", Value::from(1)),
+            ("cantidad", Value::from(100)),
+        ]);
+        let mut line = String::new();
+        fields.write_text(&mut Writer::new(&mut line)).unwrap();
+        assert_eq!(line, "action: apuestas_almacenadas | cantidad: 100");
+        let line = fields.to_json(Level::Info).unwrap();
+        let wanted = r#""action":"apuestas_almacenadas","agencia":1,"cantidad":100}"#;
+        assert!(line.ends_with(wanted), "{line}");
     }
 
     #[test]
