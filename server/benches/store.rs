@@ -9,8 +9,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use lottery::Winners;
 use protocol::BetNumber;
-use server::draw::Winners;
 
 /// How many rows are looked through at once: about one block of what is read from the log.
 const ROWS: u64 = 6_000;

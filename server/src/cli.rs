@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use journal::disk::RealDisk;
 use program::exit::Exit;
 use program::{descriptors, dotenv, log, settings, shutdown};
 use socket2::Socket;
@@ -21,10 +22,10 @@ use crate::limits::{
 };
 use crate::lottery::Lottery;
 use crate::settings::Config;
-use crate::store::disk::RealDisk;
-use crate::store::{FileStore, Store, StoreEnd, StoreSettings};
+use crate::store::Store;
+use crate::store::file::{self, FileStore, OpenError, StoreEnd, StoreSettings};
 use crate::watch::Common;
-use crate::{health, prepare, serve, store, watch};
+use crate::{health, prepare, serve, watch};
 
 const LISTEN_ADVICE: &str =
     "they must be an address of this machine, and a port that no other program has";
@@ -131,7 +132,7 @@ fn store_settings(config: &Config, instance: String) -> StoreSettings {
 
 fn archive(config: &Config, unfinished: bool) -> Exit {
     let settings = store_settings(config, "archive".to_owned());
-    match store::archive(RealDisk::new(), settings, unfinished) {
+    match file::archive(RealDisk::new(), settings, unfinished) {
         Ok(day) => {
             let directory = day.directory.display();
             info!(action = "archive", result = "success", %directory);
@@ -167,7 +168,7 @@ fn run_serve(config: &Config) -> Exit {
 }
 
 fn is_of_settings(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(store::OpenError::is_of_settings)
+    error.downcast_ref().is_some_and(OpenError::is_of_settings)
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
@@ -214,7 +215,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-fn open_store(settings: StoreSettings) -> Result<(FileStore, StoreEnd), store::OpenError> {
+fn open_store(settings: StoreSettings) -> Result<(FileStore, StoreEnd), OpenError> {
     let volume = settings.volume.clone();
     let is_new = !volume.exists();
     let opened = FileStore::open(settings)?;

@@ -7,7 +7,6 @@
 pub mod announce;
 mod cli;
 mod connection;
-pub mod draw;
 mod health;
 mod input;
 pub mod limits;

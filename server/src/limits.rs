@@ -1,8 +1,9 @@
 //! Every limit of an instance, derived from one another where one follows from another.
-//! The limits of the wire are [`protocol::limits`].
+//! The limits of the wire are [`protocol::limits`], and those of a log [`journal::limits`].
 
 use std::time::Duration;
 
+use journal::limits::{BLOCK_BYTES, LOCK_WAIT_STEP, SCAN_STACK_BYTES, SCAN_THREADS_MAX};
 use protocol::limits::{
     BETS_MAX, LINE_BYTES_MAX, LOCK_WAIT_SECONDS_MAX, ROW_EXTRA_BYTES_MAX, WINDOW_BYTES,
 };
@@ -12,23 +13,16 @@ pub const LOCK_TIMEOUT: Duration = Duration::from_secs(LOCK_WAIT_SECONDS_MAX);
 
 /// How many calls may wait for the store's thread; all that wait share one lock, one append and one
 /// sync.
-pub const QUEUE_CALLS_MAX: usize = 1_024;
-
-/// How long a held lock is tried again and again before a thread waits for it: longer than an
-/// instance needs it for a group.
-pub const LOCK_TRY_TIMEOUT: Duration = Duration::from_micros(200);
-
-/// How often it is seen, while a lock is waited for, whether the instance ends meanwhile.
-pub const LOCK_WAIT_STEP: Duration = Duration::from_millis(100);
+pub const QUEUE_REQUESTS_MAX: usize = 1_024;
 
 /// What a call claims of the queue's bytes at least: so many calls fill it, too.
-pub const CALL_BYTES_MIN: usize = QUEUE_BYTES_MAX / QUEUE_CALLS_MAX;
+pub const REQUEST_BYTES_MIN: usize = QUEUE_BYTES_MAX / QUEUE_REQUESTS_MAX;
 
 /// The longest that a group of batches waits for those that are likely to come at once.
-pub const GATHER_TIMEOUT: Duration = Duration::from_millis(5);
+pub const COMMIT_DELAY_MAX: Duration = Duration::from_millis(5);
 
 /// The most groups that do not wait, after others have waited in vain.
-pub const GATHER_RESTS_MAX: u32 = 64;
+pub const COMMIT_DELAY_RESTS_MAX: u32 = 64;
 
 /// How many bytes of rows may wait for the store's thread, or be worked on by it.
 pub const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -69,7 +63,7 @@ pub const CONNECTION_BYTES: usize = 4 * 1024;
 pub const ORDINARY_SLOT_BYTES: usize = 8 * 1024;
 
 /// How many ordinary slots there are: as many packets as the store takes together.
-pub const ORDINARY_SLOTS_MAX: usize = QUEUE_CALLS_MAX;
+pub const ORDINARY_SLOTS_MAX: usize = QUEUE_REQUESTS_MAX;
 
 /// What a connection may hold in a large slot, in bytes: any packet.
 pub const LARGE_SLOT_BYTES: usize = LINE_BYTES_MAX;
@@ -180,42 +174,7 @@ pub const CROWD_TOLD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Nothing has failed for so long and something is stored: what could not be stored before, and
 /// may never come again, does not count as failing any more. Agencies try again far more often.
-pub const TROUBLE_QUIET: Duration = Duration::from_secs(60);
-
-/// How many intents a ring keeps: more than there are instances that may have a group which is
-/// written but not yet durable, one each.
-pub const INTENTS_MAX: u64 = 256;
-
-/// How many intents are read to learn what was added to a ring that is known.
-pub const INTENTS_RECENT: u64 = 8;
-
-/// The highest number of an intent that is read. Nobody counts so far, and whoever goes on from it
-/// does not run out of numbers.
-pub const INTENT_NUMBER_MAX: u64 = u64::MAX / 2;
-
-/// The stack of a thread that only waits for the system, in bytes.
-pub const WAITER_STACK_BYTES: usize = 64 * 1024;
-
-/// How much of a log is read at once, in bytes. A longer line counts as damaged.
-pub const BLOCK_BYTES: usize = 256 * 1024;
-
-/// How many threads look for the winners at the most. Each has a block and its own findings.
-pub const SCAN_THREADS_MAX: u64 = 8;
-
-/// How much of a log is worth a further thread, in bytes.
-pub const SCAN_PART_BYTES_MIN: u64 = 4 * 1024 * 1024;
-
-/// The stack of such a thread, in bytes.
-pub const SCAN_STACK_BYTES: usize = 64 * 1024;
-
-/// How much is read at once where a line's end is looked for, in bytes.
-pub const SCAN_SEEK_BYTES: usize = 4 * 1024;
-
-/// A log that is further behind than this, in bytes, is read without the lock first.
-pub const BEHIND_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// How many damaged lines of a log are told, one by one.
-pub const DAMAGED_TOLD_MAX: u64 = 20;
+pub const OUTAGE_QUIET: Duration = Duration::from_secs(60);
 
 /// How many datagrams that wait already are taken for one hint.
 pub const DATAGRAMS_AT_ONCE: usize = 1_024;

@@ -19,7 +19,8 @@ pub enum Answer {
     /// Nothing was stored: it was a question, or refused, or could not be done, or was done earlier.
     /// Sends this, if the packet has an answer.
     Looked(Option<Response>),
-    /// Closes: the packet has no answer, and the client must learn that it failed.
+    /// Closes: the packet has no answer, and the client must learn that it failed; or what became
+    /// of it is unknown.
     HangUp,
 }
 
@@ -79,8 +80,8 @@ impl<S: Store> Lottery<S> {
     /// winners.
     pub async fn execute(&self, Admitted(request): Admitted<'_>) -> Answer {
         let agency = request.agency();
-        // Boxed, but for winners: the many connections that wait for the draw need not each hold
-        // room for everything that another request would take.
+        // Boxed, except for winners: each of the many connections that wait for the draw would
+        // otherwise have room for everything that another request takes.
         match request {
             Request::StoreBet { bet, .. } => Box::pin(self.store_bet(agency, bet)).await,
             Request::StoreBatch { bets, .. } => Box::pin(self.store_batch(agency, bets)).await,
@@ -95,7 +96,9 @@ impl<S: Store> Lottery<S> {
 
     async fn store_bet(&self, agency: AgencyId, bet: WireBets<'_>) -> Answer {
         let batch = Batch { agency, first_row: None, bets: bet };
-        let outcome = self.store.append(&batch).await.outcome;
+        let Ok(Appended { outcome, .. }) = self.store.append(&batch).await else {
+            return Answer::HangUp;
+        };
         let bet = bet.first();
         let (dni, numero) = (bet.document(), bet.number().get());
         match fault(&outcome) {
@@ -109,22 +112,27 @@ impl<S: Store> Lottery<S> {
 
     async fn store_batch(&self, agency: AgencyId, bets: WireBets<'_>) -> Answer {
         let batch = Batch { agency, first_row: None, bets };
-        let outcome = self.store.append(&batch).await.outcome;
+        let Ok(Appended { outcome, .. }) = self.store.append(&batch).await else {
+            return Answer::HangUp;
+        };
         log_batch(agency, bets.len(), &outcome);
         store_answer(&outcome)
     }
 
     async fn store_rows(&self, agency: AgencyId, first_row: u64, bets: WireBets<'_>) -> Answer {
         let batch = Batch { agency, first_row: Some(first_row), bets };
-        let appended = self.store.append(&batch).await;
-        log_batch(agency, bets.len(), &appended.outcome);
-        let Appended { outcome, stored, is_new } = appended;
+        let Ok(Appended { outcome, stored, is_new }) = self.store.append(&batch).await else {
+            return Answer::HangUp;
+        };
+        log_batch(agency, bets.len(), &outcome);
         let (AgencyRows { rows, digest }, answer) = (stored, answer_if(is_new));
         answer(Some(Response::StoreRows { outcome, rows, digest }))
     }
 
     async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Answer {
-        let Closed { outcome, is_new } = self.store.close(agency, rows).await;
+        let Ok(Closed { outcome, is_new }) = self.store.close(agency, rows).await else {
+            return Answer::HangUp;
+        };
         let agencia = agency.get();
         match fault(&outcome) {
             None => {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::store::{ARCHIVE, FILES, LOCKS};
+use crate::store::file::{ARCHIVE, FILES, LOCKS};
 
 const DIRECTORY_FOR_GROUP: u32 = 0o070;
 const FILE_FOR_GROUP: u32 = 0o060;

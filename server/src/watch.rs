@@ -186,7 +186,7 @@ mod tests {
     use tokio::time::timeout;
 
     use crate::announce::MemoryAnnouncer;
-    use crate::store::{AgencyStatus, Appended, Batch, Closed, DrawRecord};
+    use crate::store::{AgencyStatus, Appended, Batch, Closed, DrawRecord, Unknown};
 
     fn common() -> Common {
         Common { agencies_amount: 0, winning_number: BetNumber::new(7).unwrap() }
@@ -239,11 +239,11 @@ mod tests {
     }
 
     impl Store for Volume {
-        async fn append(&self, _: &Batch<'_>) -> Appended {
+        async fn append(&self, _: &Batch<'_>) -> Result<Appended, Unknown> {
             unreachable!("nobody stores here")
         }
 
-        async fn close(&self, _: AgencyId, _: Option<u64>) -> Closed {
+        async fn close(&self, _: AgencyId, _: Option<u64>) -> Result<Closed, Unknown> {
             unreachable!("nobody closes here")
         }
 

@@ -13,7 +13,9 @@ use server::limits::{
 };
 use server::lottery::Lottery;
 use server::serve;
-use server::store::{AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, Store, Unavailable};
+use server::store::{
+    AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, Store, Unavailable, Unknown,
+};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
@@ -40,20 +42,20 @@ impl Scripted {
 }
 
 impl Store for Scripted {
-    async fn append(&self, batch: &Batch<'_>) -> Appended {
+    async fn append(&self, batch: &Batch<'_>) -> Result<Appended, Unknown> {
         self.allowed.acquire().await.unwrap().forget();
         let rows = batch.first_row.unwrap_or(1) - 1 + batch.bets.len() as u64;
         let stored = AgencyRows { rows, digest: Digest::default() };
-        Appended { outcome: self.outcome(batch.agency), stored, is_new: true }
+        Ok(Appended { outcome: self.outcome(batch.agency), stored, is_new: true })
     }
 
-    async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Closed {
+    async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Result<Closed, Unknown> {
         let outcome = match rows {
             Some(9) => Outcome::Refused(Refusal::Short, "1 rows are stored, not 9".into()),
             _ => self.outcome(agency),
         };
         let is_new = outcome == Outcome::Done;
-        Closed { outcome, is_new }
+        Ok(Closed { outcome, is_new })
     }
 
     async fn status(&self, agency: AgencyId) -> Result<AgencyStatus, Unavailable> {

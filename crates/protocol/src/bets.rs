@@ -29,6 +29,28 @@ pub struct WireBets<'a> {
     is_plain: bool,
 }
 
+/// Valid bets that own their text, so that they outlive the packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedBets {
+    text: Box<str>,
+    count: usize,
+    is_plain: bool,
+}
+
+impl OwnedBets {
+    /// The same bets, borrowed.
+    #[must_use]
+    pub fn as_wire(&self) -> WireBets<'_> {
+        WireBets { text: &self.text, count: self.count, is_plain: self.is_plain }
+    }
+}
+
+impl From<WireBets<'_>> for OwnedBets {
+    fn from(bets: WireBets<'_>) -> Self {
+        Self { text: bets.text.into(), count: bets.count, is_plain: bets.is_plain }
+    }
+}
+
 impl<'a> WireBets<'a> {
     /// Reads bets as they stand on the wire.
     ///

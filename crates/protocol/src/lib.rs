@@ -23,7 +23,7 @@ mod values;
 mod window;
 
 pub use bet::{Bet, Field, InvalidField};
-pub use bets::WireBets;
+pub use bets::{OwnedBets, WireBets};
 pub use digest::{Digest, ParseDigestError};
 pub use frame::{Frame, Framed, Framer};
 pub use malformed::{Malformed, RequestError};

@@ -6,9 +6,8 @@ use crate::limits::{
     REFUSAL_BYTES_MAX, REFUSALS_PER_SECOND_MAX, REFUSED_BYTES, REST_ANSWERS_BYTES, REST_BYTES,
 };
 use crate::slots::Pool;
-use crate::store::{
-    AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, FileStore, Unavailable,
-};
+use crate::store::file::FileStore;
+use crate::store::{AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, Unavailable, Unknown};
 use crate::{input, output};
 use protocol::{AgencyId, AgencyState, Outcome};
 use std::future::pending;
@@ -36,14 +35,14 @@ struct Busy {
 }
 
 impl Store for Busy {
-    async fn append(&self, _: &Batch<'_>) -> Appended {
+    async fn append(&self, _: &Batch<'_>) -> Result<Appended, Unknown> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         pending().await
     }
 
-    async fn close(&self, _: AgencyId, _: Option<u64>) -> Closed {
+    async fn close(&self, _: AgencyId, _: Option<u64>) -> Result<Closed, Unknown> {
         let is_new = self.closes.fetch_add(1, Ordering::Relaxed) == 0;
-        Closed { outcome: Outcome::Done, is_new }
+        Ok(Closed { outcome: Outcome::Done, is_new })
     }
 
     async fn status(&self, _: AgencyId) -> Result<AgencyStatus, Unavailable> {

@@ -1,9 +1,10 @@
 //! The draw: whatever stands in `draw.json` is a draw that can be told, or is refused; and
 //! whatever stands in `bets.csv`, its winners are those of its rows one by one.
 
+use lottery::Winners;
 use protocol::{AgencyId, BetNumber, RowReader};
-use server::draw::Winners;
-use server::store::{Draw, DrawRecord, OpenError, Store as _};
+use server::store::file::OpenError;
+use server::store::{Draw, DrawRecord, Store as _};
 
 use super::instance::{AGENCIES, WINNING_NUMBER, with_store};
 use super::memory_disk::MemoryDisk;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use protocol::{AgencyId, BetNumber};
-use server::store::{AgencyStatus, FileStore, OpenError, Store as _, StoreSettings};
+use server::store::file::{FileStore, OpenError, StoreSettings};
+use server::store::{AgencyStatus, Store as _};
 
 use super::memory_disk::{MemoryDisk, VOLUME};
 

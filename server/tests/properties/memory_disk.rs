@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use server::store::disk::{BootId, Disk, DiskFile, FileId, Mode, SyncError};
+use journal::disk::{BootId, Disk, DiskFile, FileId, Mode, SyncError};
 
 /// This run of the machine.
 pub const BOOT: BootId = BootId(0xb007);
@@ -94,7 +94,7 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
-    fn begin_sync(&self, _: &Arc<MemoryFile>, _: &Arc<MemoryFile>) -> Result<(), SyncError> {
+    fn start_sync(&self, _: &Arc<MemoryFile>, _: &Arc<MemoryFile>) -> Result<(), SyncError> {
         Ok(())
     }
 

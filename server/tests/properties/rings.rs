@@ -1,8 +1,8 @@
 //! Rings of intents: whatever stands in one, mending the log cuts off nothing that may be
 //! another system's, changes nothing else, and has to be done once.
 
-use server::limits::INTENTS_MAX;
-use server::store::disk::FileId;
+use journal::disk::FileId;
+use journal::limits::INTENTS_MAX;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::instance::status_on;

@@ -16,9 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use journal::disk::{Disk as _, DiskFile as _, Mode, RealDisk, read_exactly, write_all};
+use journal::limits::{INTENTS_MAX, INTENTS_RECENT};
 use protocol::{AgencyId, Digest, Request, RowReader};
-use server::limits::{INTENTS_MAX, INTENTS_RECENT};
-use server::store::disk::{Disk as _, DiskFile as _, Mode, RealDisk, read_exactly, write_all};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::bare::Storing;
@@ -153,7 +153,7 @@ impl Storing for Keeping {
         self.rows.lock.give_lock_back().context("give a lock back")?;
         self.closes.lock.give_lock_back().context("give a lock back")?;
         let since = Instant::now();
-        self.disk.begin_sync(&self.rows.file, &self.rows.ring)?;
+        self.disk.start_sync(&self.rows.file, &self.rows.ring)?;
         let group = std::mem::take(&mut self.group);
         self.fold(&group)?;
         self.group = group;

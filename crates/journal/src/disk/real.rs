@@ -1,0 +1,200 @@
+//! The machine's own file system.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt as _};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use fs2::FileExt as _;
+
+use crate::disk::one_flush::{self, OneFlush};
+use crate::disk::{BootId, Disk, DiskFile, FileId, Mode, SyncError};
+use crate::limits::WAITER_STACK_BYTES;
+
+/// The machine's own file system.
+#[derive(Debug)]
+pub struct RealDisk {
+    boot: BootId,
+    one_flush: Mutex<OneFlush>,
+    syncer: Mutex<Option<Syncer>>,
+}
+
+/// A thread that syncs one file while its owner syncs another, where one flush is not enough for
+/// both: two syncs at once take less than one after the other.
+#[derive(Debug)]
+struct Syncer {
+    files: SyncSender<Arc<File>>,
+    results: Receiver<io::Result<()>>,
+}
+
+impl Syncer {
+    fn start() -> io::Result<Self> {
+        let (files, to_sync) = sync_channel::<Arc<File>>(1);
+        let (done, results) = sync_channel(1);
+        let sync_each = move || {
+            for file in to_sync {
+                if done.send(file.sync_data()).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("sync".to_owned());
+        thread.stack_size(WAITER_STACK_BYTES).spawn(sync_each)?;
+        Ok(Self { files, results })
+    }
+}
+
+impl RealDisk {
+    /// The machine's file system. Where the system does not identify its run (Linux does), every run
+    /// counts as the same: then what a *machine's* crash leaves in part is not cut.
+    #[must_use]
+    pub fn new() -> Self {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+        let boot = BootId(u128::from_str_radix(&digits, 16).unwrap_or_default());
+        Self { boot, one_flush: Mutex::default(), syncer: Mutex::default() }
+    }
+
+    fn one_flush_is_enough(&self, appended: &Arc<File>, in_place: &Arc<File>) -> bool {
+        let mut known = self.one_flush.lock().unwrap_or_else(PoisonError::into_inner);
+        known.is_enough(appended, in_place)
+    }
+}
+
+impl Default for RealDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Disk for RealDisk {
+    type File = File;
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        let writes = mode != Mode::Read;
+        options.read(true).write(writes).create(writes).append(mode == Mode::Append);
+        options.truncate(false).open(path).map_err(|e| naming(path, &e))
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path).map_err(|e| naming(path, &e))
+    }
+
+    fn find(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+        match fs::metadata(path) {
+            Ok(found) => Ok(Some((FileId(found.ino()), found.len()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(naming(path, &error)),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to).map_err(|e| naming(from, &e))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path).map_err(|e| naming(path, &e))
+    }
+
+    fn sync_directory(&self, path: &Path) -> Result<(), SyncError> {
+        let synced = File::open(path).and_then(|opened| opened.sync_all());
+        synced.map_err(|e| SyncError(naming(path, &e)))
+    }
+
+    fn start_sync(&self, appended: &Arc<File>, in_place: &Arc<File>) -> Result<(), SyncError> {
+        if self.one_flush_is_enough(appended, in_place) {
+            one_flush::start(appended, in_place).map_err(SyncError)?;
+        }
+        Ok(())
+    }
+
+    fn sync_both(&self, appended: &Arc<File>, in_place: &Arc<File>) -> Result<(), SyncError> {
+        if self.one_flush_is_enough(appended, in_place)
+            && one_flush::sync(appended, in_place).map_err(SyncError)?
+        {
+            return Ok(());
+        }
+        let mut started = self.syncer.lock().unwrap_or_else(PoisonError::into_inner);
+        if started.is_none() {
+            *started = Syncer::start().ok();
+        }
+        // For want of a thread, one after the other.
+        let Some(syncer) = &*started else { return appended.sync().and(in_place.sync()) };
+        let ended = || SyncError(io::Error::other("the thread that syncs has ended"));
+        syncer.files.send(Arc::clone(in_place)).map_err(|_| ended())?;
+        let here = appended.sync_data();
+        let there = syncer.results.recv().map_err(|_| ended())?;
+        here.and(there).map_err(SyncError)
+    }
+
+    fn boot(&self) -> BootId {
+        self.boot
+    }
+}
+
+impl DiskFile for File {
+    fn id(&self) -> io::Result<FileId> {
+        Ok(FileId(self.metadata()?.ino()))
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(self.metadata()?.nlink() > 0)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        retry(|| FileExt::read_at(self, buffer, offset))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        retry(|| FileExt::write_at(self, bytes, offset))
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)
+    }
+
+    fn sync(&self) -> Result<(), SyncError> {
+        self.sync_data().map_err(SyncError)
+    }
+
+    fn take_lock(&self) -> io::Result<()> {
+        retry(|| self.lock_exclusive())
+    }
+
+    fn try_take_lock(&self) -> io::Result<bool> {
+        match retry(|| self.try_lock_exclusive()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn give_lock_back(&self) -> io::Result<()> {
+        fs2::FileExt::unlock(self)
+    }
+}
+
+/// The system's errors do not say which file they are about.
+fn naming(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// A signal that arrives during a call does not make it fail.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}

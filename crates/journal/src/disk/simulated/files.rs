@@ -1,0 +1,193 @@
+//! The simulated machine's file system, operation by operation.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Change, Extent, Inode, Kind, SimulatedDisk, SimulatedFile, State};
+use crate::disk::{BootId, Disk, DiskFile, FileId, Mode, SyncError};
+
+/// No file of a file system has the number 0.
+fn file_id(inode: usize) -> FileId {
+    FileId(inode as u64 + 1)
+}
+
+impl SimulatedDisk {
+    fn operate<T>(
+        &self,
+        kind: Kind,
+        work: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut state = self.machine.state();
+        let extent = state.enter(self.process, kind)?;
+        let done = work(&mut state)?;
+        state.leave(self.process, &extent)?;
+        Ok(done)
+    }
+}
+
+impl Disk for SimulatedDisk {
+    type File = SimulatedFile;
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<SimulatedFile> {
+        let (inode, handle) = self.operate(Kind::Other, |state| {
+            state.handles += 1;
+            if mode == Mode::Read && !state.names.contains_key(path) {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            Ok((state.inode_of(path), state.handles))
+        })?;
+        let (machine, process) = (self.machine.clone(), self.process);
+        Ok(SimulatedFile { machine, process, handle, inode, mode })
+    }
+
+    fn create_directory(&self, _path: &Path) -> io::Result<()> {
+        self.operate(Kind::Other, |_| Ok(()))
+    }
+
+    fn find(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+        self.operate(Kind::Other, |state| {
+            let found = state.names.get(path).copied();
+            Ok(found.map(|i| (file_id(i), state.inodes[i].content.len() as u64)))
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.operate(Kind::Other, |state| {
+            let inode = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+            state.names.insert(to.to_owned(), inode);
+            Ok(())
+        })
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.operate(Kind::Other, |state| {
+            state.names.remove(path).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        })
+    }
+
+    fn sync_directory(&self, path: &Path) -> Result<(), SyncError> {
+        let synced = self.operate(Kind::Sync, |state| {
+            let within = |name: &Path| name.parent() == Some(path);
+            state.durable_names.retain(|name, _| !within(name));
+            let now = state.names.iter().filter(|(name, _)| within(name));
+            let now: Vec<_> = now.map(|(name, inode)| (name.clone(), *inode)).collect();
+            state.durable_names.extend(now);
+            Ok(())
+        });
+        synced.map_err(SyncError)
+    }
+
+    /// Whatever is begun, a crash finds any part of it on the disk.
+    fn start_sync(&self, _: &Arc<SimulatedFile>, _: &Arc<SimulatedFile>) -> Result<(), SyncError> {
+        self.operate(Kind::Sync, |_| Ok(())).map_err(SyncError)
+    }
+
+    /// One after the other: so a crash finds what it finds with one flush, where none or both are
+    /// durable and any part of either may be on the disk, and the first alone as well.
+    fn sync_both(
+        &self,
+        appended: &Arc<SimulatedFile>,
+        in_place: &Arc<SimulatedFile>,
+    ) -> Result<(), SyncError> {
+        appended.sync()?;
+        in_place.sync()
+    }
+
+    fn boot(&self) -> BootId {
+        BootId(self.machine.state().boot)
+    }
+}
+
+impl SimulatedFile {
+    fn operate<T>(
+        &self,
+        kind: Kind,
+        work: impl FnOnce(&mut Inode, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut state = self.machine.state();
+        let extent = state.enter(self.process, kind)?;
+        let done = work(&mut state.inodes[self.inode], self.handle)?;
+        state.leave(self.process, &extent)?;
+        Ok(done)
+    }
+}
+
+impl DiskFile for SimulatedFile {
+    fn id(&self) -> io::Result<FileId> {
+        Ok(file_id(self.inode))
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        self.operate(Kind::Other, |inode, _| Ok(inode.content.len() as u64))
+    }
+
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(self.machine.state().names.values().any(|inode| *inode == self.inode))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let count = self.operate(Kind::Other, |inode, _| {
+            let rest = inode.content.get(offset as usize..).unwrap_or_default();
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            Ok(count)
+        })?;
+        self.machine.state().tell_read(count);
+        Ok(count)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.machine.state();
+        let extent = state.enter(self.process, Kind::Write)?;
+        let count = if extent == Extent::Whole { bytes.len() } else { bytes.len() / 2 };
+        let inode = &mut state.inodes[self.inode];
+        let at = if self.mode == Mode::Append { inode.content.len() as u64 } else { offset };
+        let change = Change::Write(at, bytes[..count].to_vec());
+        change.apply(&mut inode.content);
+        inode.changes.push(change);
+        state.leave(self.process, &extent)?;
+        Ok(count)
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.operate(Kind::Other, |inode, _| {
+            inode.content.resize(bytes as usize, 0);
+            inode.changes.push(Change::Cut(bytes));
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> Result<(), SyncError> {
+        let synced = self.operate(Kind::Sync, |inode, _| {
+            inode.changes.clear();
+            inode.durable = inode.content.clone();
+            Ok(())
+        });
+        synced.map_err(SyncError)
+    }
+
+    fn take_lock(&self) -> io::Result<()> {
+        panic!("one process after the other works here: no lock is ever waited for");
+    }
+
+    fn try_take_lock(&self) -> io::Result<bool> {
+        self.operate(Kind::Other, |inode, handle| {
+            let free = inode.holder.is_none_or(|holder| holder == handle);
+            inode.holder = if free { Some(handle) } else { inode.holder };
+            Ok(free)
+        })
+    }
+
+    /// Cannot fail, and is no operation at which anything else can.
+    fn give_lock_back(&self) -> io::Result<()> {
+        self.machine.release(self.inode, self.handle);
+        Ok(())
+    }
+}
+
+impl Drop for SimulatedFile {
+    fn drop(&mut self) {
+        self.machine.release(self.inode, self.handle);
+    }
+}

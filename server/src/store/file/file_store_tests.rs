@@ -1,0 +1,114 @@
+//! What the queue and the store's thread do, on a disk whose syncs are counted, held up, or fail.
+
+use std::future::ready;
+use std::pin::pin;
+
+use journal::disk::simulated::{Fault, Machine};
+use protocol::{Outcome, WireBets};
+
+use super::commit::commit;
+use super::testing::{self, agency, deadline, settings};
+use super::{FileStore, StoreEnd, StoreSettings};
+use crate::store::{Batch, Store, Unknown, conformance};
+
+const BET: &str = "Ana;Paz;D1;2000-01-01;7";
+
+fn batch(first_row: u64) -> Batch<'static> {
+    Batch { agency: agency(1), first_row: Some(first_row), bets: WireBets::parse(BET).unwrap() }
+}
+
+/// A client that is told "not stored" sends it again, and rows without a number would be doubled.
+#[tokio::test]
+async fn a_batch_whose_sync_failed_is_not_answered() {
+    let machine = Machine::default();
+    let (store, mut end) = FileStore::open_on(machine.process(), settings()).unwrap();
+    assert_eq!(store.append(&batch(1)).await.unwrap().outcome, Outcome::Done);
+    machine.only_syncs_fail();
+    let now = machine.operations();
+    (1..200).for_each(|ahead| machine.fail_at(now + ahead, Fault::Fail));
+    let batch = batch(2);
+    assert_eq!(store.append(&batch).await, Err(Unknown));
+    assert!(end.wait().await.is_err());
+    let late = store.append(&batch).await.unwrap().outcome;
+    assert!(matches!(late, Outcome::TryAgain(_)), "nothing is taken any more: {late:?}");
+}
+
+/// What comes while the store's thread is at work shares the next lock, append and sync.
+#[tokio::test]
+async fn calls_that_wait_together_are_stored_together() {
+    let machine = Machine::default();
+    let (store, _end) = FileStore::open_on(machine.process(), settings()).unwrap();
+    assert_eq!(store.append(&batch(1)).await.unwrap().outcome, Outcome::Done);
+    let before = machine.operations();
+    assert_eq!(store.append(&batch(2)).await.unwrap().outcome, Outcome::Done);
+    let group = machine.operations() - before;
+
+    let batches: Vec<_> = (3..=8).map(batch).collect();
+    let before = machine.operations();
+    let all = async {
+        let [a, b, c, d, e, f] = &batches[..] else { panic!("six") };
+        let stored = tokio::join!(
+            store.append(a),
+            store.append(b),
+            store.append(c),
+            store.append(d),
+            store.append(e),
+            store.append(f)
+        );
+        [stored.0, stored.1, stored.2, stored.3, stored.4, stored.5]
+    };
+    let mut all = pin!(all);
+    let held = machine.hold();
+    tokio::select! {
+        biased;
+        stored = &mut all => panic!("stored on a disk that is held up: {stored:?}"),
+        () = ready(()) => {}
+    }
+    drop(held);
+    assert!(
+        all.await.iter().flatten().filter(|appended| appended.outcome == Outcome::Done).count()
+            == 6
+    );
+    let groups = (machine.operations() - before).div_ceil(group);
+    assert!(groups <= 2, "six batches that waited together were {groups} groups");
+}
+
+#[test]
+fn only_who_has_stored_something_is_waited_for() {
+    let mut volume = testing::open(&Machine::default());
+    // Stored, the same again, beyond the next row, stored.
+    for (first_row, is_new) in [(1, true), (1, false), (9, false), (2, true)] {
+        let (mut group, _replies) = testing::pend(&[testing::batch(Some(first_row))]);
+        let committed = commit(&mut volume, &mut group, deadline()).unwrap();
+        assert_eq!(committed.agencies.len(), usize::from(is_new), "row {first_row}");
+    }
+}
+
+/// The suite of every store, on whatever disk.
+async fn conforms(open: impl Fn() -> (FileStore, StoreEnd)) {
+    conformance::conforms(|| {
+        let (store, mut end) = open();
+        (store, Box::pin(async move { end.wait().await.unwrap() }))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_is_a_store_on_the_simulated_disk() {
+    let machine = Machine::default();
+    conforms(|| FileStore::open_on(machine.process(), settings()).unwrap()).await;
+}
+
+#[tokio::test]
+async fn it_is_a_store_on_a_real_disk() {
+    let volume = tempfile::tempdir().unwrap();
+    let settings = || StoreSettings { volume: volume.path().into(), ..settings() };
+    conforms(|| FileStore::open(settings()).unwrap()).await;
+}
+
+/// Opening a store needs no runtime.
+#[test]
+fn it_is_opened_without_a_runtime() {
+    let (store, _end) = FileStore::open_on(Machine::default().process(), settings()).unwrap();
+    assert!(store.draw().borrow().is_none());
+}
