@@ -12,6 +12,7 @@ mod health;
 mod input;
 pub mod limits;
 pub mod lottery;
+pub mod metrics;
 mod output;
 mod pace;
 mod prepare;
