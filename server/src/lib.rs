@@ -6,19 +6,14 @@
 
 pub mod announce;
 mod cli;
-mod connection;
 pub mod draw;
 mod health;
-mod input;
 pub mod limits;
 pub mod lottery;
 pub mod metrics;
-mod output;
-mod pace;
+pub mod net;
 mod prepare;
-pub mod serve;
 pub mod settings;
-mod slots;
 pub mod store;
 pub mod watch;
 
