@@ -199,7 +199,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let watching = watch::watch(store, announcer, common, lottery.closed(), shutdown.clone());
     let metrics = Arc::new(Metrics::default());
     let shared = Shared::new(lottery, Arc::clone(&metrics), shutdown.clone());
-    let serving = run_both(listener, shared, watching, shutdown.clone());
+    let serving = run_both(listener, shared, watching);
     let ending = async {
         shutdown.cancelled().await;
         wait_end.set(Instant::now() + LAST_LOCK_TIMEOUT);
@@ -249,10 +249,9 @@ async fn run_both<S: Store>(
     listener: TcpListener,
     shared: Shared<S>,
     watching: impl Future<Output = ()>,
-    shutdown: tokio_util::sync::CancellationToken,
 ) {
     let connections_max = raise_descriptors();
-    tokio::join!(net::run(listener, shared, connections_max, shutdown), watching);
+    tokio::join!(net::run(listener, shared, connections_max), watching);
 }
 
 /// Asks the system for as many descriptors as the limit of connections needs; says how many

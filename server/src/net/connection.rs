@@ -41,7 +41,7 @@ pub struct Shared<S> {
     lottery: Lottery<S>,
     long_packets: Semaphore,
     metrics: Arc<Metrics>,
-    shutdown: CancellationToken,
+    pub(super) shutdown: CancellationToken,
 }
 
 impl<S: Store> Shared<S> {

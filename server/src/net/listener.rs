@@ -12,7 +12,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::connection::{Shared, serve};
@@ -67,20 +66,15 @@ pub fn listen(socket: Socket, backlog: u16) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Serves up to `connections_max` connections at once until `shutdown`; then accepts no more,
+/// Serves up to `connections_max` connections at once until the shutdown; then accepts no more,
 /// lets each connection finish what it is answering, and ends within [`DRAIN_TIMEOUT`].
-pub async fn run<S: Store>(
-    listener: TcpListener,
-    shared: Shared<S>,
-    connections_max: usize,
-    shutdown: CancellationToken,
-) {
+pub async fn run<S: Store>(listener: TcpListener, shared: Shared<S>, connections_max: usize) {
     let (mut connections, shared) = (JoinSet::new(), Arc::new(shared));
     let mut warning = AcceptWarning::default();
     loop {
         let has_room = connections.len() < connections_max;
         tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = shared.shutdown.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if has_room => match accepted {
                 Ok((stream, peer)) => {

@@ -34,7 +34,7 @@ impl Instance {
         let (metrics, shutdown) = (Arc::new(Metrics::default()), CancellationToken::new());
         let lottery = Lottery::new(store, AGENCIES);
         let shared = Shared::new(lottery, Arc::clone(&metrics), shutdown.clone());
-        let serving = net::run(listener, shared, connections_max, shutdown.clone());
+        let serving = net::run(listener, shared, connections_max);
         let running = tokio::spawn(serving);
         Self { address, allowed, metrics, shutdown, running, _script: script }
     }
