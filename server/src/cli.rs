@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -17,15 +18,16 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::announce::UdpAnnouncer;
-use crate::limits::{
-    CONNECTIONS_MAX, DESCRIPTORS_RESERVED, LAST_LOCK_TIMEOUT, LOCK_TIMEOUT, SETTLE_TIMEOUT,
-};
+use crate::limits::{LAST_LOCK_TIMEOUT, LOCK_TIMEOUT, SETTLE_TIMEOUT};
 use crate::lottery::Lottery;
+use crate::metrics::Metrics;
+use crate::net::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
+use crate::net::{self, Shared};
 use crate::settings::Config;
 use crate::store::Store;
 use crate::store::file::{self, FileStore, OpenError, StoreEnd, StoreSettings};
 use crate::watch::Common;
-use crate::{health, prepare, serve, watch};
+use crate::{health, prepare, watch};
 
 const LISTEN_ADVICE: &str =
     "they must be an address of this machine, and a port that no other program has";
@@ -180,7 +182,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         let text = format!("listen on SERVER_IP={ip} SERVER_PORT={port} ({LISTEN_ADVICE}{more})");
         anyhow::Error::new(error).context(text)
     };
-    let socket = serve::bind(config.ip, config.port).map_err(refused)?;
+    let socket = net::bind(config.ip, config.port).map_err(refused)?;
     let address = local_address(&socket)?;
     let settings = store_settings(config, instance_name(address));
     let (store, mut end) = open_store(settings)?;
@@ -190,19 +192,21 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         format!("hear announcements on UDP_BROADCAST_PORT={}{HEAR_ADVICE}", broadcast.port())
     })?;
     // Not before all that may keep it from serving: whoever connects is served.
-    let listener = serve::listen(socket, config.backlog).map_err(refused)?;
+    let listener = net::listen(socket, config.backlog).map_err(refused)?;
     info!(action = "listen", result = "success", %address, announce_to = %broadcast);
     let lottery = Lottery::new(store.clone(), config.agencies_amount);
     let common =
         Common { agencies_amount: config.agencies_amount, winning_number: config.winning_number };
     let watching = watch::watch(store, announcer, common, lottery.closed(), shutdown.clone());
-    let serving = run_both(listener, lottery, watching, shutdown.clone());
+    let metrics = Arc::new(Metrics::default());
+    let shared = Shared::new(lottery, Arc::clone(&metrics), shutdown.clone());
+    let serving = run_both(listener, shared, watching);
     let ending = async {
         shutdown.cancelled().await;
         wait_end.set(Instant::now() + LAST_LOCK_TIMEOUT);
     };
     tokio::select! {
-        _ = async { tokio::join!(serving, ending) } => {}
+        _ = async { tokio::join!(serving, ending) } => metrics.log(),
         ended = end.wait() => return ended.context(DISK_FAILED),
     }
     match timeout(SETTLE_TIMEOUT, end.wait()).await {
@@ -244,12 +248,11 @@ fn local_address(socket: &Socket) -> anyhow::Result<SocketAddrV4> {
 /// Serves and watches; when this ends, nothing holds the store any more.
 async fn run_both<S: Store>(
     listener: TcpListener,
-    lottery: Lottery<S>,
+    shared: Shared<S>,
     watching: impl Future<Output = ()>,
-    shutdown: tokio_util::sync::CancellationToken,
 ) {
     let connections_max = raise_descriptors();
-    tokio::join!(serve::run(listener, lottery, connections_max, shutdown), watching);
+    tokio::join!(net::run(listener, shared, connections_max), watching);
 }
 
 /// Asks the system for as many descriptors as the limit of connections needs; says how many

@@ -6,17 +6,13 @@
 
 pub mod announce;
 mod cli;
-mod connection;
 mod health;
-mod input;
 pub mod limits;
 pub mod lottery;
-mod output;
-mod pace;
+pub mod metrics;
+pub mod net;
 mod prepare;
-pub mod serve;
 pub mod settings;
-mod slots;
 pub mod store;
 pub mod watch;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use server::limits::CONNECTIONS_MAX;
+use server::net::limits::CONNECTIONS_MAX;
 
 use super::turns::Effort;
 

@@ -28,12 +28,13 @@ pub enum Attack {
     SmallHalfLines,
     /// Packets on and on, and no answer is ever read, on each of 1,000 connections
     NeverReading,
-    /// The same on 250 connections, until no answer fits any of them any more
+    /// The same on 250 connections whose system keeps next to nothing of the answers
     StuckAnswers,
     /// Questions, rows and closes that do not fit or were there before, as fast as they are
     /// answered, on each of 1,000 connections
     Questions,
-    /// Lines of 64 KiB and one byte, and of several MiB
+    /// Lines of 64 KiB and one byte, and of 100 KiB, beside 1,000 connections on each of which one
+    /// line never ends
     LongLines,
     /// Bytes that are not UTF-8, NUL bytes, control characters, in every place of a packet
     BadBytes,
@@ -229,8 +230,8 @@ impl Attack {
         }
     }
 
-    /// Of which actions the server may warn under it: what it tells of bad packets, of connections
-    /// that it closes for others, of those that it has no room for.
+    /// Of which actions the server may warn under it: what it tells of bad packets, and of connections
+    /// that it has no room for.
     #[must_use]
     pub fn warnings(self) -> &'static [&'static str] {
         match self {
@@ -238,9 +239,8 @@ impl Attack {
                 &["packet", "apuesta_almacenada", "apuestas_almacenadas", "agencia_cerrada"]
             }
             Self::LongLines | Self::BadBytes => &["packet"],
-            Self::NeverReading | Self::StuckAnswers => &["packet", "connection"],
+            Self::NeverReading | Self::StuckAnswers => &["packet"],
             Self::Questions => &["apuestas_almacenadas", "agencia_cerrada"],
-            Self::HalfLines | Self::ManyHalfLines | Self::SmallHalfLines => &["connection"],
             Self::Full | Self::NoDescriptors => &["accept_connections"],
             _ => &[],
         }
@@ -252,7 +252,7 @@ impl Attack {
         let connections = match self {
             Self::ManyHalfLines | Self::SmallHalfLines | Self::Idle | Self::Waiting => scale.crowd,
             Self::SlowWriters | Self::HalfLines | Self::NeverReading => scale.stalls,
-            Self::StuckAnswers | Self::Questions => scale.stalls,
+            Self::StuckAnswers | Self::Questions | Self::LongLines => scale.stalls,
             Self::Full | Self::NoDescriptors => descriptors::CROWD,
             _ => mutations::CONNECTIONS as usize,
         };
@@ -265,7 +265,7 @@ impl Attack {
     pub fn memory_mib_most(self) -> f64 {
         match self {
             Self::Idle | Self::Waiting => 64.0,
-            _ => 128.0,
+            _ => 160.0,
         }
     }
 }

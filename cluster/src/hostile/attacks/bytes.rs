@@ -4,7 +4,8 @@ use anyhow::ensure;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::{connect, line};
+use super::stalls::Flood;
+use super::{connect, crowd, line};
 use crate::hostile::attack::{Signals, Tally, Target};
 
 /// A bet with the separator before it.
@@ -12,6 +13,9 @@ pub const BET: &str = ":Ana;Paz;30876370;1990-05-17;7574";
 
 /// How many agencies a round of formulas stores for.
 const FORMULA_AGENCIES: u32 = 50;
+
+/// A piece of a line that never ends.
+const ENDLESS: &str = "xxxxxxxxxxxxxxxx";
 
 /// Asks line after line on one connection.
 struct Asking {
@@ -24,6 +28,14 @@ impl Asking {
     async fn open(target: &Target) -> anyhow::Result<Self> {
         let stream = connect(target.address).await?;
         Ok(Self { stream, unread: Vec::new(), tally: Tally { connections: 1, ..Tally::default() } })
+    }
+
+    /// Goes on with a new connection, which the server does not delay yet.
+    async fn reopen(&mut self, target: &Target) -> anyhow::Result<()> {
+        self.stream = connect(target.address).await?;
+        self.unread.clear();
+        self.tally.connections += 1;
+        Ok(())
     }
 
     /// Sends `packet`; its answer must start with `wanted`.
@@ -61,14 +73,18 @@ impl Asking {
     }
 }
 
-/// Lines that are too long, by one byte and by far.
+/// Lines that never end, on many connections, and lines that are too long, by one byte and by far.
 ///
 /// # Errors
 /// There is no answer.
 pub async fn long_lines(target: Target, signals: Signals) -> anyhow::Result<Tally> {
     let mut asking = Asking::open(&target).await?;
+    let all = crowd(target.address, target.scale.stalls).await?;
+    let mut flood = Flood::new(all, ENDLESS);
+    flood.fill_all(&signals.stop).await;
     let _ = signals.ready.send(());
     while !signals.stop.is_cancelled() {
+        flood.fill();
         for (head, answer) in [
             ("StoreBatch:1;Ana", "StoreResponse:1"),
             ("StoreRows:1;1", "StoreRowsResponse:2;0;0000000000000000;invalid "),
@@ -76,14 +92,17 @@ pub async fn long_lines(target: Target, signals: Signals) -> anyhow::Result<Tall
             ("AgencyStatus:1", "Error:invalid "),
             ("", "Error:unknown packet"),
         ] {
-            for bytes in [64 * 1024, 64 * 1024 + 1, 5 * 1024 * 1024] {
+            for bytes in [64 * 1024, 64 * 1024 + 1, 100 * 1024] {
+                asking.reopen(&target).await?;
                 let mut packet = head.as_bytes().to_vec();
                 packet.extend(BET.bytes().cycle().take(bytes - head.len()));
                 asking.ask(packet, answer).await?;
             }
         }
     }
-    Ok(asking.tally)
+    let mut tally = flood.tally();
+    tally.add(asking.tally);
+    Ok(tally)
 }
 
 /// Bytes that no field may hold, in each place of a packet.
@@ -104,28 +123,30 @@ pub async fn bad_bytes(target: Target, signals: Signals) -> anyhow::Result<Tally
         b"\x7f",
         b"\x1b[2J",
     ];
-    while !signals.stop.is_cancelled() {
-        for piece in pieces {
+    for piece in pieces.iter().cycle() {
+        for (head, answer) in [
+            ("StoreBet:1;", "StoreResponse:1"),
+            ("StoreBatch:1;", "StoreResponse:1"),
+            ("StoreRows:1;1:", "StoreRowsResponse:2;0;0000000000000000;invalid "),
+        ] {
             let mut packets = Vec::new();
-            for (head, answer) in [
-                ("StoreBet:1;", "StoreResponse:1"),
-                ("StoreBatch:1;", "StoreResponse:1"),
-                ("StoreRows:1;1:", "StoreRowsResponse:2;0;0000000000000000;invalid "),
-            ] {
-                for field in 0..5 {
-                    let bet = BET.trim_start_matches(':').as_bytes();
-                    let mut fields: Vec<&[u8]> = bet.split(|byte| *byte == b';').collect();
-                    if let Some(field) = fields.get_mut(field) {
-                        *field = piece;
-                    }
-                    let packet = [head.as_bytes(), &fields.join(&b';')].concat();
-                    packets.push((packet, answer));
+            for field in 0..5 {
+                let bet = BET.trim_start_matches(':').as_bytes();
+                let mut fields: Vec<&[u8]> = bet.split(|byte| *byte == b';').collect();
+                if let Some(field) = fields.get_mut(field) {
+                    *field = piece;
                 }
+                let packet = [head.as_bytes(), &fields.join(&b';')].concat();
+                packets.push((packet, answer));
             }
-            packets.push((piece.to_vec(), "Error:unknown packet"));
-            packets.push(([b"AgencyStatus:", piece].concat(), "Error:"));
+            if signals.stop.is_cancelled() {
+                return Ok(asking.tally);
+            }
+            asking.reopen(&target).await?;
             asking.ask_all(&packets).await?;
         }
+        asking.ask(piece.to_vec(), "Error:unknown packet").await?;
+        asking.ask([b"AgencyStatus:", *piece].concat(), "Error:").await?;
     }
     Ok(asking.tally)
 }

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::bytes::BET;
 use super::{connect, line};
 use crate::hostile::attack::{Signals, Tally, Target};
 use crate::hostile::model::{Agencies, Effect, Wanted};
@@ -22,6 +23,12 @@ pub const CONNECTIONS: u32 = 32;
 /// How many lines a connection sends before it reads their answers. Both fit the buffers of the
 /// system: nobody waits for the other to read.
 const BATCH_LINES: usize = 150;
+
+/// The same, of lines at a pace: with no bets between them the server delays each further one.
+const PACED_BATCH_LINES: usize = 10;
+
+/// How often a line at full speed is a bet that is stored, which ends the server's delays.
+const LINES_PER_BET: usize = 4;
 
 /// How many agencies a connection has for itself in each round.
 const AGENCIES: u32 = 100;
@@ -39,11 +46,11 @@ pub async fn make(target: Target, signals: Signals, rate: Option<u64>) -> anyhow
     let rounds = u64::from(target.scale.rounds);
     let share = (target.scale.lines / rounds / u64::from(CONNECTIONS)).max(1);
     let pause = rate.map(|rate| {
-        let each = BATCH_LINES as f64 * f64::from(CONNECTIONS) / rate as f64;
+        let each = PACED_BATCH_LINES as f64 * f64::from(CONNECTIONS) / rate as f64;
         Duration::from_secs_f64(each)
     });
     for place in 0..CONNECTIONS {
-        let connection = Connection::open(&target, place).await?;
+        let connection = Connection::open(&target, place, rate.is_some()).await?;
         let stop = signals.stop.clone();
         all.spawn(async move {
             match pause {
@@ -71,11 +78,12 @@ struct Connection {
     asked: VecDeque<(Wanted, Vec<u8>)>,
     /// Whether the server closes the connection after these answers.
     is_last: bool,
+    is_paced: bool,
     tally: Tally,
 }
 
 impl Connection {
-    async fn open(target: &Target, place: u32) -> anyhow::Result<Self> {
+    async fn open(target: &Target, place: u32, is_paced: bool) -> anyhow::Result<Self> {
         let part = target.round * CONNECTIONS + place;
         Ok(Self {
             address: target.address,
@@ -86,6 +94,7 @@ impl Connection {
             first_agency: 1 + part * AGENCIES,
             asked: VecDeque::new(),
             is_last: false,
+            is_paced,
             tally: Tally { connections: 1, ..Tally::default() },
         })
     }
@@ -115,9 +124,12 @@ impl Connection {
     /// Sends some lines and reads all their answers.
     async fn exchange(&mut self) -> anyhow::Result<()> {
         let mut bytes = Vec::new();
-        for _ in 0..BATCH_LINES {
-            if !self.is_last {
-                self.add_line(&mut bytes);
+        let lines = if self.is_paced { PACED_BATCH_LINES } else { BATCH_LINES };
+        for place in 0..lines {
+            match (self.is_last, self.is_paced || !place.is_multiple_of(LINES_PER_BET)) {
+                (true, _) => break,
+                (false, true) => self.add_line(&mut bytes),
+                (false, false) => self.add_bet(&mut bytes),
             }
         }
         self.tally.bytes += bytes.len() as u64;
@@ -154,9 +166,21 @@ impl Connection {
         Ok(())
     }
 
+    /// Adds a bet that is stored, of an agency that no mutated line names.
+    fn add_bet(&mut self, bytes: &mut Vec<u8>) {
+        let agency = self.first_agency + AGENCIES - 1;
+        let line = format!("StoreBet:{agency}{}", BET.replacen(':', ";", 1)).into_bytes();
+        self.tally.lines += 1;
+        if let Effect::Answers(wanted) = self.agencies.take(&line, &mut self.tally.stored) {
+            self.asked.push_back((wanted, line.clone()));
+        }
+        bytes.extend_from_slice(&line);
+        bytes.push(b'\n');
+    }
+
     /// Adds a line, unless it names another one's agency, or waits for the draw.
     fn add_line(&mut self, bytes: &mut Vec<u8>) {
-        let (least, most) = (self.first_agency, self.first_agency + AGENCIES - 1);
+        let (least, most) = (self.first_agency, self.first_agency + AGENCIES - 2);
         let (agencies, mut made) = (&self.agencies, Vec::new());
         self.mutator.line(least, most, |agency| agencies.rows(agency), &mut made);
         let lines = || {

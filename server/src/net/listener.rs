@@ -1,4 +1,6 @@
-//! Accepting connections and serving them, until it is time to end.
+//! Accepting connections until the shutdown, each served by a task of its own.
+//!
+//! The caller binds, and owns the signal: what listens and when it ends is not decided here.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -10,54 +12,52 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::connection::{self, Shared};
-use crate::limits::{
-    ACCEPT_PAUSE, CROWD_TOLD_INTERVAL, DRAIN_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES,
+use super::connection::{Shared, serve};
+use super::limits::{
+    ACCEPT_PAUSE, ACCEPT_WARNING_INTERVAL, DRAIN_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES,
     KEEPALIVE_TIME, SYSTEM_BUFFER_BYTES,
 };
-use crate::lottery::Lottery;
 use crate::store::Store;
 
-/// What helps where there are as many connections as there may be.
+/// The advice if there are as many connections as there may be.
 const MORE_FILES: &str = "others wait until some end; for more at once raise the limit of open \
                           files (ulimit -n, nofile) or start another instance";
 
-/// What helps where the system refuses connections for another reason.
+/// The advice if the system refuses connections for another reason.
 const LOOK_AT_THE_SYSTEM: &str = "others wait, and it is tried again; look at this machine's \
                                   memory and at what may forbid it to accept connections";
 
-/// When a client that is silent counts as gone.
+/// When a silent client counts as gone.
 const KEEP_ALIVE: KeepAlive =
     KeepAlive { idle: KEEPALIVE_TIME, interval: KEEPALIVE_INTERVAL, probes: KEEPALIVE_PROBES };
 
-/// A socket that has this address, where connections are refused until [`listen`].
+/// Binds a socket to this address. Connections are refused until [`listen`].
 ///
 /// # Errors
 /// As the system reports them.
 pub fn bind(ip: Ipv4Addr, port: u16) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    // Not yet where any port will do: two that do not listen yet could be given the same.
+    // Not for port 0: the system could give the same port to two sockets that do not listen yet.
     socket.set_reuse_address(port != 0)?;
-    // Connections inherit these options, which saves five system calls for each. A server works
-    // without them, too.
+    // Connections inherit these options, which saves five system calls for each. If the system
+    // refuses them, the server works without them.
     if let Err(error) = socket::prepare(&socket, KEEP_ALIVE) {
         debug!(action = "prepare_socket", result = "fail", error = error.to_string());
     }
-    // Left alone, the system keeps several MiB of what nobody reads.
+    // By default the system buffers several MiB for a client that does not read.
     socket.set_recv_buffer_size(SYSTEM_BUFFER_BYTES)?;
     socket.set_send_buffer_size(SYSTEM_BUFFER_BYTES)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SocketAddrV4::new(ip, port).into())?;
-    // What is left of the connections does not keep the next start from the port.
+    // Connections in TIME_WAIT do not keep the next start from the port.
     socket.set_reuse_address(true)?;
     Ok(socket)
 }
 
-/// From now on connections to `socket` are accepted; `backlog` of them may wait for that. Must be
-/// called within a runtime.
+/// Listens on `socket`; up to `backlog` connections wait in the system until they are accepted. Must
+/// be called within a runtime.
 ///
 /// # Errors
 /// As the system reports them; another program may listen there since [`bind`].
@@ -66,34 +66,27 @@ pub fn listen(socket: Socket, backlog: u16) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Serves up to `connections_max` connections at once until `shutdown`; then accepts no more,
+/// Serves up to `connections_max` connections at once until the shutdown; then accepts no more,
 /// lets each connection finish what it is answering, and ends within [`DRAIN_TIMEOUT`].
-pub async fn run<S: Store>(
-    listener: TcpListener,
-    lottery: Lottery<S>,
-    connections_max: usize,
-    shutdown: CancellationToken,
-) {
-    let (mut connections, shared) = (JoinSet::new(), Arc::new(Shared::default()));
-    let mut crowd = Crowd::default();
+pub async fn run<S: Store>(listener: TcpListener, shared: Shared<S>, connections_max: usize) {
+    let (mut connections, shared) = (JoinSet::new(), Arc::new(shared));
+    let mut warning = AcceptWarning::default();
     loop {
         let has_room = connections.len() < connections_max;
         tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = shared.shutdown.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if has_room => match accepted {
                 Ok((stream, peer)) => {
                     debug!(action = "accept_connections", result = "success", %peer);
-                    let (lottery, shutdown) = (lottery.clone(), shutdown.clone());
-                    let shared = Arc::clone(&shared);
-                    connections.spawn(connection::serve(stream, peer, lottery, shared, shutdown));
+                    connections.spawn(serve(stream, peer, Arc::clone(&shared)));
                     if connections.len() == connections_max {
-                        crowd.tell(connections_max, "no more are served at once", MORE_FILES);
+                        warning.log(connections_max, "no more are served at once", MORE_FILES);
                     }
                 }
                 Err(error) if is_clients_fault(&error) => {}
                 Err(error) => {
-                    crowd.tell(connections.len(), &error.to_string(), advice(&error));
+                    warning.log(connections.len(), &error.to_string(), advice(&error));
                     pause(&mut connections).await;
                 }
             },
@@ -109,8 +102,8 @@ pub async fn run<S: Store>(
     }
 }
 
-/// The system refused a connection, most likely for want of something that each takes: goes on when
-/// one of ours has ended, which frees one, or after a moment.
+/// Waits after the system refused a connection, most likely because it has no more of what each
+/// connection takes: until a connection ends, which frees some, or for a moment.
 async fn pause(connections: &mut JoinSet<()>) {
     tokio::select! {
         Some(_) = connections.join_next() => {}
@@ -118,17 +111,17 @@ async fn pause(connections: &mut JoinSet<()>) {
     }
 }
 
-/// Tells that there are as many connections as can be, or why the system refuses more: now and
-/// then, for while there are it is so with every one that ends.
+/// Warns that no more connections can be accepted, but not with every one that ends and makes room
+/// for the next.
 #[derive(Debug, Default)]
-struct Crowd {
-    told: Option<Instant>,
+struct AcceptWarning {
+    last: Option<Instant>,
 }
 
-impl Crowd {
-    fn tell(&mut self, open: usize, error: &str, next: &str) {
-        if self.told.is_none_or(|told| told.elapsed() >= CROWD_TOLD_INTERVAL) {
-            self.told = Some(Instant::now());
+impl AcceptWarning {
+    fn log(&mut self, open: usize, error: &str, next: &str) {
+        if self.last.is_none_or(|last| last.elapsed() >= ACCEPT_WARNING_INTERVAL) {
+            self.last = Some(Instant::now());
             warn!(action = "accept_connections", result = "in_progress", open, error, next);
         }
     }
@@ -144,7 +137,6 @@ fn is_clients_fault(error: &io::Error) -> bool {
     )
 }
 
-/// What helps against the refusal of a connection.
 fn advice(refused: &io::Error) -> &'static str {
     match Errno::from_io_error(refused) {
         Some(Errno::MFILE | Errno::NFILE) => MORE_FILES,

@@ -1,0 +1,217 @@
+//! One connection: a packet is read, executed and answered, then the next one.
+//!
+//! A packet that stores nothing delays the next one of its connection: the first does not, the
+//! second by a millisecond, each further one by twice as much, up to a second. A packet that stores
+//! ends that. Connections share no queue for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::{Malformed, Outcome, PacketType, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::limits::{DELAY_MAX, DELAY_MIN, LONG_PACKETS_MAX};
+use super::read_buffer::{ConnectionError, Next, ReadBuffer};
+use super::write_buffer::write_answer;
+use crate::lottery::{Admitted, Answer, Lottery};
+use crate::metrics::{Metrics, PacketOutcome};
+use crate::store::Store;
+
+/// Both directions of a connection, whatever carries them.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Completes when the peer has broken the connection off. A peer that has only ended its sending
+    /// side has not.
+    fn broken(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl Transport for TcpStream {
+    async fn broken(&self) {
+        let _ = self.ready(Interest::ERROR).await;
+    }
+}
+
+/// What all connections of an instance have in common.
+pub struct Shared<S> {
+    lottery: Lottery<S>,
+    long_packets: Semaphore,
+    metrics: Arc<Metrics>,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl<S: Store> Shared<S> {
+    /// Connections that ask `lottery`, and end at `shutdown`.
+    pub fn new(lottery: Lottery<S>, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Self {
+        Self { lottery, long_packets: Semaphore::new(LONG_PACKETS_MAX), metrics, shutdown }
+    }
+}
+
+/// Serves the connection with `peer` until the peer ends it, or until the shutdown; a packet that is
+/// being executed then is still answered.
+pub async fn serve<S: Store>(mut stream: impl Transport, peer: SocketAddr, shared: Arc<Shared<S>>) {
+    shared.metrics.connections_accepted.add(1);
+    let _open = shared.metrics.connections_open.hold();
+    match answer_packets(&mut stream, peer, &shared).await {
+        Ok(()) => {}
+        Err(ConnectionError::Io(error)) => {
+            debug!(action = "connection", result = "fail", %peer, %error);
+        }
+        Err(busy @ ConnectionError::Busy) => {
+            info!(action = "connection", result = "fail", %peer, error = %busy);
+            shared.metrics.refusals.count("busy");
+            let _ = write_answer(&mut stream, &Response::Error(busy.to_string())).await;
+        }
+    }
+}
+
+async fn answer_packets<S: Store>(
+    stream: &mut impl Transport,
+    peer: SocketAddr,
+    shared: &Shared<S>,
+) -> Result<(), ConnectionError> {
+    let mut buffer = ReadBuffer::new(&shared.long_packets);
+    let mut delay = Delay::default();
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = shared.shutdown.cancelled() => return Ok(()),
+            next = buffer.next(stream) => next?,
+        };
+        let request = match next {
+            Next::Line => Request::parse(buffer.line()),
+            Next::TooLong(head) => Err(Malformed::too_long(&head)),
+            Next::PartOfTooLong => {
+                buffer.consume();
+                delay.wait(&shared.shutdown).await;
+                continue;
+            }
+            Next::End => return Ok(()),
+        };
+        let (packet, ends_connection) = describe(&request);
+        let answer = match admit(request, &shared.lottery, peer) {
+            Ok(request) => match request.for_winners() {
+                Some(request) => {
+                    // The draw may be hours away.
+                    buffer.consume();
+                    wait_for_winners(request, stream, shared).await
+                }
+                None => shared.lottery.execute(request).await,
+            },
+            Err(refusal) => Answer::Looked(Some(refusal)),
+        };
+        buffer.consume();
+        count(packet, &answer, &shared.metrics);
+        let (Answer::Stored(response) | Answer::Looked(response)) = &answer else {
+            return Ok(());
+        };
+        if let Some(response) = response {
+            write_answer(stream, response).await?;
+        }
+        if ends_connection {
+            return Ok(stream.shutdown().await?);
+        }
+        match answer {
+            Answer::Stored(_) => delay = Delay::default(),
+            _ => delay.wait(&shared.shutdown).await,
+        }
+    }
+}
+
+/// The type of a packet, unless it is none, and whether the connection ends after its answer.
+fn describe(request: &Result<Request<'_>, Malformed>) -> (Option<PacketType>, bool) {
+    let packet = match request {
+        Ok(request) => Some(request.packet_type()),
+        Err(Malformed::Packet(packet, _)) => Some(*packet),
+        Err(Malformed::Unknown) => None,
+    };
+    (packet, packet.is_some_and(PacketType::ends_connection))
+}
+
+/// Admits what is to be executed; else returns the answer that refuses it.
+fn admit<'a, S: Store>(
+    request: Result<Request<'a>, Malformed>,
+    lottery: &Lottery<S>,
+    peer: SocketAddr,
+) -> Result<Admitted<'a>, Response> {
+    match request {
+        Ok(request) => lottery.admit(request),
+        Err(malformed) => {
+            log_malformed(&malformed, peer);
+            Err(malformed.response())
+        }
+    }
+}
+
+/// A malformed packet is a warning, because a client has an error. What is no packet at all comes
+/// from no client of this protocol, and may come in any number.
+fn log_malformed(malformed: &Malformed, peer: SocketAddr) {
+    match malformed {
+        Malformed::Unknown => debug!(action = "packet", result = "fail", %peer, error = "unknown"),
+        Malformed::Packet(packet, error) => {
+            let packet = packet.name();
+            warn!(action = "packet", result = "fail", packet, %peer, %error);
+        }
+    }
+}
+
+/// Waits for the draw, unless the instance ends or the peer has gone: then there is no answer.
+async fn wait_for_winners<S: Store>(
+    request: Admitted<'static>,
+    stream: &impl Transport,
+    shared: &Shared<S>,
+) -> Answer {
+    tokio::select! {
+        answer = shared.lottery.execute(request) => answer,
+        () = shared.shutdown.cancelled() => Answer::HangUp,
+        () = stream.broken() => Answer::HangUp,
+    }
+}
+
+/// Counts a packet by its answer, and a refusal by its word.
+fn count(packet: Option<PacketType>, answer: &Answer, metrics: &Metrics) {
+    let word = match answer {
+        Answer::Looked(Some(Response::Error(reason))) => Some(reason.clone()),
+        Answer::Looked(Some(
+            Response::StoreRows { outcome, .. } | Response::AgencyClose(outcome),
+        )) => match outcome {
+            Outcome::Refused(refusal, _) => Some(refusal.to_string()),
+            Outcome::TryAgain(_) => Some("busy".to_owned()),
+            Outcome::Done => None,
+        },
+        _ => None,
+    };
+    let outcome = match answer {
+        Answer::Stored(_) => PacketOutcome::Stored,
+        Answer::Looked(Some(Response::Store { stored: false })) => PacketOutcome::Refused,
+        Answer::Looked(_) if word.is_some() => PacketOutcome::Refused,
+        Answer::Looked(_) => PacketOutcome::Answered,
+        Answer::HangUp => PacketOutcome::Unanswered,
+    };
+    metrics.packets.count(packet, outcome);
+    if let Some(word) = word {
+        metrics.refusals.count(&word);
+    }
+}
+
+/// How long a connection waits after its next packet that stores nothing.
+#[derive(Debug, Default)]
+struct Delay(Duration);
+
+impl Delay {
+    /// Waits, and doubles the next delay.
+    async fn wait(&mut self, shutdown: &CancellationToken) {
+        let delay = self.0;
+        self.0 = (2 * delay).clamp(DELAY_MIN, DELAY_MAX);
+        if !delay.is_zero() {
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Connections in memory, so that time can be paused.
+
+use std::future::pending;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use server::lottery::Lottery;
+use server::metrics::Metrics;
+use server::net::{Shared, Transport, serve};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+    DuplexStream, ReadBuf, duplex,
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::scripted::{AGENCIES, Script, Scripted};
+
+/// What a connection in memory holds in each direction, in bytes: any packet.
+const PIPE_BYTES: usize = 64 * 1024;
+
+/// An instance without a listener.
+pub struct Instance {
+    shared: Arc<Shared<Scripted>>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// Ends it.
+    pub shutdown: CancellationToken,
+    /// What its store does.
+    pub script: Script,
+}
+
+impl Instance {
+    /// An instance whose store may store nothing yet.
+    pub fn start() -> Self {
+        let (store, script) = Scripted::new();
+        let (metrics, shutdown) = (Arc::new(Metrics::default()), CancellationToken::new());
+        let lottery = Lottery::new(store, AGENCIES);
+        let shared = Arc::new(Shared::new(lottery, Arc::clone(&metrics), shutdown.clone()));
+        Self { shared, metrics, shutdown, script }
+    }
+
+    /// A client.
+    pub fn connect(&self) -> Client {
+        self.connect_with_pipe(PIPE_BYTES)
+    }
+
+    /// A client to whom so many bytes can be sent that it has not read.
+    pub fn connect_with_pipe(&self, bytes: usize) -> Client {
+        let (ours, theirs) = duplex(bytes);
+        let peer = ([127, 0, 0, 1], 1).into();
+        let serving = tokio::spawn(serve(Pipe(theirs), peer, Arc::clone(&self.shared)));
+        Client { stream: BufReader::new(ours), serving }
+    }
+}
+
+/// One end of a connection, and the task at the other end.
+pub struct Client {
+    stream: BufReader<DuplexStream>,
+    /// Ends when the server has closed the connection.
+    pub serving: JoinHandle<()>,
+}
+
+impl Client {
+    /// Sends bytes.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.get_mut().write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// The next line; empty at the end of the connection.
+    pub async fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).await.unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Sends a packet and returns the answer.
+    pub async fn ask(&mut self, packet: &str) -> String {
+        self.send(format!("{packet}\n")).await;
+        self.line().await
+    }
+
+    /// All that the server sends until it closes the connection.
+    pub async fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        self.stream.read_to_string(&mut rest).await.unwrap();
+        rest
+    }
+}
+
+/// A stream in memory, as the server sees it.
+struct Pipe(DuplexStream);
+
+impl Transport for Pipe {
+    async fn broken(&self) {
+        pending().await
+    }
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
