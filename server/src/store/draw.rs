@@ -98,10 +98,10 @@ impl TryFrom<DrawRecord> for Draw {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
-    pub fn record() -> DrawRecord {
+    fn record() -> DrawRecord {
         let agency = |agency, winners: &[&str]| AgencyRecord {
             agency,
             rows: 3,

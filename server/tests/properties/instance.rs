@@ -38,7 +38,7 @@ pub fn with_stores<T>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime starts").block_on(async {
         let opened: Result<Vec<_>, _> =
-            (0..count).map(|_| FileStore::open_on(disk.clone(), settings.clone())).collect();
+            (0..count).map(|_| FileStore::open_on(disk.process(), settings.clone())).collect();
         let (stores, ends): (Vec<_>, Vec<_>) = opened?.into_iter().unzip();
         let done = work(&stores).await;
         for (store, mut end) in stores.into_iter().zip(ends) {

@@ -19,7 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::disk::Mode;
+use crate::disk::{FileId, Mode};
 
 /// What happens at the operation with a given number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +180,13 @@ impl Machine {
         state.names.get(path).map(|inode| state.inodes[*inode].content.clone())
     }
 
+    /// Appends to a file as another program would, durably; returns which file it is.
+    pub fn append(&self, path: &Path, content: &[u8]) -> FileId {
+        let before = self.content(path).unwrap_or_default();
+        self.put(path, &[&before, content].concat());
+        file_id(self.state().inode_of(path))
+    }
+
     /// Writes a file as another program would, durably.
     pub fn put(&self, path: &Path, content: &[u8]) {
         let mut state = self.state();
@@ -240,6 +247,11 @@ impl Change {
             }
         }
     }
+}
+
+/// No file of a file system has the number 0.
+fn file_id(inode: usize) -> FileId {
+    FileId(inode as u64 + 1)
 }
 
 fn gone() -> io::Error {

@@ -102,7 +102,7 @@ fn take_change<'v, D: Disk>(locked: &'v mut LockedVolume<'_, D>) -> Change<'v> {
 mod tests {
     use journal::disk::simulated::Machine;
 
-    use super::super::testing::{
+    use super::super::tests::{
         BETS, ROW, SimulatedVolume, append, close, deadline, open, settings, status,
     };
     use super::super::{CLOSES, archive};

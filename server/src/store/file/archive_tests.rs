@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use journal::disk::simulated::{Fault, Machine};
 use protocol::{AgencyState, Outcome};
 
-use super::testing::{
+use super::tests::{
     BETS, ROW, SimulatedVolume, append, close, content, look, open, settings, status,
 };
 

@@ -47,7 +47,7 @@ mod tests {
 
     use journal::disk::simulated::Machine;
 
-    use super::super::testing::{
+    use super::super::tests::{
         BETS, SimulatedVolume, append, close, content, deadline, look, open, settings, status,
     };
     use super::super::{CLOSES, alerts};

@@ -14,7 +14,7 @@ use protocol::{AgencyId, AgencyState, BetNumber, Digest, Outcome, WireBets};
 use super::error::StoreError;
 use super::pending::OwnedBatch;
 use super::settings::StoreSettings;
-use super::testing::{
+use super::tests::{
     SimulatedVolume, append_group, close_group, deadline, draw, try_look, try_status,
 };
 use super::volume::Volume;

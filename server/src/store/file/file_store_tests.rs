@@ -7,7 +7,7 @@ use journal::disk::simulated::{Fault, Machine};
 use protocol::{Outcome, WireBets};
 
 use super::commit::commit;
-use super::testing::{self, agency, deadline, settings};
+use super::tests::{self, agency, deadline, settings};
 use super::{FileStore, StoreEnd, StoreSettings};
 use crate::store::{Batch, Store, Unknown, conformance};
 
@@ -75,10 +75,10 @@ async fn calls_that_wait_together_are_stored_together() {
 
 #[test]
 fn only_who_has_stored_something_is_waited_for() {
-    let mut volume = testing::open(&Machine::default());
+    let mut volume = tests::open(&Machine::default());
     // Stored, the same again, beyond the next row, stored.
     for (first_row, is_new) in [(1, true), (1, false), (9, false), (2, true)] {
-        let (mut group, _replies) = testing::pend(&[testing::batch(Some(first_row))]);
+        let (mut group, _replies) = tests::pend(&[tests::batch(Some(first_row))]);
         let committed = commit(&mut volume, &mut group, deadline()).unwrap();
         assert_eq!(committed.agencies.len(), usize::from(is_new), "row {first_row}");
     }

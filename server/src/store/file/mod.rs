@@ -32,7 +32,7 @@ mod settings;
 #[cfg(test)]
 mod settle_tests;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod volume;
 #[cfg(test)]
 mod volume_tests;
@@ -129,12 +129,12 @@ impl FileStore {
         let (path, queue_timeout) = (settings.volume.clone(), settings.lock_timeout);
         let volume = Volume::open(disk, settings)?;
         let (wait_end, draw) = (volume.wait_end.clone(), volume.record.subscribe());
-        let (sender, mut receiver) = queue();
+        let (sender, receiver) = queue();
         let (ended, end) = oneshot::channel();
         thread::Builder::new()
             .name("store".to_owned())
             .stack_size(STORE_STACK_BYTES)
-            .spawn(move || ended.send(worker::run(volume, &mut receiver)))
+            .spawn(move || ended.send(worker::run(volume, receiver)))
             .map_err(|error| OpenError::Unusable(path, error))?;
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
         let queue = Arc::new(sender);

@@ -189,7 +189,7 @@ mod tests {
     use protocol::Outcome;
 
     use super::super::pending::OwnedBatch;
-    use super::super::testing::{
+    use super::super::tests::{
         SimulatedVolume, append, append_group, batch, close, look, open, rows, status, try_look,
     };
 

@@ -4,7 +4,7 @@ use journal::disk::simulated::{Fault, Machine};
 use journal::limits::INTENTS_MAX;
 use protocol::Outcome;
 
-use super::testing::{append, deadline, open, status};
+use super::tests::{append, deadline, open, status};
 
 /// Stores `rows` rows, a group each, settles with a crash at the operation `ahead`, and says how
 /// many are left; nothing if there was no such operation.

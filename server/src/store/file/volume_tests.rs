@@ -9,7 +9,7 @@ use protocol::{AgencyState, BetNumber, Outcome, Refusal};
 
 use super::error::StoreError;
 use super::settings::{OpenError, StoreSettings};
-use super::testing::{
+use super::tests::{
     BETS, ROW, SimulatedVolume, agency, append, append_group, batch, close, close_group, content,
     deadline, draw, look, open, rows, settings, status,
 };
@@ -20,8 +20,7 @@ const CLOSES: &str = "/volume/agencies_closed.txt";
 const OTHERS: &str = "1,Leo,Sol,D2,2000-01-02,8\r\n2,\"Eva, J\",\"Luz\",D3,2000-01-03,07\r\n";
 
 fn add(machine: &Machine, path: &str, text: &str) {
-    let before = machine.content(Path::new(path)).unwrap_or_default();
-    machine.put(Path::new(path), &[&before, text.as_bytes()].concat());
+    machine.append(Path::new(path), text.as_bytes());
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) struct Group {
 /// Works until every sender is gone, or something broke: what was not answered then is unknown.
 pub(super) fn run<D: Disk>(
     mut volume: Volume<D>,
-    queue: &mut QueueReceiver<Queued>,
+    queue: QueueReceiver<Queued>,
 ) -> Result<(), StoreError> {
     while let Some(queued) = queue.next_group() {
         // The oldest request waits for no lock longer than the limit.
@@ -42,7 +42,7 @@ pub(super) fn run<D: Disk>(
                 Work::Look(pending) => group.looks.push(pending),
             }
         }
-        serve(&mut volume, queue, group, deadline)?;
+        serve(&mut volume, &queue, group, deadline)?;
     }
     // Best left tidy, but right all the same: the next instance recovers what is pending.
     match volume.settle(Instant::now() + SETTLE_TIMEOUT / 2) {

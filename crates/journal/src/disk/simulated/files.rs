@@ -4,13 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Change, Extent, Inode, Kind, SimulatedDisk, SimulatedFile, State};
+use super::{Change, Extent, Inode, Kind, SimulatedDisk, SimulatedFile, State, file_id};
 use crate::disk::{BootId, Disk, DiskFile, FileId, Mode, SyncError};
-
-/// No file of a file system has the number 0.
-fn file_id(inode: usize) -> FileId {
-    FileId(inode as u64 + 1)
-}
 
 impl SimulatedDisk {
     fn operate<T>(
@@ -143,6 +138,7 @@ impl DiskFile for SimulatedFile {
         let count = if extent == Extent::Whole { bytes.len() } else { bytes.len() / 2 };
         let inode = &mut state.inodes[self.inode];
         let at = if self.mode == Mode::Append { inode.content.len() as u64 } else { offset };
+        assert!(at <= inode.content.len() as u64, "no hole is written");
         let change = Change::Write(at, bytes[..count].to_vec());
         change.apply(&mut inode.content);
         inode.changes.push(change);
