@@ -23,8 +23,8 @@
 #
 # It runs beside a `docker compose up` of the same directory without touching
 # it: under a project name of its own, and, unless the environment sets
-# DOCKER_SUBNET, on whatever subnet Docker has to give. Everything is taken down
-# at the end, also after Ctrl-C.
+# DOCKER_SUBNET or DOCKET_SUBNET, on a subnet that Docker chooses. Everything is
+# taken down at the end, also after Ctrl-C.
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"

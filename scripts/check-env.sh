@@ -8,9 +8,10 @@
 source "$(dirname "$0")/common.sh"
 [[ $# == 0 ]] || usage "takes no arguments"
 
+# A default that is itself a variable counts as empty: that variable has its own line.
 used() {
-    sed '/^ *#/d' docker-compose.yaml | grep -oE '\$\{[^}]*\}' |
-        sed -E 's/^\$\{(.*)\}$/\1/; s/:-/=/' | sort -u
+    sed '/^ *#/d' docker-compose.yaml | grep -oE '\$\{[A-Z_]+(:-[^{}$]*)?' |
+        sed 's/^..//; s/:-/=/' | sort -u
 }
 told() { grep -E '^[A-Z_]+=' .env.example | sort; }
 

@@ -4,7 +4,9 @@
 # Runs one whole lottery in containers: builds the images, starts servers and
 # agencies, waits until every agency has ended, prints what came out, and takes
 # everything down again. What was stored and announced is counted independently:
-# against the files of bets, in bets.csv and in draw.json. Exits 0 only if every
+# against the files of bets, in bets.csv and in draw.json. Each agency must be
+# the number of its replica: the reference's own end-to-end test reads the
+# winners from the logs in the order of the replicas. Exits 0 only if every
 # agency succeeded and all of it agrees, 1 if not, 2 for a wrong command line.
 #
 #   --bets DIR         the directory of agency-<n>.csv [BETS_DIR, else
@@ -25,8 +27,8 @@
 # Everything else comes from the environment or from .env: see .env.example. It
 # runs beside a `docker compose up` of the same directory without touching it:
 # under a project name of its own, and, unless the environment sets
-# DOCKER_SUBNET, on whatever subnet Docker has to give. Needs Linux, bash 5 and
-# Docker with Compose v2.
+# DOCKER_SUBNET or DOCKET_SUBNET, on a subnet that Docker chooses. Needs Linux,
+# bash 5 and Docker with Compose v2.
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
@@ -83,7 +85,7 @@ export LOG_FORMAT=text LOGGING_LEVEL=INFO
 mkdir -p "$SHARED_VOLUME_DIR"
 
 files=(--file docker-compose.yaml)
-if [[ -z ${DOCKER_SUBNET-} ]]; then
+if [[ -z ${DOCKER_SUBNET-}${DOCKET_SUBNET-} ]]; then
     printf 'networks:\n  lottery:\n    ipam: !reset null\n' >"$work/any-subnet.yaml"
     files+=(--file "$work/any-subnet.yaml")
 fi
@@ -194,12 +196,27 @@ same() {
     [[ $3 == "$4" ]] || problem "agency $1: $2 '$3', bets.csv '$4' (rows and winners)"
 }
 
-# check RESULT: compares what each agency told with its file, with bets.csv and with draw.json.
+# The counts of winners as the reference's own end-to-end test reads them: one digit each, in the
+# order of the containers' names. Compose 2.26 writes the sequence that clears a terminal's line
+# before each line, and rarely before another line than its own, which would change the order.
+logged_winners() {
+    compose logs --since "$began" | sed 's/\x1b\[2K//g' | grep consulta | LC_ALL=C sort |
+        grep -oE "cant_ganadores.{0,3}"
+}
+
+# counted_winners RESULT: the same in the order of the agencies, from the winners' documents.
+counted_winners() {
+    LC_ALL=C sort -k 1,1 "$1" | awk '{ printf "cant_ganadores: %.1s\n", NF - 4 }'
+}
+
+# check RESULT: compares what each agency told with its file, with bets.csv and with draw.json, and
+# its number with that of its replica.
 check() {
     local agency code container bets documents source stored expected=1 total=0
     while read -r agency code container bets documents; do
         [[ $code == 0 ]] || problem "$container (agency $agency) ended with exit code $code"
         ((agency == expected++)) || problem "agency $agency was replayed, not $((expected - 1))"
+        [[ $container == "client-$agency" ]] || problem "$container replayed agency $agency"
         awk -F, -v agency="$agency" '$1 == agency' "$SHARED_VOLUME_DIR/bets.csv" >"$work/stored"
         stored=$(count "$work/stored")
         source=$bets_dir/agency-$agency.csv
@@ -212,6 +229,8 @@ check() {
     done <"$1"
     stored=$(wc -l <"$SHARED_VOLUME_DIR/bets.csv")
     ((total == stored)) || problem "$stored rows are in bets.csv, $total of them of these agencies"
+    diff <(logged_winners) <(counted_winners "$1") ||
+        problem "the winners in the logs, in the order of the replicas, are not those counted"
 }
 
 print_agencies() {
@@ -270,7 +289,7 @@ again() {
     run "$work/next" "$@"
     after=$(sha256sum <"$SHARED_VOLUME_DIR/bets.csv")
     [[ $before == "$after" ]] || problem "$what: bets.csv has changed"
-    diff <(cut -d ' ' -f 1,2,4- "$work/first") <(cut -d ' ' -f 1,2,4- "$work/next") ||
+    diff "$work/first" "$work/next" ||
         problem "$what: other results than the first time"
     echo "$what: done"
 }

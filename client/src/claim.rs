@@ -29,7 +29,8 @@ use crate::limits::{CLAIM_PAUSE, CLAIM_RECORD_BYTES_MAX, CLAIM_TIMEOUT};
 pub struct Claimant<'c> {
     /// What tells its machine or container from others.
     pub host: &'c str,
-    /// The number that it takes if no running client has it. One that is no agency's is none.
+    /// The number that it takes if no running client has it. A number outside 1..=agencies is
+    /// ignored.
     pub preferred: Option<u32>,
 }
 
@@ -58,7 +59,8 @@ struct Free {
 }
 
 impl Free {
-    /// The least goes first.
+    /// The free number with the least rank is claimed: the preferred one, then the host's own, then
+    /// the one unused for longest.
     fn rank(&self, claimant: Claimant<'_>) -> (bool, bool, u64, AgencyId) {
         let is_preferred = claimant.preferred == Some(self.agency.get());
         let is_own = self.record.count > 0 && self.record.host == claimant.host;

@@ -49,11 +49,7 @@ pub enum Fault {
     #[error("the server could not: {0}")]
     Busy(String),
     /// The instance answered `StoreResponse:1`, which does not say why.
-    #[error(
-        "StoreResponse:1, which means not stored. If that lasts, the server refuses something, and \
-         its log says what: a bet of this packet, an agency number (CLI_ID) that it does not have, \
-         an agency that has closed, any bet after the draw, or this form of StoreBatch"
-    )]
+    #[error("StoreResponse:1, which means not stored")]
     NotStored,
 }
 
@@ -64,6 +60,15 @@ impl Fault {
         let mut line = Vec::new();
         answer.write(&mut line);
         nonsense(line.trim_ascii_end())
+    }
+
+    /// What a person should know if the fault lasts.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        matches!(self, Self::NotStored).then_some(
+            "the server refuses something: a bet of this packet, an agency number (CLI_ID) that it \
+             does not have, an agency that has closed, any bet after the draw, or this form of \
+             StoreBatch; the server's log may say which",
+        )
     }
 }
 

@@ -42,8 +42,9 @@ use cli::{Cli, Command};
 /// Exit codes: 0 all of it is right, or a replay was stopped by a signal; 1 refused, failed or done
 /// in part only; 2 the command line, a setting or the file of bets is wrong, and nothing was sent.
 ///
-/// The last line of the log says `shutdown` and `success`, however the client ends: scripts wait
-/// for that line of the reference's client.
+/// Once the client has read its settings, its last line is `shutdown` with `success`, unless it is
+/// killed or a second signal ends it; the line before that is `exit` with the exit code. Scripts
+/// wait for that last line of the reference's client.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     let exit = execute(arguments);
     // Without effect if logging has not started: a command line was wrong, or help was asked for.

@@ -90,15 +90,16 @@ pub const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the lock on the claims is tried again: `flock` has no time limit of its own.
 pub const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long Docker's resolver may take to answer the query of this container's name…
-pub const NAME_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// …and how often the query is sent before the client goes on without.
-pub const NAME_QUERIES_MAX: u32 = 2;
+/// How long the search for this container's name may take before the client goes on without.
+pub const NAME_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a query that has no answer is sent again.
+pub const NAME_QUERY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The longest answer that a resolver sends by UDP to such a query (RFC 1035, 2.3.4), in bytes.
 pub const NAME_ANSWER_BYTES_MAX: usize = 512;
 
-/// Of how many of its addresses, one in each network, a container asks for the name.
+/// The most addresses of its own for which a container asks; it has one in each network.
 pub const OWN_ADDRESSES_MAX: usize = 4;
 
 /// How much of a claim's record is read.

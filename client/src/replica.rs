@@ -10,18 +10,15 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, TYPE};
 use tokio::net::UdpSocket;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tracing::debug;
 
-use crate::limits::{
-    NAME_ANSWER_BYTES_MAX, NAME_ANSWER_TIMEOUT, NAME_QUERIES_MAX, OWN_ADDRESSES_MAX,
-};
+use crate::limits::{NAME_ANSWER_BYTES_MAX, NAME_QUERY_INTERVAL, NAME_TIMEOUT, OWN_ADDRESSES_MAX};
 
 /// Where a system names its resolvers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -32,7 +29,7 @@ const DOCKER_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// The port of every resolver.
 const DNS_PORT: u16 = 53;
 
-/// The number of this container; `None` if it is not known. Takes two seconds at most.
+/// The number of this container; `None` if it is not known. Takes [`NAME_TIMEOUT`] at most.
 pub async fn number() -> Option<u32> {
     match find().await {
         Ok(number) => {
@@ -51,7 +48,7 @@ async fn find() -> anyhow::Result<u32> {
     let text = fs::read_to_string(RESOLV_CONF).with_context(|| format!("read {RESOLV_CONF}"))?;
     let resolver = docker_resolver(&text).context("the resolver is not Docker's")?;
     let addresses = own_addresses().context("list the interfaces")?;
-    number_of(&addresses, resolver, NAME_ANSWER_TIMEOUT).await
+    number_of(&addresses, resolver).await
 }
 
 /// Docker's resolver, if it is the first of this `resolv.conf`.
@@ -74,21 +71,56 @@ fn own_addresses() -> io::Result<Vec<Ipv4Addr>> {
     Ok(addresses.take(OWN_ADDRESSES_MAX).collect())
 }
 
-/// The number in the first name of `addresses` that has one.
-async fn number_of(
-    addresses: &[Ipv4Addr],
-    resolver: SocketAddr,
-    patience: Duration,
-) -> anyhow::Result<u32> {
-    for address in addresses {
-        let names = names_of(*address, resolver, patience)
-            .await
-            .with_context(|| format!("ask {resolver} for the name of {address}"))?;
-        if let Some(number) = names.iter().find_map(|name| number_in(name)) {
-            return Ok(number);
+/// The number in a name of `addresses`, within [`NAME_TIMEOUT`].
+async fn number_of(addresses: &[Ipv4Addr], resolver: SocketAddr) -> anyhow::Result<u32> {
+    timeout(NAME_TIMEOUT, first_number(addresses, resolver))
+        .await
+        .unwrap_or_else(|_| bail!("no name with a number in {NAME_TIMEOUT:?}"))
+        .with_context(|| format!("ask {resolver} for the names of {addresses:?}"))
+}
+
+/// Asks for the names of all `addresses` at once, so that one without an answer does not keep the
+/// client from the others. Sends each query again until it is answered.
+async fn first_number(addresses: &[Ipv4Addr], resolver: SocketAddr) -> anyhow::Result<u32> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+    // From here on the system drops datagrams from other addresses.
+    socket.connect(resolver).await?;
+    let mut queries =
+        addresses.iter().map(|address| Query::of(*address)).collect::<Result<Vec<_>, _>>()?;
+    let mut ticks = interval(NAME_QUERY_INTERVAL);
+    while !queries.is_empty() {
+        tokio::select! {
+            _ = ticks.tick() => {
+                for query in &queries {
+                    socket.send(&query.bytes).await?;
+                }
+            }
+            answered = answer_to(&queries, &socket) => {
+                let (place, names) = answered?;
+                if let Some(number) = names.iter().find_map(|name| number_in(name)) {
+                    return Ok(number);
+                }
+                queries.remove(place);
+            }
         }
     }
-    bail!("no name of {addresses:?} has a number")
+    bail!("no name has a number")
+}
+
+/// Waits for the answer to one of `queries`, and ignores other datagrams. Gives the place of the
+/// query and the first labels of the names. Nothing is lost if it is dropped.
+async fn answer_to(queries: &[Query], socket: &UdpSocket) -> io::Result<(usize, Vec<String>)> {
+    // Only a datagram that is too long to be an answer fills it.
+    let mut datagram = [0; NAME_ANSWER_BYTES_MAX + 1];
+    loop {
+        let bytes = socket.recv(&mut datagram).await?;
+        let answer = datagram.get(..bytes).filter(|answer| answer.len() < datagram.len());
+        let names = |query: &Query| answer.and_then(|answer| query.names_in(answer));
+        let mut answered = queries.iter().map(names).enumerate();
+        if let Some((place, names)) = answered.find_map(|(place, names)| Some((place, names?))) {
+            return Ok((place, names));
+        }
+    }
 }
 
 /// The number at the end of a container's name: `project-client-2` or `project_client_2`.
@@ -98,25 +130,6 @@ fn number_in(name: &str) -> Option<u32> {
         return None;
     }
     program::settings::number(number)
-}
-
-/// The first labels of the names of `address`; `patience` is for each of the queries.
-async fn names_of(
-    address: Ipv4Addr,
-    resolver: SocketAddr,
-    patience: Duration,
-) -> anyhow::Result<Vec<String>> {
-    let query = Query::of(address)?;
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
-    // From here on the system drops what comes from elsewhere.
-    socket.connect(resolver).await?;
-    for _ in 0..NAME_QUERIES_MAX {
-        socket.send(&query.bytes).await?;
-        if let Ok(names) = timeout(patience, query.answer_from(&socket)).await {
-            return Ok(names?);
-        }
-    }
-    bail!("no answer in {patience:?}, {NAME_QUERIES_MAX} times")
 }
 
 /// A PTR query.
@@ -137,18 +150,6 @@ impl Query {
         packet.questions.push(Question::new(Name::new(&name)?, qtype, qclass, false));
         let bytes = packet.build_bytes_vec()?;
         Ok(Self { id, name, bytes })
-    }
-
-    /// Waits for the answer among whatever comes.
-    async fn answer_from(&self, socket: &UdpSocket) -> io::Result<Vec<String>> {
-        let mut datagram = [0; NAME_ANSWER_BYTES_MAX + 1];
-        loop {
-            let bytes = socket.recv(&mut datagram).await?;
-            let answer = datagram.get(..bytes).filter(|answer| answer.len() < datagram.len());
-            if let Some(names) = answer.and_then(|answer| self.names_in(answer)) {
-                return Ok(names);
-            }
-        }
     }
 
     /// The first labels of the names in the answer; `None` if the datagram is no answer to this
@@ -174,8 +175,10 @@ mod tests {
     use proptest::prelude::*;
     use simple_dns::rdata::PTR;
     use simple_dns::{RCODE, ResourceRecord};
+    use tokio::time::Instant;
 
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 25, 124, 3);
+    const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
     const NAME: &str = "lottery-client-2.lottery_default";
 
     /// What a resolver sends to a query, one after the other.
@@ -252,6 +255,13 @@ mod tests {
         ]
     }
 
+    /// Silence to the queries for every address but one.
+    fn right_to_one(query: &[u8]) -> Vec<Vec<u8>> {
+        let name = Query::of(ADDRESS).unwrap().name;
+        let is_one = Packet::parse(query).unwrap().questions[0].qname == Name::new(&name).unwrap();
+        if is_one { right(query) } else { silence(query) }
+    }
+
     fn id(query: &[u8]) -> Vec<Vec<u8>> {
         vec![named(query, &["0123456789ab.lottery_default"])]
     }
@@ -264,34 +274,43 @@ mod tests {
         [wrong(query), right(query)].concat()
     }
 
-    async fn asked(answers: &'static [Answers], patience: Duration) -> anyhow::Result<u32> {
-        number_of(&[ADDRESS], resolver(answers).await, patience).await
+    /// Asks a resolver that gives these answers for the names of so many addresses.
+    async fn ask(count: usize, answers: &'static [Answers]) -> Result<u32, String> {
+        let addresses = &[OTHER_ADDRESS, OTHER_ADDRESS, OTHER_ADDRESS, ADDRESS];
+        let addresses = &addresses[addresses.len() - count..];
+        let number = number_of(addresses, resolver(answers).await).await;
+        number.map_err(|error| format!("{error:#}"))
     }
-
-    const LONG: Duration = Duration::from_secs(60);
-    const SHORT: Duration = Duration::from_millis(50);
 
     #[tokio::test]
     async fn the_number_is_in_the_answer() {
-        assert_eq!(asked(&[right], LONG).await.unwrap(), 2);
-        assert_eq!(asked(&[wrong_and_right], LONG).await.unwrap(), 2, "the rest is passed over");
+        assert_eq!(ask(1, &[right]).await, Ok(2));
+        assert_eq!(ask(1, &[wrong_and_right]).await, Ok(2), "other datagrams are ignored");
     }
 
     #[tokio::test]
-    async fn a_lost_query_is_sent_again_once() {
-        assert_eq!(asked(&[silence, right], SHORT).await.unwrap(), 2);
-        for answers in [&[silence as Answers, silence, right] as &[_], &[wrong, wrong, right]] {
-            let error = asked(answers, SHORT).await.unwrap_err();
-            assert!(format!("{error:#}").ends_with("no answer in 50ms, 2 times"), "{error:#}");
-        }
+    async fn a_query_without_an_answer_is_sent_again() {
+        assert_eq!(ask(1, &[silence, wrong, right]).await, Ok(2));
     }
 
     #[tokio::test]
-    async fn an_address_without_a_number_is_followed_by_the_next() {
-        let resolver = resolver(&[unknown, id, aliases]).await;
-        assert_eq!(number_of(&[ADDRESS; 3], resolver, LONG).await.unwrap(), 7);
-        let error = asked(&[unknown], LONG).await.unwrap_err();
-        assert_eq!(error.to_string(), "no name of [172.25.124.3] has a number");
+    async fn an_address_without_a_number_does_not_end_the_search_for_the_others() {
+        assert_eq!(ask(3, &[unknown, id, aliases]).await, Ok(7));
+        assert_eq!(ask(2, &[right_to_one as Answers; 2]).await, Ok(2), "one has no answer");
+    }
+
+    #[tokio::test]
+    async fn names_without_a_number_are_not_waited_for() {
+        let error = ask(2, &[unknown, id]).await.unwrap_err();
+        assert!(error.ends_with("no name has a number"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn silence_ends_the_search_however_many_addresses_there_are() {
+        let start = Instant::now();
+        let error = ask(OWN_ADDRESSES_MAX, &[]).await.unwrap_err();
+        assert!(error.ends_with("no name with a number in 2s"), "{error}");
+        assert!(start.elapsed() < NAME_TIMEOUT * 2);
     }
 
     #[tokio::test]
@@ -299,7 +318,8 @@ mod tests {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
         drop(socket);
-        assert!(number_of(&[ADDRESS], address, LONG).await.is_err());
+        let error = number_of(&[ADDRESS], address).await.unwrap_err();
+        assert!(format!("{error:#}").contains("refused"), "{error:#}");
     }
 
     #[test]

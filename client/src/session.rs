@@ -84,17 +84,19 @@ pub struct Session {
     connection: Option<Connection>,
     /// Where the last connection went, or was to go.
     last_address: Option<SocketAddr>,
-    /// Whether connections are too many to log.
-    is_quiet: bool,
+    /// Whether each packet goes by a connection of its own; these are too many to log.
+    has_connection_a_packet: bool,
     shutdown: CancellationToken,
     bar: ProgressBar,
     /// When something last went on.
     progress_at: Instant,
     last_failure: String,
+    /// What a person should know if that failure lasts.
+    advice: Option<&'static str>,
     /// Pauses in a row, which sets the length of the next.
     pauses: u32,
-    /// Answers in a row that the instance could not.
-    busy: u32,
+    /// Answers in a row which said that the instance did nothing.
+    not_done_count: u32,
     old_servers: OldServers,
 }
 
@@ -114,13 +116,14 @@ impl Session {
             endpoints: Endpoints::new(config.servers.0.clone(), agency),
             connection: None,
             last_address: None,
-            is_quiet: false,
+            has_connection_a_packet: false,
             shutdown,
             bar,
             progress_at: Instant::now(),
             last_failure: "none".to_owned(),
+            advice: None,
             pauses: 0,
-            busy: 0,
+            not_done_count: 0,
             old_servers: OldServers::new(config.is_fallback_allowed, config.patience.old),
         }
     }
@@ -141,7 +144,7 @@ impl Session {
     pub fn progressed(&mut self) {
         self.progress_at = Instant::now();
         self.pauses = 0;
-        self.busy = 0;
+        self.not_done_count = 0;
         self.endpoints.went_well();
     }
 
@@ -205,18 +208,18 @@ impl Session {
         connection.receive(first, limit, bytes_max).await
     }
 
-    /// Takes note of an answer that nothing was done. Pauses, and leaves the instance if it goes on
-    /// so.
+    /// Notes that the instance did nothing. Pauses, and leaves the instance after
+    /// [`BUSY_ANSWERS_MAX`] such answers in a row.
     ///
     /// # Errors
     /// As [`Session::pause`].
     pub async fn not_done(&mut self, fault: Fault) -> Result<(), Ended> {
-        self.busy += 1;
-        if self.busy.is_multiple_of(BUSY_ANSWERS_MAX) {
+        self.not_done_count += 1;
+        if self.not_done_count.is_multiple_of(BUSY_ANSWERS_MAX) {
             self.leave(&fault);
             return Ok(());
         }
-        let next = match self.is_quiet {
+        let next = match self.has_connection_a_packet {
             true => "a new connection",
             false => "the same server again",
         };
@@ -262,6 +265,7 @@ impl Session {
             Some(address) => format!("{address}: {fault}"),
             None => fault.to_string(),
         };
+        self.advice = fault.advice();
         let address = address.unwrap_or_else(|| "none".to_owned());
         self.bar.suspend(|| warn!(action, result = "fail", address, error = %fault, next));
     }
@@ -318,7 +322,7 @@ impl Session {
 
     /// Once for each change of the instance, not for each of many connections to it.
     fn log_connected(&mut self, address: SocketAddr) {
-        if self.is_quiet {
+        if self.has_connection_a_packet {
             debug!(action = "connect", result = "success", %address);
         } else {
             self.bar.suspend(|| info!(action = "connect", result = "success", %address));
@@ -328,7 +332,7 @@ impl Session {
     /// Says whether every packet goes by a connection of its own from here on: then those are too
     /// many to log.
     pub fn set_connection_a_packet(&mut self, is_so: bool) {
-        self.is_quiet = is_so;
+        self.has_connection_a_packet = is_so;
         self.hang_up();
     }
 
@@ -349,8 +353,8 @@ impl Session {
     }
 
     fn gave_up(&self) -> Ended {
-        let hint = self.old_servers.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-        let failure = format!("{}{hint}", self.last_failure);
+        let advice = self.advice.into_iter().chain(self.old_servers.hint());
+        let failure = advice.fold(self.last_failure.clone(), |text, advice| text + "; " + advice);
         Ended::GaveUp(self.patience.give_up, failure)
     }
 }

@@ -29,10 +29,10 @@ use crate::{health, prepare, serve, store, watch};
 const LISTEN_ADVICE: &str =
     "they must be an address of this machine, and a port that no other program has";
 const HEAR_ADVICE: &str = " (a port that no other program has for itself, and that may be used)";
-const IN_USE_ADVICE: &str = "; if none has it, another server had it within the last minute, and \
-                             its closed connections keep the port for up to 60 s: wait a minute";
+const IN_USE_ADVICE: &str = "; if no program has it, closed connections of a server that ended keep \
+                             it for up to 60 s: wait a minute";
 const RESTART_OTHERS: &str = "restart the servers of the reference system on this volume, which \
-                              tell the winners of this day until then; other servers go on";
+                              answer with the winners of this day until then; other servers go on";
 const DISK_FAILED: &str = "this instance ends, as nobody knows what its disk has kept: what was \
                            acknowledged is safe; stop the other servers, look at the disk, then \
                            start them again";

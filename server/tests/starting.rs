@@ -141,7 +141,7 @@ fn the_json_form_tells_the_agency_of_a_batch() {
 }
 
 #[test]
-fn a_port_that_closed_connections_keep_is_free_after_a_minute_and_the_message_says_so() {
+fn the_message_for_a_port_that_closed_connections_keep_says_to_wait_a_minute() {
     let directory = tempfile::tempdir().unwrap();
     // Another server: it does not set SO_REUSEADDR, and closes its connections itself.
     let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -156,7 +156,7 @@ fn a_port_that_closed_connections_keep_is_free_after_a_minute_and_the_message_sa
     let ended = server.env("SERVER_PORT", address.port().to_string()).output().unwrap();
     let log = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(1), "{log}");
-    for text in ["SERVER_PORT=", "keep the port for up to 60 s: wait a minute", "already in use"] {
+    for text in ["SERVER_PORT=", "keep it for up to 60 s: wait a minute", "already in use"] {
         assert!(log.contains(text), "{text:?} is not in {log}");
     }
 }

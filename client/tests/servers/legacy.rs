@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::reference;
-use crate::scripted::{self, Manner, Misdeed};
+use crate::scripted::{self, Behaviour, Fault};
 use crate::support::{Agency, Lottery, bets, rows};
 use client::session::Ended;
 use client::settings::Patience;
@@ -27,7 +27,7 @@ async fn bets_go_by_store_batch() {
 #[tokio::test]
 async fn servers_that_call_it_an_error_are_old_too() {
     let lottery = Lottery::drawn("3");
-    let unknown = ("AgencyStatus", Misdeed::Say("Error:unknown packet"));
+    let unknown = ("AgencyStatus", Fault::Say("Error:unknown packet"));
     let agency = Agency::new(&[lottery.serve_reference(&vec![unknown; 3]).await]);
     assert_eq!(agency.run(&bets(5)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("AgencyStatus")), (rows(5), 3));
@@ -37,9 +37,9 @@ async fn servers_that_call_it_an_error_are_old_too() {
 async fn what_is_not_stored_is_sent_again() {
     let lottery = Lottery::drawn("3");
     let script = [
-        ("StoreBatch", Misdeed::Say("StoreResponse:1")),
-        ("StoreBatch", Misdeed::Close),
-        ("WinnersRequest", Misdeed::Close),
+        ("StoreBatch", Fault::Say("StoreResponse:1")),
+        ("StoreBatch", Fault::Close),
+        ("WinnersRequest", Fault::Close),
     ];
     let agency = Agency::new(&[lottery.serve_reference(&script).await]);
     assert_eq!(agency.run(&bets(5)).await.unwrap(), "3");
@@ -49,19 +49,19 @@ async fn what_is_not_stored_is_sent_again() {
 #[tokio::test]
 async fn a_lost_answer_stores_at_least_once() {
     let lottery = Lottery::drawn("3");
-    let script = [("StoreBatch", Misdeed::CloseAfter)];
+    let script = [("StoreBatch", Fault::CloseAfter)];
     let agency = Agency::new(&[lottery.serve_reference(&script).await]);
     assert_eq!(agency.run(&bets(5)).await.unwrap(), "3");
     assert_eq!(lottery.rows(), [rows(5), rows(5)].concat());
 }
 
 /// Three servers in the order in which agency 1 knows them, of which the one at `place` is ours.
-async fn one_of_ours(lottery: &Lottery, place: u8, manner: Manner) -> Vec<SocketAddr> {
+async fn one_of_ours(lottery: &Lottery, place: u8, behaviour: Behaviour) -> Vec<SocketAddr> {
     let mut servers = Vec::new();
     for host in 0..3 {
         let ip = IpAddr::from([127, 0, 0, host + 1]);
         servers.push(if host == place {
-            scripted::serve(ip, lottery.clone(), manner.clone()).await
+            scripted::serve(ip, lottery.clone(), behaviour.clone()).await
         } else {
             reference::serve(ip, lottery.clone(), Vec::new()).await
         });
@@ -73,7 +73,7 @@ async fn one_of_ours(lottery: &Lottery, place: u8, manner: Manner) -> Vec<Socket
 async fn one_new_server_among_old_ones_is_found() {
     for place in 0..3 {
         let lottery = Lottery::drawn("3");
-        let agency = Agency::new(&one_of_ours(&lottery, place, Manner::default()).await);
+        let agency = Agency::new(&one_of_ours(&lottery, place, Behaviour::default()).await);
         assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
         assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 0));
     }
@@ -106,17 +106,17 @@ async fn an_old_server_that_is_down_is_no_reason_against_the_others() {
 
 /// Servers of ours behind something that takes connections and closes them while they are down:
 /// on the first `closes` packets that ask what is stored.
-fn behind_a_proxy(closes: usize) -> Manner {
-    Manner { script: vec![("AgencyStatus", Misdeed::Close); closes], ..Manner::default() }
+fn behind_a_proxy(closes: usize) -> Behaviour {
+    Behaviour { script: vec![("AgencyStatus", Fault::Close); closes], ..Behaviour::default() }
 }
 
 #[tokio::test]
 async fn a_server_that_answers_after_all_ends_the_fallback() {
     for answer in [None, Some("Error:busy the volume is away")] {
         let lottery = Lottery::drawn("3");
-        let mut manner = behind_a_proxy(4);
-        manner.script.extend(answer.map(|answer| ("AgencyStatus", Misdeed::Say(answer))));
-        let agency = Agency::new(&[lottery.serve(manner).await]);
+        let mut behaviour = behind_a_proxy(4);
+        behaviour.script.extend(answer.map(|answer| ("AgencyStatus", Fault::Say(answer))));
+        let agency = Agency::new(&[lottery.serve(behaviour).await]);
         assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
         assert_eq!((lottery.rows(), lottery.state()), (rows(25), AgencyState::Closed));
         assert_eq!((lottery.count("StoreBatch"), lottery.count("StoreRows")), (1, 2));
@@ -136,9 +136,9 @@ async fn a_server_that_answers_before_the_close_is_told_its_rows() {
 #[tokio::test]
 async fn a_batch_whose_answer_is_lost_is_asked_for_before_it_is_sent_again() {
     let lottery = Lottery::drawn("3");
-    let mut manner = behind_a_proxy(4);
-    manner.script.push(("StoreBatch", Misdeed::CloseAfter));
-    let agency = Agency::new(&[lottery.serve(manner).await]);
+    let mut behaviour = behind_a_proxy(4);
+    behaviour.script.push(("StoreBatch", Fault::CloseAfter));
+    let agency = Agency::new(&[lottery.serve(behaviour).await]);
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 1));
 }
@@ -167,9 +167,9 @@ async fn rows_that_the_fallback_stored_twice_are_found_by_their_digest() {
 #[tokio::test]
 async fn a_reset_between_the_closes_makes_no_old_server() {
     let lottery = Lottery::drawn("3");
-    let misdeeds = [Misdeed::Close, Misdeed::Close, Misdeed::Reset, Misdeed::Close, Misdeed::Close];
-    let script = misdeeds.map(|misdeed| ("AgencyStatus", misdeed)).to_vec();
-    let agency = Agency::new(&[lottery.serve(Manner { script, ..Manner::default() }).await]);
+    let faults = [Fault::Close, Fault::Close, Fault::Reset, Fault::Close, Fault::Close];
+    let script = faults.map(|fault| ("AgencyStatus", fault)).to_vec();
+    let agency = Agency::new(&[lottery.serve(Behaviour { script, ..Behaviour::default() }).await]);
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 0));
 }
@@ -200,9 +200,9 @@ async fn closes_make_no_old_servers_before_they_have_gone_on_for_long() {
 
 #[tokio::test]
 async fn without_the_fallback_it_gives_up_and_says_so() {
-    for misdeed in [Misdeed::Close, Misdeed::Say("Error:unknown packet")] {
+    for fault in [Fault::Close, Fault::Say("Error:unknown packet")] {
         let lottery = Lottery::drawn("3");
-        let script = vec![("AgencyStatus", misdeed); 10_000];
+        let script = vec![("AgencyStatus", fault); 10_000];
         let mut agency = Agency::new(&[lottery.serve_reference(&script).await]);
         agency.config.is_fallback_allowed = false;
         agency.config.patience.give_up = Duration::from_millis(100);
@@ -219,7 +219,7 @@ async fn without_the_fallback_it_gives_up_and_says_so() {
 #[tokio::test]
 async fn an_answer_1_that_lasts_names_what_else_may_be_wrong() {
     let lottery = Lottery::drawn("3");
-    let script = vec![("StoreBatch", Misdeed::Say("StoreResponse:1")); 10_000];
+    let script = vec![("StoreBatch", Fault::Say("StoreResponse:1")); 10_000];
     let mut agency = Agency::new(&[lottery.serve_reference(&script).await]);
     agency.config.patience.give_up = Duration::from_millis(100);
     match agency.run(&bets(5)).await {

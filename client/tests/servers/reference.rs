@@ -10,13 +10,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::scripted::{self, Answerer, Manner, Script};
+use crate::scripted::{self, Answerer, Behaviour, Script};
 
 /// The fields of a bet: first name, last name, document, birthdate, number.
 pub type Fields<'p> = [&'p str; 5];
 
-/// What the servers of a lottery share.
-pub trait Books: Send + Sync + 'static {
+/// The bets and closes that the servers of a lottery share.
+pub trait ReferenceStore: Send + Sync + 'static {
     /// Takes note of a packet.
     fn received(&self, packet: &str);
 
@@ -31,34 +31,34 @@ pub trait Books: Send + Sync + 'static {
 }
 
 /// Serves on a free port of `ip` until the runtime ends. The script says what it does wrong.
-pub async fn serve(ip: IpAddr, books: impl Books, script: Script) -> SocketAddr {
-    let manner = Manner { script, takes_one_packet: true, ..Manner::default() };
-    scripted::serve(ip, Reference(books), manner).await
+pub async fn serve(ip: IpAddr, store: impl ReferenceStore, script: Script) -> SocketAddr {
+    let behaviour = Behaviour { script, takes_one_packet: true, ..Behaviour::default() };
+    scripted::serve(ip, Reference(store), behaviour).await
 }
 
-struct Reference<B>(B);
+struct Reference<S>(S);
 
-impl<B: Books> Answerer for Reference<B> {
+impl<S: ReferenceStore> Answerer for Reference<S> {
     fn received(&self, packet: &str) {
         self.0.received(packet);
     }
 
     async fn answer(&self, packet: &str) -> Option<String> {
-        let Self(books) = self;
+        let Self(store) = self;
         match packet.split_once(':')? {
             ("StoreBatch", body) => {
                 let Some((agency, bets)) = batch(body) else {
                     return Some("StoreResponse:1\n".to_owned());
                 };
-                books.store(agency, &bets).await;
+                store.store(agency, &bets).await;
                 Some("StoreResponse:0\n".to_owned())
             }
             ("AgencyClose", agency) => {
-                books.close(agency.parse().ok()?);
+                store.close(agency.parse().ok()?);
                 Some(String::new())
             }
             ("WinnersRequest", agency) => {
-                let documents = books.winners(agency.parse().ok()?).await;
+                let documents = store.winners(agency.parse().ok()?).await;
                 Some(format!("WinnersResponse:{documents}\n"))
             }
             _ => None,

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use crate::scripted::{Manner, Misdeed};
+use crate::scripted::{Behaviour, Fault};
 use crate::support::{Agency, Lottery, bets, row, rows};
 use client::session::Ended;
 use protocol::AgencyState;
 
-fn script(script: &[(&'static str, Misdeed)]) -> Manner {
-    Manner { script: script.to_vec(), ..Manner::default() }
+fn script(script: &[(&'static str, Fault)]) -> Behaviour {
+    Behaviour { script: script.to_vec(), ..Behaviour::default() }
 }
 
-async fn lottery_with(manner: Manner) -> (Lottery, Agency) {
+async fn lottery_with(behaviour: Behaviour) -> (Lottery, Agency) {
     let lottery = Lottery::drawn("1;2");
-    let address = lottery.serve(manner).await;
+    let address = lottery.serve(behaviour).await;
     (lottery, Agency::new(&[address]))
 }
 
@@ -26,7 +26,7 @@ fn conflict(ended: Result<String, Ended>) -> String {
 
 #[tokio::test]
 async fn a_day_is_status_rows_close_and_winners() {
-    let (lottery, agency) = lottery_with(Manner::default()).await;
+    let (lottery, agency) = lottery_with(Behaviour::default()).await;
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "1;2");
     assert_eq!(lottery.rows(), rows(25));
     let wanted = [
@@ -44,7 +44,7 @@ async fn a_day_is_status_rows_close_and_winners() {
 
 #[tokio::test]
 async fn a_second_run_stores_nothing_and_has_the_same_winners() {
-    let (lottery, agency) = lottery_with(Manner::default()).await;
+    let (lottery, agency) = lottery_with(Behaviour::default()).await;
     let first = agency.run(&bets(25)).await.unwrap();
     assert_eq!(agency.run(&bets(25)).await.unwrap(), first);
     assert_eq!((lottery.rows(), lottery.count("StoreRows")), (rows(25), 3));
@@ -52,7 +52,7 @@ async fn a_second_run_stores_nothing_and_has_the_same_winners() {
 
 #[tokio::test]
 async fn an_empty_file_closes_with_no_rows() {
-    let (lottery, agency) = lottery_with(Manner::default()).await;
+    let (lottery, agency) = lottery_with(Behaviour::default()).await;
     lottery.draw("");
     assert_eq!(agency.run(&bets(0)).await.unwrap(), "");
     assert_eq!((lottery.state(), lottery.count("StoreRows")), (AgencyState::Closed, 0));
@@ -60,7 +60,7 @@ async fn an_empty_file_closes_with_no_rows() {
 
 #[tokio::test]
 async fn it_goes_on_after_the_last_stored_row() {
-    let (lottery, agency) = lottery_with(Manner::default()).await;
+    let (lottery, agency) = lottery_with(Behaviour::default()).await;
     lottery.set(|volume| volume.rows = rows(7));
     agency.run(&bets(25)).await.unwrap();
     assert_eq!((lottery.rows(), lottery.count("StoreRows")), (rows(25), 2));
@@ -68,7 +68,7 @@ async fn it_goes_on_after_the_last_stored_row() {
 
 #[tokio::test]
 async fn nothing_is_sent_for_an_edited_file() {
-    let (lottery, agency) = lottery_with(Manner::default()).await;
+    let (lottery, agency) = lottery_with(Behaviour::default()).await;
     lottery.set(|volume| volume.rows = vec![row(1), row(3)]);
     let what = conflict(agency.run(&bets(25)).await);
     assert!(what.starts_with("the 2 rows that are stored"), "{what}");
@@ -82,7 +82,7 @@ async fn nothing_is_sent_for_an_edited_file() {
 async fn an_agency_that_closed_early_is_a_conflict() {
     for state in [AgencyState::Closed, AgencyState::Drawn] {
         let lottery = Lottery::new();
-        let agency = Agency::new(&[lottery.serve(Manner::default()).await]);
+        let agency = Agency::new(&[lottery.serve(Behaviour::default()).await]);
         lottery.set(|volume| (volume.rows, volume.state) = (rows(7), state));
         let what = conflict(agency.run(&bets(25)).await);
         assert!(
@@ -97,32 +97,32 @@ async fn an_agency_that_closed_early_is_a_conflict() {
 
 #[tokio::test]
 async fn no_fault_stores_a_row_twice() {
-    for (start, misdeed) in [
-        ("AgencyStatus", Misdeed::Close),
-        ("AgencyStatus", Misdeed::Say("Error:busy the volume is away")),
-        ("AgencyStatus", Misdeed::Say("AgencyStatusResponse:many")),
-        ("StoreRows", Misdeed::Close),
-        ("StoreRows", Misdeed::CloseAfter),
-        ("StoreRows", Misdeed::Say("StoreRowsResponse:1;0;0000000000000000;locked")),
-        ("StoreRows", Misdeed::Say("StoreRowsResponse:0;0;0000000000000000")),
-        ("StoreRows", Misdeed::Say("StoreResponse:0")),
-        ("StoreRows", Misdeed::Say("StoreRowsResponse:2;0;0000000000000000;overlap")),
-        ("StoreRows", Misdeed::Say("StoreRowsResponse:2;0;0000000000000000;gap 7 rows")),
-        ("AgencyClose", Misdeed::Close),
-        ("AgencyClose", Misdeed::CloseAfter),
-        ("AgencyClose", Misdeed::Say("AgencyCloseResponse:1;locked")),
-        ("AgencyClose", Misdeed::Say("Error:busy")),
-        ("WinnersRequest", Misdeed::Close),
-        ("WinnersRequest", Misdeed::CloseAfter),
-        ("WinnersRequest", Misdeed::Say("Error:busy")),
+    for (start, fault) in [
+        ("AgencyStatus", Fault::Close),
+        ("AgencyStatus", Fault::Say("Error:busy the volume is away")),
+        ("AgencyStatus", Fault::Say("AgencyStatusResponse:many")),
+        ("StoreRows", Fault::Close),
+        ("StoreRows", Fault::CloseAfter),
+        ("StoreRows", Fault::Say("StoreRowsResponse:1;0;0000000000000000;locked")),
+        ("StoreRows", Fault::Say("StoreRowsResponse:0;0;0000000000000000")),
+        ("StoreRows", Fault::Say("StoreResponse:0")),
+        ("StoreRows", Fault::Say("StoreRowsResponse:2;0;0000000000000000;overlap")),
+        ("StoreRows", Fault::Say("StoreRowsResponse:2;0;0000000000000000;gap 7 rows")),
+        ("AgencyClose", Fault::Close),
+        ("AgencyClose", Fault::CloseAfter),
+        ("AgencyClose", Fault::Say("AgencyCloseResponse:1;locked")),
+        ("AgencyClose", Fault::Say("Error:busy")),
+        ("WinnersRequest", Fault::Close),
+        ("WinnersRequest", Fault::CloseAfter),
+        ("WinnersRequest", Fault::Say("Error:busy")),
     ] {
         // More than a server may do wrong before it is left, and less than makes it an old one.
-        let misdeeds: Vec<_> = (0..4).map(|_| (start, misdeed.clone())).collect();
+        let faults: Vec<_> = (0..4).map(|_| (start, fault.clone())).collect();
         let count = if start == "AgencyStatus" { 2 } else { 4 };
-        let (lottery, agency) = lottery_with(script(&misdeeds[..count])).await;
-        assert_eq!(agency.run(&bets(25)).await.unwrap(), "1;2", "{start} {misdeed:?}");
-        assert_eq!(lottery.rows(), rows(25), "{start} {misdeed:?}");
-        assert_eq!(lottery.state(), AgencyState::Closed, "{start} {misdeed:?}");
+        let (lottery, agency) = lottery_with(script(&faults[..count])).await;
+        assert_eq!(agency.run(&bets(25)).await.unwrap(), "1;2", "{start} {fault:?}");
+        assert_eq!(lottery.rows(), rows(25), "{start} {fault:?}");
+        assert_eq!(lottery.state(), AgencyState::Closed, "{start} {fault:?}");
     }
 }
 
@@ -130,9 +130,9 @@ async fn no_fault_stores_a_row_twice() {
 async fn a_hung_server_is_left_for_another() {
     for start in ["AgencyStatus", "StoreRows", "AgencyClose", "WinnersRequest"] {
         let lottery = Lottery::drawn("1;2");
-        let hangs = vec![(start, Misdeed::Hang); 3];
+        let hangs = vec![(start, Fault::Hang); 3];
         let hung = lottery.serve(script(&hangs)).await;
-        let sound = lottery.serve(Manner::default()).await;
+        let sound = lottery.serve(Behaviour::default()).await;
         let mut agency = Agency::new(&[hung, sound]);
         agency.config.patience.answer = Duration::from_millis(100);
         agency.config.patience.winners = Duration::from_millis(100);
@@ -147,7 +147,7 @@ async fn a_dead_server_is_left_for_another() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dead = listener.local_addr().unwrap();
     drop(listener);
-    let agency = Agency::new(&[dead, lottery.serve(Manner::default()).await]);
+    let agency = Agency::new(&[dead, lottery.serve(Behaviour::default()).await]);
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "1;2");
 }
 
@@ -159,7 +159,7 @@ async fn a_refusal_for_good_ends_it() {
         ("AgencyClose", "AgencyCloseResponse:2;agency 1", "agency 1 (is CLI_ID "),
         ("WinnersRequest", "Error:agency agency 1 took no part", "agency 1 took no part (is "),
     ] {
-        let (_, agency) = lottery_with(script(&[(start, Misdeed::Say(answer))])).await;
+        let (_, agency) = lottery_with(script(&[(start, Fault::Say(answer))])).await;
         match agency.run(&bets(25)).await {
             Err(Ended::Refused(reason)) => assert!(reason.starts_with(told), "{reason}"),
             other => panic!("{start}: {other:?}"),
@@ -169,7 +169,7 @@ async fn a_refusal_for_good_ends_it() {
 
 #[tokio::test]
 async fn a_close_that_is_short_is_a_conflict() {
-    let short = Misdeed::Say("AgencyCloseResponse:2;short 24 rows are stored");
+    let short = Fault::Say("AgencyCloseResponse:2;short 24 rows are stored");
     let (_, agency) = lottery_with(script(&[("AgencyClose", short)])).await;
     let what = conflict(agency.run(&bets(25)).await);
     assert!(what.contains("short 24 rows are stored"), "{what}");
@@ -177,7 +177,8 @@ async fn a_close_that_is_short_is_a_conflict() {
 
 #[tokio::test]
 async fn answers_may_come_in_pieces() {
-    let (lottery, agency) = lottery_with(Manner { in_pieces: true, ..Manner::default() }).await;
+    let (lottery, agency) =
+        lottery_with(Behaviour { in_pieces: true, ..Behaviour::default() }).await;
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "1;2");
     assert_eq!(lottery.rows(), rows(25));
 }
@@ -185,14 +186,14 @@ async fn answers_may_come_in_pieces() {
 #[tokio::test]
 async fn an_answer_without_an_end_is_not_kept() {
     let long: &'static str = "x".repeat(70_000).leak();
-    let (lottery, agency) = lottery_with(script(&[("StoreRows", Misdeed::Say(long))])).await;
+    let (lottery, agency) = lottery_with(script(&[("StoreRows", Fault::Say(long))])).await;
     agency.run(&bets(25)).await.unwrap();
     assert_eq!((lottery.rows(), lottery.count("StoreRows")), (rows(25), 4));
 }
 
 #[tokio::test]
 async fn two_clients_of_one_agency_store_it_once() {
-    let (lottery, first) = lottery_with(Manner::default()).await;
+    let (lottery, first) = lottery_with(Behaviour::default()).await;
     let address = first.config.servers.0[0].parse().unwrap();
     let mut second = Agency::new(&[address]);
     second.config.limits.bets = 7;
@@ -205,7 +206,8 @@ async fn two_clients_of_one_agency_store_it_once() {
 #[tokio::test]
 async fn the_draw_is_waited_for_longer_than_any_patience() {
     let lottery = Lottery::new();
-    let servers = [lottery.serve(Manner::default()).await, lottery.serve(Manner::default()).await];
+    let servers =
+        [lottery.serve(Behaviour::default()).await, lottery.serve(Behaviour::default()).await];
     let mut agency = Agency::new(&servers);
     agency.config.patience.winners = Duration::from_millis(10);
     agency.config.patience.give_up = Duration::from_millis(50);
@@ -223,7 +225,7 @@ async fn the_draw_is_waited_for_longer_than_any_patience() {
 #[tokio::test]
 async fn a_draw_archived_meanwhile_is_not_waited_for() {
     let lottery = Lottery::new();
-    let mut agency = Agency::new(&[lottery.serve(Manner::default()).await]);
+    let mut agency = Agency::new(&[lottery.serve(Behaviour::default()).await]);
     agency.config.patience.winners = Duration::from_millis(10);
     let archive = async {
         while lottery.count("WinnersRequest") < 1 {
@@ -239,7 +241,7 @@ async fn a_draw_archived_meanwhile_is_not_waited_for() {
 #[tokio::test]
 async fn it_gives_up_where_nothing_goes_on() {
     let lottery = Lottery::new();
-    let locked = Misdeed::Say("StoreRowsResponse:1;0;0000000000000000;locked");
+    let locked = Fault::Say("StoreRowsResponse:1;0;0000000000000000;locked");
     let server = lottery.serve(script(&vec![("StoreRows", locked); 10_000])).await;
     let mut agency = Agency::new(&[server]);
     agency.config.patience.give_up = Duration::from_millis(50);
@@ -252,7 +254,7 @@ async fn it_gives_up_where_nothing_goes_on() {
 #[tokio::test]
 async fn a_shutdown_ends_the_wait_for_the_draw() {
     let lottery = Lottery::new();
-    let agency = Agency::new(&[lottery.serve(Manner::default()).await]);
+    let agency = Agency::new(&[lottery.serve(Behaviour::default()).await]);
     let stop = async {
         while lottery.count("WinnersRequest") < 1 {
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! A TCP server for tests, on port 0: reads packets, follows a script of misdeeds, sends answers.
+//! A TCP server for tests, on port 0: reads packets, follows a script of faults, sends answers.
 //!
 //! It knows no packet. What answers them is an [`Answerer`].
 
@@ -20,9 +20,9 @@ pub trait Answerer: Send + Sync + 'static {
     fn answer(&self, packet: &str) -> impl Future<Output = Option<String>> + Send;
 }
 
-/// What a server does instead of what it should, once.
+/// What a server does wrong, once.
 #[derive(Debug, Clone)]
-pub enum Misdeed {
+pub enum Fault {
     /// Nothing, and nothing more on this connection.
     Hang,
     /// It closes the connection and does nothing.
@@ -37,12 +37,12 @@ pub enum Misdeed {
     Say(&'static str),
 }
 
-/// Misdeeds, each at the first packet that starts so.
-pub type Script = Vec<(&'static str, Misdeed)>;
+/// Faults, each at the first packet that starts so.
+pub type Script = Vec<(&'static str, Fault)>;
 
-/// How a server deals with its connections.
+/// How a server handles its connections.
 #[derive(Debug, Clone, Default)]
-pub struct Manner {
+pub struct Behaviour {
     /// What it does wrong.
     pub script: Script,
     /// It reads one packet of a connection and closes it behind the answer.
@@ -53,18 +53,17 @@ pub struct Manner {
 
 struct Server<A> {
     answerer: A,
+    behaviour: Behaviour,
+    /// The rest of the script.
     script: Mutex<Script>,
-    takes_one_packet: bool,
-    in_pieces: bool,
 }
 
 /// Serves on a free port of `ip` until the runtime ends.
-pub async fn serve(ip: IpAddr, answerer: impl Answerer, manner: Manner) -> SocketAddr {
+pub async fn serve(ip: IpAddr, answerer: impl Answerer, behaviour: Behaviour) -> SocketAddr {
     let listener = TcpListener::bind((ip, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let Manner { script, takes_one_packet, in_pieces } = manner;
-    let script = Mutex::new(script);
-    let server = Arc::new(Server { answerer, script, takes_one_packet, in_pieces });
+    let script = Mutex::new(behaviour.script.clone());
+    let server = Arc::new(Server { answerer, behaviour, script });
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let server = Arc::clone(&server);
@@ -82,21 +81,22 @@ impl<A: Answerer> Server<A> {
         while let Ok(1..) = stream.read_line(&mut line).await {
             let Some(packet) = line.strip_suffix('\n') else { return };
             self.answerer.received(packet);
-            let misdeed = self.misdeed(packet);
-            let is_last = self.takes_one_packet || matches!(misdeed, Some(Misdeed::CloseBehind));
-            let answer = match misdeed {
-                None | Some(Misdeed::CloseBehind) => self.answerer.answer(packet).await,
-                Some(Misdeed::Hang) => std::future::pending().await,
-                Some(Misdeed::Close) => None,
-                Some(Misdeed::Reset) => {
+            let fault = self.fault(packet);
+            let is_last =
+                self.behaviour.takes_one_packet || matches!(fault, Some(Fault::CloseBehind));
+            let answer = match fault {
+                None | Some(Fault::CloseBehind) => self.answerer.answer(packet).await,
+                Some(Fault::Hang) => std::future::pending().await,
+                Some(Fault::Close) => None,
+                Some(Fault::Reset) => {
                     SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
                     None
                 }
-                Some(Misdeed::CloseAfter) => {
+                Some(Fault::CloseAfter) => {
                     self.answerer.answer(packet).await;
                     None
                 }
-                Some(Misdeed::Say(text)) => Some(format!("{text}\n")),
+                Some(Fault::Say(text)) => Some(format!("{text}\n")),
             };
             let Some(answer) = answer else { return };
             if self.send(&mut stream, answer.as_bytes()).await.is_err() || is_last {
@@ -107,7 +107,7 @@ impl<A: Answerer> Server<A> {
     }
 
     async fn send(&self, stream: &mut BufReader<TcpStream>, answer: &[u8]) -> std::io::Result<()> {
-        let piece = if self.in_pieces { 1 } else { answer.len().max(1) };
+        let piece = if self.behaviour.in_pieces { 1 } else { answer.len().max(1) };
         for piece in answer.chunks(piece) {
             stream.write_all(piece).await?;
             stream.flush().await?;
@@ -116,7 +116,7 @@ impl<A: Answerer> Server<A> {
         Ok(())
     }
 
-    fn misdeed(&self, packet: &str) -> Option<Misdeed> {
+    fn fault(&self, packet: &str) -> Option<Fault> {
         let mut script = self.script.lock().unwrap();
         let place = script.iter().position(|(start, _)| packet.starts_with(start))?;
         Some(script.remove(place).1)

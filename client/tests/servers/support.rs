@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::reference::{self, Books, Fields};
-use crate::scripted::{self, Answerer, Manner, Misdeed};
+use crate::reference::{self, Fields, ReferenceStore};
+use crate::scripted::{self, Answerer, Behaviour, Fault};
 
 use client::bets::Bets;
 use client::day;
@@ -83,17 +83,17 @@ impl Lottery {
     }
 
     /// Starts a server of ours.
-    pub async fn serve(&self, manner: Manner) -> SocketAddr {
-        scripted::serve(LOCALHOST, self.clone(), manner).await
+    pub async fn serve(&self, behaviour: Behaviour) -> SocketAddr {
+        scripted::serve(LOCALHOST, self.clone(), behaviour).await
     }
 
     /// Starts a server of the reference system on the same volume.
-    pub async fn serve_reference(&self, script: &[(&'static str, Misdeed)]) -> SocketAddr {
+    pub async fn serve_reference(&self, script: &[(&'static str, Fault)]) -> SocketAddr {
         reference::serve(LOCALHOST, self.clone(), script.to_vec()).await
     }
 }
 
-impl Books for Lottery {
+impl ReferenceStore for Lottery {
     fn received(&self, packet: &str) {
         self.set(|volume| volume.packets.push(packet.to_owned()));
     }
@@ -115,7 +115,7 @@ impl Books for Lottery {
 /// Our servers, with their own packets too.
 impl Answerer for Lottery {
     fn received(&self, packet: &str) {
-        Books::received(self, packet);
+        ReferenceStore::received(self, packet);
     }
 
     async fn answer(&self, packet: &str) -> Option<String> {
@@ -123,11 +123,11 @@ impl Answerer for Lottery {
         let response = match request {
             Request::StoreBatch { bets, .. } => self.store_batch(bets),
             Request::AgencyClose { agency, rows: None } => {
-                Books::close(self, agency.get());
+                ReferenceStore::close(self, agency.get());
                 return Some(String::new());
             }
             Request::WinnersRequest { agency } => {
-                Response::Winners(Books::winners(self, agency.get()).await.into())
+                Response::Winners(ReferenceStore::winners(self, agency.get()).await.into())
             }
             Request::AgencyStatus { .. } => self.status(),
             Request::StoreRows { first_row, bets, .. } => self.store_rows(first_row, bets),

@@ -1,6 +1,6 @@
 //! Winners are those of the agency's own bets, or they are none.
 
-use crate::scripted::{Manner, Misdeed};
+use crate::scripted::{Behaviour, Fault};
 use crate::support::{Agency, Lottery, Volume, bets, row, rows};
 use client::session::Ended;
 use protocol::AgencyState;
@@ -9,10 +9,10 @@ use protocol::AgencyState;
 async fn changed_while_it_waits(
     change: impl FnOnce(&mut Volume),
     winners: &'static str,
-    manner: Manner,
+    behaviour: Behaviour,
 ) -> Result<String, Ended> {
     let lottery = Lottery::new();
-    let agency = Agency::new(&[lottery.serve(manner).await]);
+    let agency = Agency::new(&[lottery.serve(behaviour).await]);
     let draw = async {
         while lottery.count("WinnersRequest") < 1 {
             tokio::task::yield_now().await;
@@ -32,9 +32,9 @@ fn conflict(ended: Result<String, Ended>) -> String {
     }
 }
 
-fn closes_behind_winners() -> Manner {
-    let script = vec![("WinnersRequest", Misdeed::CloseBehind)];
-    Manner { script, ..Manner::default() }
+fn closes_behind_winners() -> Behaviour {
+    let script = vec![("WinnersRequest", Fault::CloseBehind)];
+    Behaviour { script, ..Behaviour::default() }
 }
 
 #[tokio::test]
@@ -46,10 +46,10 @@ async fn a_draw_over_other_rows_is_a_conflict() {
         (replaced(), "1", "the 5 rows that are stored for this agency are not the first 5 of"),
         (rows(6), "6", "6 rows are stored for this agency, and agency-1.csv has 5"),
     ] {
-        for manner in [Manner::default(), closes_behind_winners()] {
+        for behaviour in [Behaviour::default(), closes_behind_winners()] {
             let stored = stored.clone();
             let change = |volume: &mut Volume| volume.rows = stored;
-            let what = conflict(changed_while_it_waits(change, winners, manner).await);
+            let what = conflict(changed_while_it_waits(change, winners, behaviour).await);
             assert!(what.starts_with(told), "{what}");
         }
     }
@@ -58,7 +58,7 @@ async fn a_draw_over_other_rows_is_a_conflict() {
 #[tokio::test]
 async fn a_day_put_away_since_the_winners_were_told_is_none() {
     let next = |volume: &mut Volume| (volume.rows, volume.state) = (rows(1), AgencyState::Open);
-    let told = changed_while_it_waits(next, "1;5", Manner::default()).await;
+    let told = changed_while_it_waits(next, "1;5", Behaviour::default()).await;
     assert_eq!(told.unwrap(), "1;5");
 }
 
@@ -69,7 +69,7 @@ async fn winners_of_others_are_a_conflict() {
             let lottery = Lottery::drawn(winners);
             let server = match is_old {
                 true => lottery.serve_reference(&[]).await,
-                false => lottery.serve(Manner::default()).await,
+                false => lottery.serve(Behaviour::default()).await,
             };
             let agency = Agency::new(&[server]);
             let what = conflict(agency.run(&bets(5)).await);

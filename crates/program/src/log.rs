@@ -33,7 +33,7 @@ use crate::floods::Floods;
 /// The target of events that end the program; such an ERROR is logged as CRITICAL.
 pub const CRITICAL: &str = "critical";
 
-/// How the name of a field starts that only the JSON form has.
+/// The prefix of a field's name that keeps the field out of the text form.
 const JSON_ONLY: &str = "json.";
 
 /// The least serious level that is logged, by its name in the reference system's server. That

@@ -60,7 +60,7 @@ pub enum Request<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchForm {
     /// `agency;first;…;number:first;…`: the agency is a field before the first bet.
-    Field,
+    Ours,
     /// `agency:first;…;number:first;…`: the only form that the reference's client sends and its
     /// server takes. A server closes the connection after its answer.
     Reference,
@@ -90,7 +90,7 @@ impl BatchForm {
     /// The form of the body of a `StoreBatch`, told by its first separator.
     fn of(body: &[u8]) -> Self {
         let separator = body.iter().find(|byte| matches!(byte, b';' | b':'));
-        if separator == Some(&b':') { Self::Reference } else { Self::Field }
+        if separator == Some(&b':') { Self::Reference } else { Self::Ours }
     }
 }
 
@@ -203,13 +203,14 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Appends the packet with its `\n`. The caller sees to [`crate::limits::LINE_BYTES_MAX`].
+    /// Appends the packet with its `\n`. The caller keeps the line within
+    /// [`crate::limits::LINE_BYTES_MAX`].
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::StoreBet { agency, bet } => {
                 write_line(out, format_args!("StoreBet:{agency};{}", bet.text()));
             }
-            Self::StoreBatch { form: BatchForm::Field, agency, bets } => {
+            Self::StoreBatch { form: BatchForm::Ours, agency, bets } => {
                 write_line(out, format_args!("StoreBatch:{agency};{}", bets.text()));
             }
             Self::StoreBatch { form: BatchForm::Reference, agency, bets } => {

@@ -244,7 +244,7 @@ async fn its_closes_count_however_they_are_written() {
             let answer = lottery.ask(agency % 2, &format!("AgencyClose:{agency};0")).await;
             assert_eq!(answer, "AgencyCloseResponse:0", "{written:?}");
         }
-        // Somebody may put the line end before the line.
+        // Another program may put the line end before its line.
         other.close("\n4");
         restart(&mut lottery, true).await;
         for agency in 1..=4 {

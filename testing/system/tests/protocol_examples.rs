@@ -17,7 +17,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use common::Lottery;
+use common::{Lottery, ends_connection};
 use harness::raw_connection::RawConnection;
 
 /// How many blocks are played. A fence that is misspelt would be an example that nobody checks.
@@ -158,12 +158,6 @@ fn file(name: &str, block: &Block<'_>) -> Step {
 
 fn type_of(packet: &str) -> &str {
     packet.split(':').next().unwrap_or_default()
-}
-
-/// Whether a packet is the last one of its connection: `StoreBatch:agency:…`.
-fn ends_connection(packet: &str) -> bool {
-    let batch = packet.strip_prefix("StoreBatch:");
-    batch.and_then(|body| body.split_once(':')).is_some_and(|(agency, _)| !agency.contains(';'))
 }
 
 async fn play(section: &Section) {

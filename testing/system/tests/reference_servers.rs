@@ -1,7 +1,9 @@
 //! The client's process against servers of the reference system, alone and beside ours.
 //!
-//! The servers are the imitation that the client's own tests use; here they keep their books in
-//! the files of a volume, as the reference's servers do.
+//! The servers are the imitation that the client's own tests use. Here they store bets and closes in
+//! the files of a volume, and take the locks of these files, as the reference's servers do. Two
+//! things of the reference's servers are absent: the datagram, because each server looks at the
+//! closes instead, and that a server answers with the winners of its first day until it ends.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -25,8 +27,8 @@ use harness::client_process::{ClientEnd, ClientProcess};
 use harness::directory::RunDirectory;
 use harness::log::LogLine;
 use harness::process::Launch;
-use reference::{Books, Fields};
-use scripted::{Misdeed, Script};
+use reference::{Fields, ReferenceStore};
+use scripted::{Fault, Script};
 use tokio::sync::watch;
 
 /// Addresses before and behind those of every server of ours, in the order in which clients
@@ -34,10 +36,14 @@ use tokio::sync::watch;
 const BEFORE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
 const BEHIND: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 255, 0, 1));
 
+/// The lock files of the bets and of the closes.
+const BETS_LOCK: &str = "bets.csv.lock";
+const CLOSES_LOCK: &str = "agencies_closed.lock";
+
 /// How often the closes are looked at.
 const CLOSES_PAUSE: Duration = Duration::from_millis(20);
 
-/// The books of a lottery in the files of its volume.
+/// The bets and closes of a lottery in the files of its volume.
 #[derive(Clone)]
 struct Volume {
     path: PathBuf,
@@ -57,20 +63,30 @@ impl Volume {
         Self { path: path.to_owned(), agencies, packets: Arc::default(), is_open }
     }
 
-    fn locked(&self, name: &str) -> File {
-        let lock = File::create(self.path.join("locks").join(name)).unwrap();
-        lock.lock_exclusive().unwrap();
-        lock
+    fn lock(&self, name: &str) -> File {
+        File::create(self.path.join("locks").join(name)).unwrap()
     }
 
-    fn append(&self, name: &str, text: &str) {
+    fn append(&self, name: &str, lock: &str, text: &str) {
+        let lock = self.lock(lock);
+        lock.lock_exclusive().unwrap();
         let file = OpenOptions::new().append(true).create(true).open(self.path.join(name));
         file.unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    fn lines(&self, name: &str) -> Vec<String> {
+    fn lines(&self, name: &str, lock: &str) -> Vec<String> {
+        let lock = self.lock(lock);
+        lock.lock_shared().unwrap();
         let text = fs::read_to_string(self.path.join(name)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
+    }
+
+    fn bets(&self) -> Vec<String> {
+        self.lines("bets.csv", BETS_LOCK)
+    }
+
+    fn closes(&self) -> Vec<String> {
+        self.lines("agencies_closed.txt", CLOSES_LOCK)
     }
 
     fn count(&self, packet_type: &str) -> usize {
@@ -79,7 +95,7 @@ impl Volume {
     }
 }
 
-impl Books for Volume {
+impl ReferenceStore for Volume {
     fn received(&self, packet: &str) {
         self.packets.lock().unwrap().push(packet.to_owned());
     }
@@ -88,20 +104,18 @@ impl Books for Volume {
         self.is_open.clone().wait_for(|is_open| *is_open).await.unwrap();
         let rows = bets.iter().map(|bet| format!("{agency},{}\r\n", bet.join(",")));
         let rows: String = rows.collect();
-        let _lock = self.locked("bets.csv.lock");
-        self.append("bets.csv", &rows);
+        self.append("bets.csv", BETS_LOCK, &rows);
     }
 
     fn close(&self, agency: u32) {
-        let _lock = self.locked("agencies_closed.lock");
-        self.append("agencies_closed.txt", &format!("{agency}\n"));
+        self.append("agencies_closed.txt", CLOSES_LOCK, &format!("{agency}\n"));
     }
 
     async fn winners(&self, agency: u32) -> String {
-        while self.lines("agencies_closed.txt").len() < self.agencies {
+        while self.closes().len() < self.agencies {
             tokio::time::sleep(CLOSES_PAUSE).await;
         }
-        let rows = self.lines("bets.csv");
+        let rows = self.bets();
         let fields = rows.iter().map(|row| row.split(',').collect::<Vec<_>>());
         let (agency, number) = (agency.to_string(), WINNER.to_string());
         let won = fields.filter(|fields| fields[0] == agency && fields[5] == number);
@@ -167,8 +181,8 @@ async fn a_file_is_stored_once_and_its_winners_are_told() {
     let end = lottery.run(lottery.client()).await;
     assert_eq!(end.code(), Some(0));
     assert_eq!(end.printed, ["7000000", "7000001", "7000002"]);
-    assert_eq!(lottery.volume.lines("bets.csv"), lottery.stored_form(&rows));
-    assert_eq!(lottery.volume.lines("agencies_closed.txt"), ["7"]);
+    assert_eq!(lottery.volume.bets(), lottery.stored_form(&rows));
+    assert_eq!(lottery.volume.closes(), ["7"]);
     assert_eq!((lottery.volume.count("StoreBatch"), lottery.volume.count("StoreRows")), (10, 0));
 }
 
@@ -184,7 +198,7 @@ async fn one_bet_of_the_environment_is_stored() {
         .with("NUMERO", WINNER);
     let end = lottery.run(launch).await;
     assert_eq!((end.code(), end.printed), (Some(0), vec!["30904465".to_owned()]));
-    let stored = lottery.volume.lines("bets.csv");
+    let stored = lottery.volume.bets();
     assert_eq!(stored, ["1,Santiago Lionel,Lorca,30904465,1999-03-17,7574"]);
 }
 
@@ -197,13 +211,13 @@ async fn killed_and_started_again_it_stores_every_bet_at_least_once() {
     let is_sent = |line: LogLine<'_>| line.is("apuestas_enviadas", "success");
     tokio::time::timeout(LIMIT, client.log().wait_for(is_sent)).await.unwrap().unwrap();
     client.kill().await.unwrap();
-    let first = lottery.volume.lines("bets.csv").len();
+    let first = lottery.volume.bets().len();
     let wanted = lottery.stored_form(&rows);
     assert!((10..wanted.len()).contains(&first), "it was killed in the middle: {first}");
     // So few packets that the second run takes no longer than the first.
     let end = lottery.run(lottery.client().with("CLI_BATCH_SIZE", 1_000)).await;
     assert_eq!((end.code(), end.printed.len()), (Some(0), 2));
-    let stored = lottery.volume.lines("bets.csv");
+    let stored = lottery.volume.bets();
     // What was in flight when it was killed may have been stored since.
     let again = stored.len() - wanted.len();
     assert!((first..=first + 10).contains(&again), "{first} and then {again}");
@@ -219,7 +233,7 @@ async fn the_longest_names_fit_the_shortest_packet() {
     lottery.file(&row.repeat(3));
     let end = lottery.run(lottery.client().with("CLI_MAX_PACKET_BYTES", BYTES)).await;
     assert_eq!((end.code(), end.printed.len()), (Some(0), 3));
-    assert_eq!(lottery.volume.lines("bets.csv"), lottery.stored_form(&row.repeat(3)));
+    assert_eq!(lottery.volume.bets(), lottery.stored_form(&row.repeat(3)));
     assert_eq!(lottery.volume.count("StoreBatch"), 3);
     let packets = lottery.volume.packets.lock().unwrap();
     assert!(packets.iter().all(|packet| packet.len() < BYTES));
@@ -227,7 +241,7 @@ async fn the_longest_names_fit_the_shortest_packet() {
 
 #[tokio::test]
 async fn an_answer_1_that_lasts_is_told_with_what_else_may_be_wrong() {
-    let script = vec![("StoreBatch", Misdeed::Say("StoreResponse:1")); 1_000];
+    let script = vec![("StoreBatch", Fault::Say("StoreResponse:1")); 1_000];
     let lottery = Alone::start(1, script).await;
     lottery.file(&rows(1, 10, 1));
     let mut client = lottery.spawn(lottery.client().with("CLI_GIVE_UP_AFTER", 2));
@@ -235,7 +249,11 @@ async fn an_answer_1_that_lasts_is_told_with_what_else_may_be_wrong() {
     let is_end = |line: LogLine<'_>| line.level() == "CRITICAL" && line.is("client", "fail");
     let end = client.log().wait_for(is_end).await.expect("it tells why");
     assert!(end.contains("the server refuses something") && end.contains("CLI_ID"), "{end}");
-    assert_eq!(lottery.volume.lines("bets.csv"), [""; 0]);
+    // The advice is in the last line only, and not in each WARNING before it.
+    let warned = client.log().matching(|line| line.is("answer", "fail"));
+    let advised = client.log().matching(|line| line.0.contains("the server refuses"));
+    assert!(warned > 1 && advised == 1, "{warned} and {advised}");
+    assert_eq!(lottery.volume.bets(), [""; 0]);
 }
 
 /// A server of ours between two of the reference system, on one volume.

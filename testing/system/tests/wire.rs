@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Lottery, digest};
+use common::{Lottery, digest, ends_connection};
 use harness::raw_connection::RawConnection;
 
 const ANA: &str = "Ana;Paz;1;2000-01-01;7574";
@@ -15,16 +15,11 @@ const EVA: &str = "Eva, \"E\";Gómez;3;2000-02-29;7574";
 /// reference's form, and after no other one, a new one takes its place then.
 async fn ask(lottery: &Lottery, connection: &mut RawConnection, packet: &str) -> String {
     let answer = connection.ask(packet).await.unwrap();
-    if is_in_reference_form(packet) {
+    if ends_connection(packet) {
         let closed = std::mem::replace(connection, lottery.connect(0).await);
         assert_eq!(closed.end().await.unwrap(), b"", "after {packet:.100}");
     }
     answer
-}
-
-fn is_in_reference_form(packet: &str) -> bool {
-    let body = packet.strip_prefix("StoreBatch:").unwrap_or_default();
-    body.find(':') < body.find(';') && body.contains(':')
 }
 
 /// Asks every packet; all answers must be these.
@@ -163,7 +158,12 @@ async fn agencies_that_are_none_are_refused() {
 #[tokio::test]
 async fn an_invalid_bet_refuses_its_whole_batch() {
     let mut lottery = Lottery::start(1, 1).await;
-    expect_malformed(&mut lottery, &["bet 1: ", "bet 2: "]);
+    expect_malformed(&mut lottery, &["bet 1: ", "bet 2: ", "bet 1 has 1 fields"]);
+    refuses(
+        &lottery,
+        &[("StoreBatch:1:x", "StoreResponse:1"), ("StoreBatch:1;x", "StoreResponse:1")],
+    )
+    .await;
     let name = "a".repeat(101);
     let long_name = format!("{name};Paz;1;2000-01-01;7");
     for (bet, field) in [

@@ -26,7 +26,7 @@ fn reads_every_form() {
         (format!("StoreBet:3;{ANA}"), Request::StoreBet { agency: agency(3), bet: bets(ANA) }),
         (
             format!("StoreBatch:3;{ANA}:{LEO}"),
-            Request::StoreBatch { form: BatchForm::Field, agency: agency(3), bets: bets(&both) },
+            Request::StoreBatch { form: BatchForm::Ours, agency: agency(3), bets: bets(&both) },
         ),
         (
             format!("StoreBatch:3:{ANA}:{LEO}"),
@@ -133,7 +133,7 @@ proptest! {
         let all = rows.join(":");
         for request in [
             Request::StoreBet { agency, bet: bets(&rows[0]) },
-            Request::StoreBatch { form: BatchForm::Field, agency, bets: bets(&all) },
+            Request::StoreBatch { form: BatchForm::Ours, agency, bets: bets(&all) },
             Request::StoreBatch { form: BatchForm::Reference, agency, bets: bets(&all) },
             Request::StoreRows { agency, first_row, bets: bets(&all) },
         ] {

@@ -1,5 +1,5 @@
 //! Any server of the protocol, spoken to as the reference's client does: a connection a packet,
-//! `StoreBatch` in its second form.
+//! `StoreBatch` in the reference's form.
 //!
 //! What it stores is not counted: nothing but its answers is known of it. One that is on another
 //! machine, with another disk and a network between, is compared with nothing.

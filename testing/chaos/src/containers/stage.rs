@@ -318,9 +318,10 @@ fn settings_of(
 fn overrides_of(plan: &RunPlan) -> String {
     let batch = plan.batch;
     let give_up = if plan.is_impatient { GIVE_UP_SECONDS_IMPATIENT } else { GIVE_UP_SECONDS };
-    let network = match std::env::var_os("DOCKER_SUBNET") {
-        Some(_) => "",
-        None => "networks: {lottery: {ipam: !reset null}}\n",
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let network = match is_set("DOCKER_SUBNET") || is_set("DOCKET_SUBNET") {
+        true => "",
+        false => "networks: {lottery: {ipam: !reset null}}\n",
     };
     format!(
         "{network}services:\n  client:\n    environment:\n      CLI_BATCH_SIZE: \"{batch}\"\n      \

@@ -145,7 +145,7 @@ impl Connection {
     /// Waits until the server closes the connection, and opens another one.
     async fn reopen(&mut self) -> anyhow::Result<()> {
         if let Some(more) = line(&mut self.stream, &mut self.unread).await? {
-            self.find(format!("the connection goes on with {:?}", more.escape_ascii()));
+            self.find(format!("the connection goes on with \"{}\"", more.escape_ascii()));
         }
         self.stream = connect(self.address).await?;
         self.unread.clear();

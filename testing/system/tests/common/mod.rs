@@ -244,6 +244,13 @@ pub fn digest(rows: &[&str]) -> String {
     format!("{:016x}", rows.iter().fold(0, fold))
 }
 
+/// Whether the server closes the connection after the answer to `packet`: a `StoreBatch` in the
+/// reference's form, whose first separator is a `:`.
+pub fn ends_connection(packet: &str) -> bool {
+    let body = packet.strip_prefix("StoreBatch:").unwrap_or_default();
+    body.find([';', ':']).is_some_and(|at| body[at..].starts_with(':'))
+}
+
 /// Runs `launch` as `name` in `directory` to its end.
 pub async fn run(name: &str, launch: &Launch, directory: &RunDirectory) -> Ended {
     process::run(name, launch, directory.path(), LIMIT).await.unwrap()
