@@ -6,7 +6,7 @@
 #
 #   --quick    fewer cases and shorter rounds: all of it in under two minutes on
 #              2 quiet cores
-#   --out DIR  where JSON and plots go [target/bench]
+#   --out DIR  where the JSON goes [target/bench]
 #
 # `cargo run --release -p bench -- --help` lists the questions and all options.
 # Nothing else should run on the machine meanwhile. BENCHMARKS.md says what is

@@ -14,7 +14,7 @@ const WAITING_MAX: i64 = CONNECTIONS_MAX as i64 - 1;
 const MORE: &str = "\
 Measures this project beside what the machine allows at best and beside other systems, if they \
 are installed: all of them in turn, on the same disk, with the same bets, and gives the median of \
-all rounds. Prints a table for each question, and writes QUESTION.json and QUESTION.svg.
+all rounds. Prints a table for each question, and writes QUESTION.json.
 
 Nothing else may run on the machine meanwhile: then the limit is measured too slow.
 

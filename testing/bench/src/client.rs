@@ -13,7 +13,7 @@ use super::cli::Options;
 use super::daemon::Daemon;
 use super::instances::{Instances, WINNING_NUMBER};
 use super::outcome::{BETS_PER_SECOND, Case, MEMORY, Measure, Outcome, Role, Sample, Unit};
-use super::stage::Stage;
+use super::place::Place;
 use super::turns::{Contestant, Entry, Pending, take_turns};
 use harness::bets_dir::{BetsDirectory, Generate};
 use harness::numbers::grouped;
@@ -44,17 +44,17 @@ const NOTES: [&str; 2] = [
 ///
 /// # Errors
 /// The client or the instance fails.
-pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
+pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
     let mut cases = Vec::new();
     for rows in options.bets(&[1_000_000], 1_000_000) {
         let name = format!("a file of {} bets", grouped(rows));
-        stage.note(&format!("client: {name}"));
-        let place = stage.place("client")?;
+        place.note(&format!("client: {name}"));
+        let directory = place.directory("client")?;
         let bets = Generate { agencies: 1, rows, seed: 1, winner_number: WINNING_NUMBER };
-        let bets = BetsDirectory::generate(&stage.binary, place.path(), bets).await?;
-        let client = Client { binary: stage.binary.clone(), rows, bets, place };
+        let bets = BetsDirectory::generate(&place.binary, directory.path(), bets).await?;
+        let client = Client { binary: place.binary.clone(), rows, bets, directory };
         let entries = vec![Entry::Present(Box::new(client))];
-        let standings = take_turns(entries, options.effort(), &stage.stop).await?;
+        let standings = take_turns(entries, options.effort(), &place.stop).await?;
         cases.push(Case { name, parameters: vec![("bets", rows)], standings });
     }
     Ok(Outcome {
@@ -62,7 +62,6 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
         title: "bets that a client reads, checks and sends in a second".to_owned(),
         cases,
         notes: NOTES.map(str::to_owned).to_vec(),
-        plotted: &BETS_PER_SECOND,
     })
 }
 
@@ -71,12 +70,12 @@ struct Client {
     binary: PathBuf,
     rows: u64,
     bets: BetsDirectory,
-    place: TempDir,
+    directory: TempDir,
 }
 
 impl Client {
     async fn send(&self) -> anyhow::Result<Sample> {
-        let volume = tempfile::tempdir_in(self.place.path()).context("make a directory")?;
+        let volume = tempfile::tempdir_in(self.directory.path()).context("make a directory")?;
         let instances = Instances::start(&self.binary, 1, AGENCIES, volume.path()).await?;
         let address = instances.addresses().next().context("an instance")?;
         let launch = Launch::new(&self.binary, &["client"])

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use harness::log::LogLine;
 use harness::process::{Launch, PARENT};
+use harness::processes;
 
 /// How long a process may take until it listens.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -109,6 +110,22 @@ impl Daemon {
     /// Its end was waited for.
     pub fn id(&self) -> anyhow::Result<u32> {
         self.child.id().ok_or_else(|| anyhow!("{} has ended", self.name))
+    }
+
+    /// Its processor time so far.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        processes::processor_time(self.id()?)
+    }
+
+    /// The most memory that it ever had resident, in MiB.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn memory_mib(&self) -> anyhow::Result<f64> {
+        processes::memory_high_mib(self.id()?)
     }
 
     /// Waits until a line of its log is `wanted`. The log is read on from where it was read to,

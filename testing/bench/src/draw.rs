@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::cli::Options;
 use super::instances::{Instances, counted};
 use super::outcome::{Case, MEMORY, Measure, Outcome, Role, Sample, Unit};
-use super::stage::Stage;
+use super::place::Place;
 use super::stored::Stored;
 use super::turns::{Contestant, Entry, Pending, take_turns};
 use harness::numbers::grouped;
@@ -46,19 +46,19 @@ const NOTES: [&str; 2] = [
 ///
 /// # Errors
 /// An instance fails, or tells other winners than there are.
-pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
+pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
     let mut cases = Vec::new();
     for (rows, agencies) in settings(options) {
         let name = format!("{} bets, {} agencies waiting", grouped(rows), grouped(agencies.into()));
-        stage.note(&format!("draw: {name}"));
-        let stored = Rc::new(Stored::write(rows, agencies, stage).await?);
+        place.note(&format!("draw: {name}"));
+        let stored = Rc::new(Stored::write(rows, agencies, place).await?);
         let instances = if options.instances.is_empty() { &[1, 3] } else { &*options.instances };
         let enter = |instances: &u8| {
-            let (binary, stored) = (stage.binary.clone(), Rc::clone(&stored));
+            let (binary, stored) = (place.binary.clone(), Rc::clone(&stored));
             Entry::Present(Box::new(Drawn { binary, instances: *instances, stored }))
         };
         let entries = instances.iter().map(enter).collect();
-        let standings = take_turns(entries, options.effort(), &stage.stop).await?;
+        let standings = take_turns(entries, options.effort(), &place.stop).await?;
         let parameters = vec![("bets", rows), ("agencies", agencies.into())];
         cases.push(Case { name, parameters, standings });
     }
@@ -67,7 +67,6 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
         title: "from the last close to the last winner's answer".to_owned(),
         cases,
         notes: NOTES.map(str::to_owned).to_vec(),
-        plotted: &LAST_ANSWER,
     })
 }
 

@@ -1,4 +1,4 @@
-//! An outcome as files: JSON for programs, a plot for people.
+//! An outcome as a file of JSON.
 //!
 //! `QUESTION.json` is one object: `machine`, `effort`, and the fields of [`Outcome`], all of them
 //! described in `BENCHMARKS.md`. Keys are only ever added.
@@ -10,8 +10,7 @@ use serde::Serialize;
 
 use super::machine::Machine;
 use super::outcome::Outcome;
-use super::plot;
-use super::stage::Stage;
+use super::place::Place;
 use super::turns::Effort;
 
 #[derive(Serialize)]
@@ -29,7 +28,7 @@ struct EffortInSeconds {
     rounds: u32,
 }
 
-/// Writes both files of `outcome`, which others disturbed by `others_processor_share`, to the
+/// Writes the file of `outcome`, which others disturbed by `others_processor_share`, to the
 /// directory of results.
 ///
 /// # Errors
@@ -38,15 +37,12 @@ pub fn write(
     outcome: &Outcome,
     effort: Effort,
     others_processor_share: f64,
-    stage: &Stage,
+    place: &Place,
 ) -> anyhow::Result<()> {
     let effort = EffortInSeconds { seconds: effort.time.as_secs_f64(), rounds: effort.rounds };
-    let document = Document { machine: &stage.machine, effort, others_processor_share, outcome };
+    let document = Document { machine: &place.machine, effort, others_processor_share, outcome };
     let mut json = serde_json::to_string_pretty(&document).context("write the result as JSON")?;
     json.push('\n');
-    for (extension, text) in [("json", json), ("svg", plot::svg(outcome))] {
-        let path = stage.out.join(format!("{}.{extension}", outcome.question));
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-    }
-    Ok(())
+    let path = place.out.join(format!("{}.json", outcome.question));
+    fs::write(&path, json).with_context(|| format!("write {}", path.display()))
 }

@@ -7,12 +7,11 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 
 use super::cli::Options;
-use super::outcome::{BETS_PER_SECOND, Case, Outcome};
-use super::stage::Stage;
+use super::outcome::{Case, Outcome};
+use super::place::Place;
 use super::stored::Stored;
 use super::storing::Setting;
 use super::storing::bets::Bets;
-use super::storing::load::Speaker;
 use super::storing::ours::{Ours, Rows};
 use super::turns::{Entry, take_turns};
 use harness::numbers::grouped;
@@ -30,32 +29,34 @@ const NOTES: [&str; 2] = [
 ///
 /// # Errors
 /// An instance fails, or stored something else than it acknowledged.
-pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
-    let bets = Bets::read(&stage.bets.file(1))?;
+pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
+    let bets = Bets::read(&place.bets.file(1))?;
     let mut entries = Vec::new();
     for rows in options.bets(&[0, 10_000_000, 50_000_000], 10_000_000) {
-        stage.note(&format!("growth: {} bets", grouped(rows)));
-        let stored = Stored::write(rows, SETTING.agencies, stage).await?;
+        place.note(&format!("growth: {} bets", grouped(rows)));
+        let stored = Stored::write(rows, SETTING.agencies, place).await?;
         let before = stored.rows().to_vec();
-        let speaker = |agency: u32, addresses: &[SocketAddr]| {
-            let address = *addresses.first().context("no instance")?;
-            let before = before.get(agency as usize - 1).copied().unwrap_or_default();
-            Speaker::connect(address, Rows::new(agency, SETTING, &bets).behind(before))
+        let bets = bets.clone();
+        let connect = move |agency: u32, addresses: Vec<SocketAddr>| {
+            let (bets, before) = (bets.clone(), before.get(agency as usize - 1).copied());
+            async move {
+                let address = *addresses.first().context("no instance")?;
+                Rows::connect(address, agency, SETTING, &bets, before.unwrap_or_default()).await
+            }
         };
         let name = match rows {
             0 => "an empty volume".to_owned(),
             rows => format!("{} bets", grouped(rows)),
         };
-        let ours = Ours::start_on(stored, name, stage, SETTING, speaker).await?;
+        let ours = Ours::start_on(stored, name, place, SETTING, connect).await?;
         entries.push(Entry::Present(Box::new(ours)));
     }
-    let standings = take_turns(entries, options.effort(), &stage.stop).await?;
+    let standings = take_turns(entries, options.effort(), &place.stop).await?;
     let case = Case { name: SETTING.name(), parameters: SETTING.parameters(), standings };
     Ok(Outcome {
         question: "growth",
         title: "bets stored in a second, by how many are stored already".to_owned(),
         cases: vec![case],
         notes: NOTES.map(str::to_owned).to_vec(),
-        plotted: &BETS_PER_SECOND,
     })
 }

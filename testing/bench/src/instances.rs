@@ -9,7 +9,6 @@ use rustix::process::Signal;
 
 use super::daemon::{self, Daemon};
 use harness::cluster::Plan;
-use harness::processes;
 use harness::udp_port::UdpPort;
 use harness::volume::Volume;
 
@@ -21,7 +20,7 @@ pub struct Instances {
     daemons: Vec<Daemon>,
     addresses: Vec<SocketAddr>,
     /// Held so that the port stays these instances'.
-    udp_port: UdpPort,
+    _udp_port: UdpPort,
 }
 
 impl Instances {
@@ -50,7 +49,7 @@ impl Instances {
             daemons.push(Daemon::launch(&format!("server-{instance}"), &launch, place)?);
             addresses.push(address);
         }
-        Ok(Self { daemons, addresses, udp_port })
+        Ok(Self { daemons, addresses, _udp_port: udp_port })
     }
 
     /// As [`Instances::launch`], and waits until all of them listen.
@@ -70,11 +69,6 @@ impl Instances {
         Ok(instances)
     }
 
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.addresses.len()
-    }
-
     /// Where they listen, one after the other, over and over.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + Clone {
         self.addresses.iter().copied().cycle()
@@ -85,7 +79,7 @@ impl Instances {
     /// # Errors
     /// One has ended.
     pub fn processor_time(&self) -> anyhow::Result<Duration> {
-        self.daemons.iter().map(|daemon| processes::processor_time(daemon.id()?)).sum()
+        self.daemons.iter().map(Daemon::processor_time).sum()
     }
 
     /// The most memory that one of them ever had resident, in MiB.
@@ -93,14 +87,8 @@ impl Instances {
     /// # Errors
     /// One has ended.
     pub fn memory_mib(&self) -> anyhow::Result<f64> {
-        let mut all = self.daemons.iter().map(|daemon| processes::memory_high_mib(daemon.id()?));
+        let mut all = self.daemons.iter().map(Daemon::memory_mib);
         all.try_fold(0.0_f64, |most, memory| memory.map(|it| most.max(it)))
-    }
-
-    /// The processes by themselves, and the UDP port, which has to be held while they run.
-    #[must_use]
-    pub fn into_parts(self) -> (Vec<Daemon>, UdpPort) {
-        (self.daemons, self.udp_port)
     }
 
     /// Ends all of them in order: then nothing is pending on the volume.

@@ -1,7 +1,7 @@
 //! Measurements: this project beside the limit of the machine and beside other systems.
 //!
 //! A question (`storing`, …) decides its cases and sets up its contestants; `turns` runs them in
-//! turn; an `outcome` is what came of it; `table`, `plot` and `files` show it. Never a test:
+//! turn; an `outcome` is what came of it; `table` and `files` show it. Never a test:
 //! figures are for people, and only compared with those of the same run.
 //!
 //! To add a question: a variant of `cli::Question`, and its line in `ask`.
@@ -20,8 +20,7 @@ mod instances;
 mod machine;
 mod others;
 mod outcome;
-mod plot;
-mod stage;
+mod place;
 mod start;
 mod stored;
 mod storing;
@@ -38,7 +37,7 @@ use program::shutdown;
 use crate::cli::{Options, Question};
 use crate::others::Others;
 use crate::outcome::Outcome;
-use crate::stage::Stage;
+use crate::place::Place;
 use harness::command;
 use harness::terminal;
 
@@ -62,35 +61,35 @@ fn run(arguments: Vec<OsString>) -> Exit {
 /// Asks one question after the other; what others came to before one failed stays.
 async fn ask_all(options: &Options) -> anyhow::Result<()> {
     let signal = shutdown::on_signal().context("listen for signals")?;
-    let stage = Stage::prepare(options, signal).await?;
+    let place = Place::prepare(options, signal).await?;
     if cfg!(debug_assertions) {
-        stage.note("this is a debug build: its figures mean nothing");
+        place.note("this is a debug build: its figures mean nothing");
     }
     let width = terminal::width();
-    for line in stage.machine.summary().lines() {
+    for line in place.machine.summary().lines() {
         write!(io::stdout(), "{}", terminal::wrapped(line, width)).context("write the result")?;
     }
     for question in options.questions() {
         let others = Others::watch()?;
-        let outcome = ask(question, options, &stage).await?;
-        let share = others.share(&stage.machine)?;
+        let outcome = ask(question, options, &place).await?;
+        let share = others.share(&place.machine)?;
         let table = table::table(&outcome, width);
         write!(io::stdout(), "\n{table}").context("write the result")?;
         if let Some(warning) = others::warning(share) {
             let warning = terminal::wrapped(&warning, width);
             write!(io::stdout(), "\n{warning}").context("write the result")?;
         }
-        files::write(&outcome, options.effort(), share, &stage)?;
+        files::write(&outcome, options.effort(), share, &place)?;
     }
     Ok(())
 }
 
-async fn ask(question: Question, options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
+async fn ask(question: Question, options: &Options, place: &Place) -> anyhow::Result<Outcome> {
     match question {
-        Question::Storing => storing::ask(options, stage).await.context("measure storing"),
-        Question::Growth => growth::ask(options, stage).await.context("measure growth"),
-        Question::Draw => draw::ask(options, stage).await.context("measure the draw"),
-        Question::Start => start::ask(options, stage).await.context("measure the start"),
-        Question::Client => client::ask(options, stage).await.context("measure the client"),
+        Question::Storing => storing::ask(options, place).await.context("measure storing"),
+        Question::Growth => growth::ask(options, place).await.context("measure growth"),
+        Question::Draw => draw::ask(options, place).await.context("measure the draw"),
+        Question::Start => start::ask(options, place).await.context("measure the start"),
+        Question::Client => client::ask(options, place).await.context("measure the client"),
     }
 }

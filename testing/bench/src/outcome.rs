@@ -222,9 +222,6 @@ pub struct Outcome {
     pub cases: Vec<Case>,
     /// What a reader has to know to judge the figures.
     pub notes: Vec<String>,
-    /// What the plot shows.
-    #[serde(skip)]
-    pub plotted: &'static Measure,
 }
 
 #[cfg(test)]

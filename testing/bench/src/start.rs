@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::cli::Options;
 use super::instances::Instances;
 use super::outcome::{Case, MEMORY, Measure, Outcome, Role, Sample, Unit};
-use super::stage::Stage;
+use super::place::Place;
 use super::stored::Stored;
 use super::turns::{Contestant, Entry, Pending, take_turns};
 use harness::numbers::grouped;
@@ -44,16 +44,16 @@ const NOTES: [&str; 2] = [
 ///
 /// # Errors
 /// An instance does not start, or has other rows than there are.
-pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
+pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
     let mut cases = Vec::new();
     for rows in options.bets(&[0, 10_000_000, 50_000_000], 10_000_000) {
         let name = format!("{} bets stored", grouped(rows));
-        stage.note(&format!("start: {name}"));
-        let stored = Rc::new(Stored::write(rows, AGENCIES, stage).await?);
-        let started = Started { binary: stage.binary.clone(), stored: Rc::clone(&stored) };
+        place.note(&format!("start: {name}"));
+        let stored = Rc::new(Stored::write(rows, AGENCIES, place).await?);
+        let started = Started { binary: place.binary.clone(), stored: Rc::clone(&stored) };
         let entries: Vec<Entry> =
             vec![Entry::Present(Box::new(started)), Entry::Present(Box::new(Reading { stored }))];
-        let standings = take_turns(entries, options.effort(), &stage.stop).await?;
+        let standings = take_turns(entries, options.effort(), &place.stop).await?;
         cases.push(Case { name, parameters: vec![("bets", rows)], standings });
     }
     Ok(Outcome {
@@ -61,7 +61,6 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
         title: "from the start of an instance to its first answer".to_owned(),
         cases,
         notes: NOTES.map(str::to_owned).to_vec(),
-        plotted: &TIME,
     })
 }
 

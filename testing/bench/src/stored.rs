@@ -1,6 +1,6 @@
 //! A volume that holds many bets already, written without a server.
 //!
-//! Made of the stage's bets, over and over, by agencies that took turns: an instance cannot tell
+//! Made of the place's bets, over and over, by agencies that took turns: an instance cannot tell
 //! it from one that was filled by clients, and it is there at the speed of the disk.
 
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 use super::instances::WINNING_NUMBER;
-use super::stage::Stage;
+use super::place::Place;
 use harness::volume::Volume;
 
 /// How many rows an agency stores before the next has its turn, if it has so many.
@@ -32,9 +32,9 @@ impl Stored {
     ///
     /// # Errors
     /// The bets cannot be read or written.
-    pub async fn write(rows: u64, agencies: u32, stage: &Stage) -> anyhow::Result<Self> {
-        let source = fs::read_to_string(stage.bets.file(1)).context("read the bets")?;
-        let place = stage.place("stored")?;
+    pub async fn write(rows: u64, agencies: u32, place: &Place) -> anyhow::Result<Self> {
+        let source = fs::read_to_string(place.bets.file(1)).context("read the bets")?;
+        let place = place.directory("stored")?;
         let count = agencies as usize;
         let mut stored = Self { place, rows: vec![0; count], winners: vec![Vec::new(); count] };
         // On another thread: this one has to hear signals.
@@ -76,7 +76,7 @@ impl Stored {
 
     /// Its directory alone, which whoever has it removes.
     #[must_use]
-    pub fn into_place(self) -> TempDir {
+    pub fn into_directory(self) -> TempDir {
         self.place
     }
 

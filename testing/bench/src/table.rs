@@ -131,7 +131,6 @@ mod tests {
             title: "how many bets?".to_owned(),
             cases: vec![case],
             notes: vec!["note".to_owned()],
-            plotted: &RATE,
         };
         for (width, wait) in [(60, true), (30, false)] {
             let text = table(&outcome, width);

@@ -73,34 +73,34 @@ pub async fn take_turns(
     effort: Effort,
     stop: &CancellationToken,
 ) -> anyhow::Result<Vec<Standing>> {
-    let mut seats: Vec<Seat> = entries.into_iter().map(Seat::new).collect();
-    let mut present: Vec<_> = seats.iter_mut().filter(|seat| seat.contestant.is_some()).collect();
+    let mut participants: Vec<Participant> = entries.into_iter().map(Participant::new).collect();
+    let mut present: Vec<_> = participants.iter_mut().filter(|participant| participant.contestant.is_some()).collect();
     for round in 0..=effort.rounds {
-        for seat in &mut present {
+        for participant in &mut present {
             anyhow::ensure!(!stop.is_cancelled(), "interrupted");
             let time = if round == 0 { WARM_UP } else { effort.time };
-            let Some(sample) = seat.round(time).await? else { continue };
+            let Some(sample) = participant.round(time).await? else { continue };
             if round > 0 {
-                seat.add(sample);
+                participant.add(sample);
             }
         }
         let first = present.len().min(1);
         present.rotate_left(first);
     }
-    let mut standings = Vec::with_capacity(seats.len());
-    for seat in seats {
-        standings.push(seat.finish().await?);
+    let mut standings = Vec::with_capacity(participants.len());
+    for participant in participants {
+        standings.push(participant.finish().await?);
     }
     Ok(standings)
 }
 
 /// A contestant and what it has measured so far.
-struct Seat {
+struct Participant {
     contestant: Option<Box<dyn Contestant>>,
     standing: Standing,
 }
 
-impl Seat {
+impl Participant {
     fn new(entry: Entry) -> Self {
         let (contestant, name, role, absent) = match entry {
             Entry::Present(contestant) => {

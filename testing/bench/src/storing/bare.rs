@@ -1,31 +1,32 @@
-//! Bare servers: only what every server has to do, and nothing that makes it one for bets.
+//! The bare server: only what every server has to do.
 //!
-//! One thread reads what has come from all its agencies, has it stored, and answers each. As ours
-//! does, it waits half a sync for the agencies that it has not heard of; unlike ours it reads
-//! nothing while it syncs. How it stores is said by [`Storing`]: as *bare server* it appends
-//! packets and syncs (`appending.rs`), what is left to a server by sockets, and by a load on the
-//! same processors; as *bare instances* it does what a volume asks of its instances
-//! (`keeping.rs`).
+//! One thread reads what has come from all agencies, appends the packets as they came, syncs, and
+//! answers each. No bet is read, no place checked, no lock taken, and nothing could be recovered. As
+//! ours does, it waits half a sync for the agencies that have not sent; unlike ours it reads nothing
+//! while it syncs.
 
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
+use harness::processes::Thread;
+use harness::raw_connection::RawConnection;
+use harness::volume::Volume;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use tempfile::TempDir;
 
 use super::Setting;
-use super::bets::{self, Bets, Packets};
-use super::load::{Speaker, Talk};
-use super::measures::sample;
-use super::served::Agencies;
+use super::bets::{self, Bets, Cycle};
+use super::load::{Agency, Load};
 use crate::outcome::{Role, Sample};
+use crate::place::Place;
 use crate::turns::{Contestant, Pending};
-use harness::processes::Thread;
 
 /// The one answer.
 const STORED: &[u8] = b"0\n";
@@ -34,120 +35,105 @@ const STORED: &[u8] = b"0\n";
 const READ_BYTES: usize = 32 * 1024;
 
 /// An agency that sends the same packets as to ours.
-struct Lines {
-    packets: Packets,
+struct Packets {
+    connection: RawConnection,
+    packets: Cycle<String>,
     size: u64,
 }
 
-impl Lines {
-    fn new(agency: u32, setting: Setting, bets: &Bets) -> Self {
+impl Packets {
+    async fn connect(
+        address: SocketAddr,
+        agency: u32,
+        setting: Setting,
+        bets: &Bets,
+    ) -> anyhow::Result<Self> {
         let batches = bets.batches(setting.batch, agency);
-        let packet = |batch| format!("StoreRows:{agency};1:{}\n", bets::wire(batch)).into_bytes();
-        Self { packets: Packets::new(batches.map(packet)), size: setting.batch.into() }
+        let packet = |batch| format!("StoreRows:{agency};1:{}", bets::wire(batch));
+        let packets = Cycle::new(batches.map(packet));
+        let connection = RawConnection::open(address).await?;
+        Ok(Self { connection, packets, size: setting.batch.into() })
     }
 }
 
-impl Talk for Lines {
-    fn next(&mut self, packet: &mut Vec<u8>) {
-        self.packets.next(packet);
-    }
-
-    fn check(&mut self, answer: &[u8]) -> anyhow::Result<u64> {
-        ensure!(answer == STORED, "answered {}", String::from_utf8_lossy(answer));
+impl Agency for Packets {
+    async fn store(&mut self) -> anyhow::Result<u64> {
+        let answer = self.connection.ask(self.packets.next()?).await?;
+        ensure!(answer == "0", "answered {answer}");
         Ok(self.size)
     }
 }
 
-/// How packets are stored.
-pub trait Storing: Send + 'static {
-    /// Stores all of them, durably; gives how long the sync took.
-    ///
-    /// # Errors
-    /// Any: then it is not known what is stored.
-    fn store(&mut self, packets: &[&[u8]]) -> anyhow::Result<Duration>;
-
-    /// Looks in the end, when nobody stores any more, at what is stored: how many bets by all.
-    ///
-    /// # Errors
-    /// It cannot be read, or is not what was stored.
-    fn count(&mut self) -> anyhow::Result<u64>;
-}
-
-/// Bare servers and their agencies.
-pub struct Bare<S> {
-    name: String,
-    agencies: Agencies<Lines>,
-    servers: Vec<Running<S>>,
-    /// Where they store.
+/// The bare server and its agencies.
+pub struct Bare {
+    load: Load<Packets>,
+    thread: Thread,
+    serving: Option<JoinHandle<anyhow::Result<Server>>>,
+    batch: u64,
     place: TempDir,
 }
 
-impl<S: Storing> Bare<S> {
-    /// Starts a server for each of `storing`, all in `place`, and the agencies, which they share.
+impl Bare {
+    /// Starts the server and connects the agencies.
     ///
     /// # Errors
     /// The system refused a socket or a thread.
-    pub fn start(
-        name: String,
-        storing: Vec<S>,
-        place: TempDir,
-        setting: Setting,
-        bets: &Bets,
-    ) -> anyhow::Result<Self> {
+    pub async fn start(setting: Setting, bets: &Bets, place: &Place) -> anyhow::Result<Self> {
+        let directory = place.directory("bare")?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
         let address = listener.local_addr().context("listen")?;
-        let mut servers: Vec<_> = storing.into_iter().map(Server::new).collect();
-        let mut speakers = Vec::new();
-        for (agency, number) in (1..=setting.agencies).zip((0..servers.len()).cycle()) {
-            speakers.push(Speaker::connect(address, Lines::new(agency, setting, bets))?);
-            let caller = Caller::new(listener.accept().context("accept an agency")?.0)?;
-            if let Some(server) = servers.get_mut(number) {
-                server.callers.push(caller);
-            }
+        let bets = bets.clone();
+        let load = Load::connect(setting.agencies, move |agency| {
+            let bets = bets.clone();
+            async move { Packets::connect(address, agency, setting, &bets).await }
+        });
+        let load = load.await?;
+        let mut server = Server::open(directory.path())?;
+        for _ in 0..setting.agencies {
+            let (stream, _) = listener.accept().context("accept an agency")?;
+            server.callers.push(Caller::new(stream)?);
         }
-        // One without agencies has nothing to do, and would end at once.
-        servers.retain(|server| !server.callers.is_empty());
-        let servers = servers.into_iter().map(Running::start).collect::<anyhow::Result<_>>()?;
-        Ok(Self { name, agencies: Agencies::new(speakers), servers, place })
+        let (tell, told) = mpsc::channel();
+        let serving = std::thread::Builder::new().name("bare".to_owned()).spawn(move || {
+            let _ = tell.send(Thread::this());
+            server.serve()
+        });
+        let serving = Some(serving.context("start a thread")?);
+        let thread = told.recv().context("hear of a thread")??;
+        Ok(Self { load, thread, serving, batch: setting.batch.into(), place: directory })
     }
 
     async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
-        let servers = &self.servers;
-        let processor_time = || servers.iter().map(|server| server.thread.time()).sum();
-        match self.agencies.round(time, processor_time).await {
-            Ok((spoken, processor)) => Ok(sample(spoken, Some(processor), None)),
+        let thread = &self.thread;
+        match self.load.round(time, || thread.time()).await {
+            Ok((round, processor)) => Ok(round.sample(Some(processor), None)),
             // An agency only sees that its connection ends: its server knows why.
-            Err(error) => Err(self.end().err().unwrap_or(error)),
+            Err(error) => Err(end(self.serving.take()).err().unwrap_or(error)),
         }
     }
 
-    /// Ends agencies and servers; gives these as they are then.
-    fn end(&mut self) -> anyhow::Result<Vec<S>> {
-        self.agencies = Agencies::new(Vec::new());
-        let servers = self.servers.drain(..);
-        let ended = servers.map(|Running { serving, .. }| {
-            serving.join().map_err(|_| anyhow!("a bare server panicked"))?.context("serve")
-        });
-        ended.collect()
-    }
-
-    /// What is stored, as each of them sees it, is what was acknowledged.
-    fn check(mut self) -> anyhow::Result<()> {
-        let acknowledged = self.agencies.acknowledged();
-        for mut storing in self.end()? {
-            let stored = storing.count().context("count what is stored")?;
-            ensure!(
-                stored == acknowledged,
-                "{stored} bets are stored, {acknowledged} acknowledged"
-            );
-        }
+    /// What is stored is what was acknowledged.
+    fn check(self) -> anyhow::Result<()> {
+        let acknowledged = self.load.acknowledged();
+        drop(self.load);
+        let server = end(self.serving)?;
+        let (stored, bytes) = (server.file.metadata()?.len(), server.bytes);
+        ensure!(stored == bytes, "{stored} bytes are stored, {bytes} were appended");
+        let stored = server.packets * self.batch;
+        ensure!(stored == acknowledged, "{stored} bets are stored, {acknowledged} acknowledged");
         self.place.close().context("remove what was stored")
     }
 }
 
-impl<S: Storing> Contestant for Bare<S> {
+/// Waits for the server's end, which comes when all agencies have gone.
+fn end(serving: Option<JoinHandle<anyhow::Result<Server>>>) -> anyhow::Result<Server> {
+    let ended = serving.context("the bare server has ended")?.join();
+    ended.map_err(|_| anyhow!("the bare server panicked"))?.context("serve")
+}
+
+impl Contestant for Bare {
     fn name(&self) -> String {
-        self.name.clone()
+        "bare server".to_owned()
     }
 
     fn role(&self) -> Role {
@@ -160,24 +146,6 @@ impl<S: Storing> Contestant for Bare<S> {
 
     fn finish(self: Box<Self>) -> Pending<'static, ()> {
         Box::pin(async { self.check() })
-    }
-}
-
-/// A server's thread.
-struct Running<S> {
-    thread: Thread,
-    serving: JoinHandle<anyhow::Result<S>>,
-}
-
-impl<S: Storing> Running<S> {
-    fn start(server: Server<S>) -> anyhow::Result<Self> {
-        let (tell, told) = mpsc::channel();
-        let serving = std::thread::Builder::new().name("bare".to_owned()).spawn(move || {
-            let _ = tell.send(Thread::this());
-            server.serve()
-        });
-        let serving = serving.context("start a thread")?;
-        Ok(Self { thread: told.recv().context("hear of a thread")??, serving })
     }
 }
 
@@ -219,30 +187,42 @@ impl Caller {
     }
 }
 
-struct Server<S> {
-    storing: S,
+struct Server {
+    file: File,
     callers: Vec<Caller>,
     /// How long the last sync took.
     sync_took: Duration,
+    packets: u64,
+    bytes: u64,
 }
 
-impl<S: Storing> Server<S> {
-    fn new(storing: S) -> Self {
-        Self { storing, callers: Vec::new(), sync_took: Duration::ZERO }
+impl Server {
+    /// A server of an empty file in the directory `place`.
+    fn open(place: &Path) -> anyhow::Result<Self> {
+        let path = Volume::new(place).bets();
+        let file =
+            OpenOptions::new().create(true).append(true).open(path).context("make a file")?;
+        Ok(Self { file, callers: Vec::new(), sync_took: Duration::ZERO, packets: 0, bytes: 0 })
     }
 
     /// Serves until all agencies have gone.
-    fn serve(mut self) -> anyhow::Result<S> {
+    fn serve(mut self) -> anyhow::Result<Self> {
         while self.gather()? {
             let whole = self.callers.iter().filter(|caller| caller.is_whole());
-            let packets: Vec<&[u8]> = whole.map(|caller| caller.packet.as_slice()).collect();
-            self.sync_took = self.storing.store(&packets)?;
+            let group: Vec<&[u8]> = whole.map(|caller| caller.packet.as_slice()).collect();
+            self.packets += group.len() as u64;
+            let group = group.concat();
+            self.bytes += group.len() as u64;
+            self.file.write_all(&group).context("append")?;
+            let since = Instant::now();
+            self.file.sync_data().context("sync")?;
+            self.sync_took = since.elapsed();
             for caller in self.callers.iter_mut().filter(|caller| caller.is_whole()) {
                 caller.stream.write_all(STORED).context("answer")?;
                 caller.packet.clear();
             }
         }
-        Ok(self.storing)
+        Ok(self)
     }
 
     /// Waits for a packet, and a moment for those of all others; says whether there is any.
@@ -280,22 +260,20 @@ impl<S: Storing> Server<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::appending::Appending;
     use super::*;
-    use harness::volume::Volume;
 
     #[test]
     fn whole_packets_are_stored_and_answered_and_parts_wait() {
         let directory = tempfile::tempdir().unwrap();
-        let storing = Appending::open(directory.path(), 1).unwrap();
+        let mut server = Server::open(directory.path()).unwrap();
         let path = Volume::new(directory.path()).bets();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let connect = || {
+        let mut connect = || {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            (client, Caller::new(listener.accept().unwrap().0).unwrap())
+            server.callers.push(Caller::new(listener.accept().unwrap().0).unwrap());
+            client
         };
-        let ((mut one, first), (mut other, second)) = (connect(), connect());
-        let server = Server { storing, callers: vec![first, second], sync_took: Duration::ZERO };
+        let (mut one, mut other) = (connect(), connect());
         let serving = std::thread::spawn(|| server.serve());
         let is_answered = |mut client: &TcpStream| {
             let mut answer = [0; STORED.len()];
@@ -309,7 +287,8 @@ mod tests {
         other.write_all(b"c\n").unwrap();
         assert!(is_answered(&other));
         drop((one, other));
-        assert_eq!(serving.join().unwrap().unwrap().count().unwrap(), 2);
+        let server = serving.join().unwrap().unwrap();
+        assert_eq!((server.packets, server.bytes), (2, 5));
         assert_eq!(std::fs::read(&path).unwrap(), b"a\nbc\n");
     }
 }

@@ -4,12 +4,10 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::Setting;
-
 /// One bet's fields: first name, last name, document, birthdate, number.
 pub type Fields = [String; 5];
 
-/// The same bets for everybody.
+/// The same bets for all contestants.
 #[derive(Debug, Clone)]
 pub struct Bets {
     fields: Vec<Fields>,
@@ -36,23 +34,27 @@ impl Bets {
     }
 }
 
-/// Packets that are sent one after the other, over and over.
+/// What an agency sends, one after the other, over and over.
 #[derive(Debug)]
-pub struct Packets {
-    all: Vec<Vec<u8>>,
+pub struct Cycle<T> {
+    all: Vec<T>,
     next: usize,
 }
 
-impl Packets {
-    /// Starts with the first of them.
-    pub fn new(all: impl Iterator<Item = Vec<u8>>) -> Self {
+impl<T> Cycle<T> {
+    /// Starts with the first of `all`.
+    pub fn new(all: impl Iterator<Item = T>) -> Self {
         Self { all: all.collect(), next: 0 }
     }
 
-    /// Puts the next one behind what is in `packet`.
-    pub fn next(&mut self, packet: &mut Vec<u8>) {
-        packet.extend(self.all.get(self.next).into_iter().flatten());
-        self.next = (self.next + 1) % self.all.len().max(1);
+    /// The next one.
+    ///
+    /// # Errors
+    /// There is none at all.
+    pub fn next(&mut self) -> anyhow::Result<&T> {
+        let place = self.next % self.all.len().max(1);
+        self.next += 1;
+        self.all.get(place).context("fewer bets than one batch")
     }
 }
 
@@ -74,32 +76,14 @@ pub fn rows(batch: &[Fields], agency: u32) -> anyhow::Result<Vec<u8>> {
     writer.into_inner().context("write rows")
 }
 
-/// The table of bets of a database. Without an index: none of the others has one.
-pub const TABLE: &str = "CREATE TABLE bets (agency integer NOT NULL, first_name text NOT NULL, \
-     last_name text NOT NULL, document text NOT NULL, birthdate date NOT NULL, \
-     number smallint NOT NULL);";
-
-/// How many different batches an agency has in a database.
-const INSERTS_EACH: usize = 16;
-
-/// The statements of one agency, each of which inserts a batch.
-pub fn inserts(
-    setting: Setting,
-    bets: &Bets,
-    agency: u32,
-) -> impl Iterator<Item = String> + use<'_> {
-    let batches = bets.batches(setting.batch, agency).take(INSERTS_EACH);
-    batches.map(move |batch| insert("bets", batch, agency))
-}
-
 /// One statement that inserts all bets of `batch`.
-fn insert(table: &str, batch: &[Fields], agency: u32) -> String {
+pub fn insert(batch: &[Fields], agency: u32) -> String {
     let rows = batch.iter().map(|fields| {
         let [first, last, document, birthdate, number] =
             fields.each_ref().map(|field| field.replace('\'', "''"));
         format!("({agency},'{first}','{last}','{document}','{birthdate}',{number})")
     });
-    format!("INSERT INTO {table} VALUES {};", rows.collect::<Vec<_>>().join(","))
+    format!("INSERT INTO bets VALUES {};", rows.collect::<Vec<_>>().join(","))
 }
 
 #[cfg(test)]
@@ -107,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bets_have_everybodys_form() {
+    fn bets_have_the_form_of_each_contestant() {
         let bet = ["Ana", "O'Paz, h", "1", "1990-05-17", "7"].map(str::to_owned);
         let bets = Bets { fields: vec![bet.clone(), bet.clone(), bet] };
         let batches: Vec<_> = bets.batches(2, 9).collect();
@@ -117,7 +101,7 @@ mod tests {
         let rows = String::from_utf8(rows(&batches[0][..1], 9).unwrap()).unwrap();
         assert_eq!(rows, "9,Ana,\"O'Paz, h\",1,1990-05-17,7\n");
         assert_eq!(
-            insert("bets", &batches[0][..1], 9),
+            insert(&batches[0][..1], 9),
             "INSERT INTO bets VALUES (9,'Ana','O''Paz, h','1','1990-05-17',7);"
         );
     }

@@ -13,10 +13,9 @@ use tempfile::TempDir;
 
 use super::Setting;
 use super::bets::{self, Bets};
-use super::load::Spoken;
-use super::measures::sample;
+use super::load::Round;
 use crate::outcome::{Role, Sample};
-use crate::stage::Stage;
+use crate::place::Place;
 use crate::turns::{Contestant, Pending};
 use harness::processes;
 
@@ -44,8 +43,8 @@ impl Limit {
     ///
     /// # Errors
     /// They cannot be made.
-    pub fn prepare(setting: Setting, bets: &Bets, stage: &Stage) -> anyhow::Result<Self> {
-        let place = stage.place("limit")?;
+    pub fn prepare(setting: Setting, bets: &Bets, place: &Place) -> anyhow::Result<Self> {
+        let place = place.directory("limit")?;
         let path = place.path().join("bets.csv");
         let file =
             OpenOptions::new().create(true).append(true).open(path).context("make a file")?;
@@ -69,10 +68,10 @@ impl Limit {
     async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
         let appends = Arc::clone(&self.appends);
         let appending = tokio::task::spawn_blocking(move || appends.append(time));
-        let (mut spoken, bytes) = appending.await.context("follow the limit")??;
+        let (mut round, bytes) = appending.await.context("follow the limit")??;
         self.bytes += bytes;
-        let processor = std::mem::take(&mut spoken.load);
-        Ok(sample(spoken, Some(processor), None))
+        let processor = std::mem::take(&mut round.load);
+        Ok(round.sample(Some(processor), None))
     }
 
     /// The file has every byte that was appended, and no other.
@@ -85,26 +84,25 @@ impl Limit {
 
 impl Appends {
     /// Appends for `time`; tells what it came to, and how many bytes it was.
-    fn append(&self, time: Duration) -> anyhow::Result<(Spoken, u64)> {
-        let (mut spoken, mut bytes) = (Spoken::default(), 0);
+    fn append(&self, time: Duration) -> anyhow::Result<(Round, u64)> {
+        let (mut round, mut bytes) = (Round::new(), 0);
         let before = processes::this_thread()?;
         let start = Instant::now();
         let mut last = start;
         for group in self.groups.iter().cycle() {
             (&self.file).write_all(group).context("append")?;
             self.file.sync_data().context("sync")?;
-            spoken.bets += self.bets;
             bytes += group.len() as u64;
             let now = Instant::now();
-            spoken.waits.push(now.duration_since(last));
+            round.add(self.bets, now.duration_since(last));
             last = now;
             if start.elapsed() >= time {
                 break;
             }
         }
-        spoken.elapsed = start.elapsed();
-        spoken.load = processes::this_thread()?.saturating_sub(before);
-        Ok((spoken, bytes))
+        round.elapsed = start.elapsed();
+        round.load = processes::this_thread()?.saturating_sub(before);
+        Ok((round, bytes))
     }
 }
 

@@ -1,202 +1,204 @@
-//! The load: agencies in a closed loop, each with one packet outstanding.
+//! The load: agencies in a closed loop, each with one batch outstanding.
 //!
-//! All of them run on one thread, which is woken once for many answers: it shares the machine's
-//! cores with what it measures, so what it takes itself is measured, too.
+//! All of them run on one thread. It shares the machine's cores with what it measures, so its own
+//! processor time is measured too.
 //!
 //! **Invariant**: every answer is checked, and a bet counts only when its answer has come.
 
-use std::collections::VecDeque;
-use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use rand::seq::IndexedRandom as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use anyhow::Context as _;
+use harness::processes;
+use hdrhistogram::Histogram;
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use harness::processes;
+use crate::outcome::{BETS_PER_SECOND, MEMORY, Measure, Sample, Unit};
 
-/// How long an answer, or a connection, may take.
+/// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// One side of the conversation. Everything costly is prepared before.
-pub trait Talk: Send + 'static {
-    /// Puts the next packet behind what is in `packet`.
-    fn next(&mut self, packet: &mut Vec<u8>);
+static P50: Measure = Measure::less("answer_p50_ms", "p50 ms", Unit::Milliseconds);
+static P99: Measure = Measure::less("answer_p99_ms", "p99 ms", Unit::Milliseconds);
+static P999: Measure = Measure::less("answer_p99_9_ms", "p99.9 ms", Unit::Milliseconds);
 
-    /// How many of the `unread` bytes are the first answer, if it is there as a whole: a line, if
-    /// nothing else is said.
-    fn answer_bytes(&self, unread: &[u8]) -> Option<usize> {
-        unread.iter().position(|byte| *byte == b'\n').map(|end| end + 1)
-    }
+/// Processor time of the servers alone.
+static PROCESSOR: Measure = Measure::less("processor_ns_per_bet", "CPU ns/bet", Unit::Nanoseconds);
 
-    /// Checks the answer to the oldest packet without one; gives the number of bets it stored.
-    ///
-    /// # Errors
-    /// It is not the answer that says so.
-    fn check(&mut self, answer: &[u8]) -> anyhow::Result<u64>;
+/// The same of the load.
+static LOAD: Measure = Measure::aside("load_ns_per_bet", "load ns/bet", Unit::Nanoseconds);
+
+/// An agency that stores one batch after another.
+pub trait Agency: Send + 'static {
+    /// Sends the next batch and waits for its answer. Gives how many bets the answer acknowledges.
+    fn store(&mut self) -> impl Future<Output = anyhow::Result<u64>> + Send;
 }
 
-/// How a packet gets to the other side.
-enum Path {
-    /// Always by this connection.
-    Kept(TcpStream),
-    /// By a new connection for each packet, to any of these.
-    Anew(Vec<SocketAddr>),
+/// Connected agencies and the runtime of their connections.
+pub struct Load<A> {
+    agencies: Vec<A>,
+    runtime: Option<Runtime>,
+    acknowledged: u64,
 }
 
-/// A path and what is said there.
-pub struct Speaker<T> {
-    path: Path,
-    talk: T,
-    outstanding_max: usize,
-}
-
-impl<T: Talk> Speaker<T> {
-    /// Connects to `address`, once for all packets.
-    ///
-    /// # Errors
-    /// Nobody listens there.
-    pub fn connect(address: SocketAddr, talk: T) -> anyhow::Result<Self> {
-        let connected = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT);
-        Self::over(connected.with_context(|| format!("connect to {address}"))?, talk)
-    }
-
-    /// Goes on with a connection on which nothing is outstanding.
-    ///
-    /// # Errors
-    /// The system refused a setting of the connection.
-    pub fn over(stream: TcpStream, talk: T) -> anyhow::Result<Self> {
-        stream.set_nodelay(true).context("send at once")?;
-        stream.set_nonblocking(true).context("read without waiting")?;
-        Ok(Self { path: Path::Kept(stream), talk, outstanding_max: 1 })
-    }
-
-    /// Connects to one of `addresses`, chosen at random, for each packet.
-    #[must_use]
-    pub fn anew(addresses: &[SocketAddr], talk: T) -> Self {
-        Self { path: Path::Anew(addresses.to_vec()), talk, outstanding_max: 1 }
-    }
-
-    /// As `agencies` of them would, that share the connection: each has one packet outstanding.
-    #[must_use]
-    pub fn shared_by(mut self, agencies: u32) -> Self {
-        self.outstanding_max = agencies as usize;
-        self
-    }
-
-    /// Sends packet after packet until `time` is over.
-    async fn speak(mut self, start: Instant, time: Duration) -> anyhow::Result<(Self, Spoken)> {
-        let mut spoken = Spoken::default();
-        match &self.path {
-            Path::Kept(stream) => {
-                let copy = stream.try_clone().context("share a connection")?;
-                let stream = tokio::net::TcpStream::from_std(copy).context("read a connection")?;
-                let is_time = || start.elapsed() < time;
-                converse(stream, &mut self.talk, self.outstanding_max, is_time, &mut spoken)
-                    .await?;
-            }
-            Path::Anew(addresses) => {
-                while start.elapsed() < time {
-                    let address = addresses.choose(&mut rand::rng()).context("no address")?;
-                    let stream = tokio::net::TcpStream::connect(address).await;
-                    let stream = stream.with_context(|| format!("connect to {address}"))?;
-                    stream.set_nodelay(true).context("send at once")?;
-                    let mut packets = 0..1;
-                    let is_first = || packets.next().is_some();
-                    converse(stream, &mut self.talk, 1, is_first, &mut spoken).await?;
-                }
-            }
-        }
-        Ok((self, spoken))
-    }
-}
-
-/// Sends as long as `goes_on`, and then waits for the answers that are missing.
-async fn converse(
-    mut stream: tokio::net::TcpStream,
-    talk: &mut impl Talk,
-    outstanding_max: usize,
-    mut goes_on: impl FnMut() -> bool,
-    spoken: &mut Spoken,
-) -> anyhow::Result<()> {
-    let (mut packet, mut unread, mut outstanding) = (Vec::new(), Vec::new(), VecDeque::new());
-    loop {
-        while outstanding.len() < outstanding_max && goes_on() {
-            talk.next(&mut packet);
-            outstanding.push_back(Instant::now());
-        }
-        stream.write_all(&packet).await.context("send a packet")?;
-        packet.clear();
-        if outstanding.is_empty() {
-            return Ok(());
-        }
-        if stream.read_buf(&mut unread).await.context("read an answer")? == 0 {
-            bail!("the connection ended");
-        }
-        while let Some(bytes) = talk.answer_bytes(&unread) {
-            spoken.bets += talk.check(unread.get(..bytes).unwrap_or_default())?;
-            unread.drain(..bytes);
-            let sent = outstanding.pop_front().context("an answer to nothing")?;
-            spoken.waits.push(sent.elapsed());
-        }
-    }
-}
-
-/// What one connection, or all of them, came to.
-#[derive(Debug, Default)]
-pub struct Spoken {
+/// What one round came to.
+#[derive(Debug)]
+pub struct Round {
     /// Acknowledged bets.
     pub bets: u64,
-    /// From sending a packet to the end of its answer.
-    pub waits: Vec<Duration>,
+    /// From sending a batch to its answer, in nanoseconds.
+    pub waits: Histogram<u64>,
     /// From the start to the last answer.
     pub elapsed: Duration,
-    /// What the load itself took of a processor.
+    /// Processor time of the load itself.
     pub load: Duration,
 }
 
-/// Runs all `speakers` for `time` on a thread of its own, and returns them with what they did.
-///
-/// # Errors
-/// An answer is wrong or does not come.
-pub async fn run<T: Talk>(
-    speakers: Vec<Speaker<T>>,
-    time: Duration,
-) -> anyhow::Result<(Vec<Speaker<T>>, Spoken)> {
-    let loading = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let speaking = timeout_after(time, speak_all(speakers, time));
-        runtime.context("start the load")?.block_on(speaking)
-    });
-    loading.await.context("follow the load")?
+impl Round {
+    /// A round without any bets.
+    #[must_use]
+    pub fn new() -> Self {
+        let waits = Histogram::new(3).expect("three digits are allowed");
+        Self { bets: 0, waits, elapsed: Duration::ZERO, load: Duration::ZERO }
+    }
+
+    /// Counts an answer.
+    pub fn add(&mut self, bets: u64, wait: Duration) {
+        self.bets += bets;
+        // It grows with what is recorded: only a wait of more than 584 years would not fit.
+        let _ = self.waits.record(wait.as_nanos() as u64);
+    }
+
+    /// Its measures, with the servers' `processor` time in it and their `memory` in MiB.
+    #[must_use]
+    pub fn sample(&self, processor: Option<Duration>, memory: Option<f64>) -> Sample {
+        let bets = self.bets as f64;
+        let per_bet = |time: Duration| time.as_nanos() as f64 / bets;
+        let percentile = |quantile| self.waits.value_at_quantile(quantile) as f64 / 1e6;
+        let mut sample = vec![
+            (&BETS_PER_SECOND, bets / self.elapsed.as_secs_f64()),
+            (&P50, percentile(0.5)),
+            (&P99, percentile(0.99)),
+            (&P999, percentile(0.999)),
+        ];
+        sample.extend(processor.map(|time| (&PROCESSOR, per_bet(time))));
+        sample.extend((!self.load.is_zero()).then(|| (&LOAD, per_bet(self.load))));
+        sample.extend(memory.map(|mebibytes| (&MEMORY, mebibytes)));
+        sample
+    }
 }
 
-async fn timeout_after<O>(
-    time: Duration,
-    speaking: impl Future<Output = anyhow::Result<O>>,
-) -> anyhow::Result<O> {
-    let spoken = timeout(time + ANSWER_TIMEOUT, speaking).await;
-    spoken.context("an answer does not come")?
+impl<A: Agency> Load<A> {
+    /// Connects the agencies 1 to `count`.
+    ///
+    /// # Errors
+    /// An agency cannot connect.
+    pub async fn connect<C>(
+        count: u32,
+        mut connect: impl FnMut(u32) -> C + Send + 'static,
+    ) -> anyhow::Result<Self>
+    where
+        C: Future<Output = anyhow::Result<A>>,
+    {
+        let connecting = tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.context("start the load")?;
+            let connected = (1..=count).map(|agency| runtime.block_on(connect(agency)));
+            let agencies = connected.collect::<anyhow::Result<_>>()?;
+            Ok(Self { agencies, runtime: Some(runtime), acknowledged: 0 })
+        });
+        connecting.await.context("connect the load")?
+    }
+
+    /// How many bets were acknowledged in all rounds.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// One round of `time`, with the servers' processor time in it, by what `processor_time` says
+    /// before and after.
+    ///
+    /// # Errors
+    /// An answer is wrong or does not come, or a server is gone.
+    pub async fn round(
+        &mut self,
+        time: Duration,
+        processor_time: impl Fn() -> anyhow::Result<Duration>,
+    ) -> anyhow::Result<(Round, Duration)> {
+        let before = processor_time()?;
+        let agencies = std::mem::take(&mut self.agencies);
+        let runtime = self.runtime.take().context("the load has failed before")?;
+        let loading = tokio::task::spawn_blocking(move || {
+            let stored =
+                runtime.block_on(timeout(time + ANSWER_TIMEOUT, store_all(agencies, time)));
+            let (agencies, round) = stored.context("an answer does not come")??;
+            anyhow::Ok((agencies, runtime, round))
+        });
+        let (agencies, runtime, round) = loading.await.context("follow the load")??;
+        self.agencies = agencies;
+        self.runtime = Some(runtime);
+        self.acknowledged += round.bets;
+        Ok((round, processor_time()?.saturating_sub(before)))
+    }
 }
 
-async fn speak_all<T: Talk>(
-    speakers: Vec<Speaker<T>>,
-    time: Duration,
-) -> anyhow::Result<(Vec<Speaker<T>>, Spoken)> {
+impl<A> Drop for Load<A> {
+    /// A runtime must not be dropped on a thread of another one.
+    fn drop(&mut self) {
+        self.agencies.clear();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn store_all<A: Agency>(agencies: Vec<A>, time: Duration) -> anyhow::Result<(Vec<A>, Round)> {
     let before = processes::this_thread().context("measure the load")?;
     let start = Instant::now();
-    let speaking = speakers.into_iter().map(|speaker| speaker.speak(start, time));
-    let mut speaking: JoinSet<_> = speaking.collect();
-    let (mut speakers, mut all) = (Vec::new(), Spoken::default());
-    while let Some(joined) = speaking.join_next().await {
-        let (speaker, spoken) = joined.context("follow a connection")??;
-        speakers.push(speaker);
-        all.bets += spoken.bets;
-        all.waits.extend(spoken.waits);
+    let storing = agencies.into_iter().map(|agency| store(agency, start, time));
+    let mut storing: JoinSet<_> = storing.collect();
+    let (mut agencies, mut all) = (Vec::new(), Round::new());
+    while let Some(joined) = storing.join_next().await {
+        let (agency, round) = joined.context("follow an agency")??;
+        agencies.push(agency);
+        all.bets += round.bets;
+        all.waits.add(round.waits).context("add histograms")?;
     }
     all.elapsed = start.elapsed();
     all.load = processes::this_thread().context("measure the load")?.saturating_sub(before);
-    Ok((speakers, all))
+    Ok((agencies, all))
+}
+
+async fn store<A: Agency>(
+    mut agency: A,
+    start: Instant,
+    time: Duration,
+) -> anyhow::Result<(A, Round)> {
+    let mut round = Round::new();
+    while start.elapsed() < time {
+        let sent = Instant::now();
+        round.add(agency.store().await?, sent.elapsed());
+    }
+    Ok((agency, round))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_counts_by_bet_and_by_second() {
+        let mut round = Round::new();
+        (1..=1_000).rev().for_each(|millis| round.add(0, Duration::from_millis(millis)));
+        round.bets = 100;
+        (round.elapsed, round.load) = (Duration::from_secs(2), Duration::from_micros(10));
+        let sample = round.sample(Some(Duration::from_micros(50)), Some(9.5));
+        for ((measure, value), wanted) in
+            sample.iter().zip([50.0, 500.0, 990.0, 999.0, 500.0, 100.0, 9.5])
+        {
+            assert!((value / wanted - 1.0).abs() < 0.001, "{} {value}", measure.name);
+        }
+        assert_eq!(sample.len(), 7);
+    }
 }

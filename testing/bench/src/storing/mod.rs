@@ -3,37 +3,25 @@
 //! Agencies in a closed loop, each on one connection with one packet outstanding, send batches
 //! to contestants that sync each batch before they answer.
 
-mod appending;
 mod bare;
 pub(super) mod bets;
-mod keeping;
 mod limit;
 pub(super) mod load;
-mod measures;
 pub(super) mod ours;
 mod postgres;
-mod postgres_wire;
 mod redis;
 mod reference;
-mod served;
-mod sqlite;
-
-use std::net::SocketAddr;
 
 use anyhow::Context as _;
 
-use self::appending::Appending;
 use self::bare::Bare;
 use self::bets::Bets;
-use self::keeping::Keeping;
 use self::limit::Limit;
-use self::load::Speaker;
 use self::ours::{Ours, Rows};
 use self::postgres::Postgres;
 use super::cli::Options;
-use super::instances::counted;
-use super::outcome::{BETS_PER_SECOND, Case, Outcome};
-use super::stage::Stage;
+use super::outcome::{Case, Outcome};
+use super::place::Place;
 use super::turns::{Entry, take_turns};
 
 /// One case: so many agencies, so many bets in each packet.
@@ -60,15 +48,14 @@ const NOTES: [&str; 3] = [
     "Figures are medians of rounds that were taken in turn; a line \"to …\" is the line above it \
      divided by that contestant's.",
     "The limit appends the rows of all agencies at once and syncs. The bare server appends packets \
-     as they come, syncs and answers, and does nothing else; bare instances do besides what a \
-     volume asks of each of its instances. MiB is the most that one process had resident.",
+     as they come, syncs and answers, and does nothing else. MiB is the most that one process had \
+     resident.",
     "What is stored was counted in the end, and is what was acknowledged.",
 ];
 
 /// What has to be known of other systems.
-const NOTE_ON_SYSTEMS: &str = "SQLite has one writer, so its agencies share one queue. The MiB \
-                               of PostgreSQL, whose processes share memory, are what all of them \
-                               have.";
+const NOTE_ON_SYSTEMS: &str = "The MiB of PostgreSQL, whose processes share memory, are what all \
+                               of them have.";
 
 /// What has to be known of a peer.
 const NOTE_ON_PEER: &str = "Of the peer, into whose store nobody can look, the answers alone were \
@@ -78,13 +65,13 @@ const NOTE_ON_PEER: &str = "Of the peer, into whose store nobody can look, the a
 ///
 /// # Errors
 /// A contestant fails, or stored something else than it acknowledged.
-pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
-    let bets = Bets::read(&stage.bets.file(1))?;
+pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
+    let bets = Bets::read(&place.bets.file(1))?;
     let postgres = match options.no_peers {
-        false => Some(Postgres::start(stage).await?),
+        false => Some(Postgres::start(place).await?),
         true => None,
     };
-    let cases = measure(options, &bets, postgres.as_ref(), stage).await;
+    let cases = measure(options, &bets, postgres.as_ref(), place).await;
     // Also after a failure, of which this one must not hide the reason: it leaves nothing behind
     // only if it is asked to end.
     let stopped = match postgres {
@@ -98,7 +85,6 @@ pub async fn ask(options: &Options, stage: &Stage) -> anyhow::Result<Outcome> {
         title: "bets stored in a second, each batch synced before its answer".to_owned(),
         cases,
         notes: notes(options),
-        plotted: &BETS_PER_SECOND,
     })
 }
 
@@ -112,19 +98,19 @@ async fn measure(
     options: &Options,
     bets: &Bets,
     postgres: Option<&Postgres>,
-    stage: &Stage,
+    place: &Place,
 ) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
     // First of all: whether it is there shows before the long part.
     let mut beside_peer = None;
     if !options.peer.is_empty() {
-        stage.note(&format!("storing: beside {}", options.peer.join(", ")));
-        beside_peer = Some(reference::case(&options.peer, options, bets, stage).await?);
+        place.note(&format!("storing: beside {}", options.peer.join(", ")));
+        beside_peer = Some(reference::case(&options.peer, options, bets, place).await?);
     }
     for setting in settings(options) {
-        stage.note(&format!("storing: {}", setting.name()));
-        let entries = enter(setting, options, bets, postgres, stage).await?;
-        let standings = take_turns(entries, options.effort(), &stage.stop).await?;
+        place.note(&format!("storing: {}", setting.name()));
+        let entries = enter(setting, options, bets, postgres, place).await?;
+        let standings = take_turns(entries, options.effort(), &place.stop).await?;
         cases.push(Case { name: setting.name(), parameters: setting.parameters(), standings });
     }
     cases.extend(beside_peer);
@@ -150,48 +136,27 @@ async fn enter(
     options: &Options,
     bets: &Bets,
     postgres: Option<&Postgres>,
-    stage: &Stage,
+    place: &Place,
 ) -> anyhow::Result<Vec<Entry>> {
     let instances = if options.instances.is_empty() { &[1, 3] } else { &*options.instances };
     let mut entries = Vec::new();
     for &instances in instances {
-        let speaker = |agency, at: &[SocketAddr]| {
-            let own = *at.first().context("no instance")?;
-            Speaker::connect(own, Rows::new(agency, setting, bets))
-        };
-        let ours = Ours::start(setting, instances, stage, speaker).await?;
+        let bets = bets.clone();
+        let ours = Ours::start(setting, instances, place, move |agency, addresses| {
+            let bets = bets.clone();
+            async move {
+                let own = *addresses.first().context("no instance")?;
+                Rows::connect(own, agency, setting, &bets, 0).await
+            }
+        });
+        let ours = ours.await?;
         entries.push(Entry::Present(Box::new(ours)));
     }
-    entries.push(Entry::Present(Box::new(Limit::prepare(setting, bets, stage)?)));
-    entries.push(bare_server(setting, bets, stage)?);
-    if !options.quick {
-        for &instances in instances {
-            entries.push(bare_instances(setting, instances, bets, stage)?);
-        }
-    }
+    entries.push(Entry::Present(Box::new(Limit::prepare(setting, bets, place)?)));
+    entries.push(Entry::Present(Box::new(Bare::start(setting, bets, place).await?)));
     if let Some(postgres) = postgres {
-        entries.push(redis::enter(setting, bets, stage).await?);
-        entries.push(postgres.enter(setting, bets)?);
-        entries.push(sqlite::enter(setting, bets, stage).await?);
+        entries.push(redis::enter(setting, bets, place).await?);
+        entries.push(postgres.enter(setting, bets).await?);
     }
     Ok(entries)
-}
-
-fn bare_server(setting: Setting, bets: &Bets, stage: &Stage) -> anyhow::Result<Entry> {
-    let place = stage.place("bare")?;
-    let storing = vec![Appending::open(place.path(), setting.batch)?];
-    let bare = Bare::start("bare server".to_owned(), storing, place, setting, bets)?;
-    Ok(Entry::Present(Box::new(bare)))
-}
-
-fn bare_instances(
-    setting: Setting,
-    instances: u8,
-    bets: &Bets,
-    stage: &Stage,
-) -> anyhow::Result<Entry> {
-    let place = stage.place("bare")?;
-    let storing = Keeping::open_all(place.path(), instances, setting.agencies)?;
-    let name = counted(instances.into()).replace("instance", "bare instance");
-    Ok(Entry::Present(Box::new(Bare::start(name, storing, place, setting, bets)?)))
 }

@@ -1,146 +1,145 @@
 //! This project's servers as contestants.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use harness::raw_connection::RawConnection;
+use harness::volume::{LineCounter, Volume};
 use tempfile::TempDir;
 
 use super::Setting;
-use super::bets::{self, Bets};
-use super::load::{Speaker, Talk};
-use super::served::Served;
+use super::bets::{self, Bets, Cycle};
+use super::load::{Agency, Load};
 use crate::instances::{Instances, counted};
 use crate::outcome::{Role, Sample};
-use crate::stage::Stage;
+use crate::place::Place;
 use crate::stored::Stored;
 use crate::turns::{Contestant, Pending};
-use harness::udp_port::UdpPort;
-use harness::volume::{LineCounter, Volume};
 
-/// One agency that sends `StoreRows`, row after row.
+/// An agency that sends `StoreRows`, row after row, on a connection that stays.
 pub struct Rows {
-    head: String,
-    batches: Vec<String>,
+    connection: RawConnection,
+    agency: u32,
+    batches: Cycle<String>,
     size: u64,
     stored: u64,
 }
 
 impl Rows {
-    /// The bets of `agency`, from row 1 on.
-    #[must_use]
-    pub fn new(agency: u32, setting: Setting, bets: &Bets) -> Self {
-        Self {
-            head: format!("StoreRows:{agency};"),
-            batches: bets.batches(setting.batch, agency).map(bets::wire).collect(),
+    /// Connects `agency`, which has `stored` rows already.
+    ///
+    /// # Errors
+    /// No server listens at `address`.
+    pub async fn connect(
+        address: SocketAddr,
+        agency: u32,
+        setting: Setting,
+        bets: &Bets,
+        stored: u64,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            connection: RawConnection::open(address).await?,
+            agency,
+            batches: Cycle::new(bets.batches(setting.batch, agency).map(bets::wire)),
             size: setting.batch.into(),
-            stored: 0,
-        }
-    }
-
-    /// As [`Rows::new`] for an agency that has `rows` stored already.
-    #[must_use]
-    pub fn behind(mut self, rows: u64) -> Self {
-        self.stored = rows;
-        self
+            stored,
+        })
     }
 }
 
-impl Talk for Rows {
-    fn next(&mut self, packet: &mut Vec<u8>) {
-        let place = (self.stored / self.size) as usize % self.batches.len();
-        let batch = self.batches.get(place).map(String::as_str).unwrap_or_default();
-        let _ = writeln!(packet, "{}{}:{batch}", self.head, self.stored + 1);
-    }
-
-    fn check(&mut self, answer: &[u8]) -> anyhow::Result<u64> {
+impl Agency for Rows {
+    async fn store(&mut self) -> anyhow::Result<u64> {
+        let (agency, first, batch) = (self.agency, self.stored + 1, self.batches.next()?);
+        let answer = self.connection.ask(&format!("StoreRows:{agency};{first}:{batch}")).await?;
         self.stored += self.size;
         let wanted = format!("StoreRowsResponse:0;{};", self.stored);
-        let is_stored = answer.starts_with(wanted.as_bytes());
-        ensure!(is_stored, "{wanted}… expected, not {}", String::from_utf8_lossy(answer));
+        ensure!(answer.starts_with(&wanted), "{wanted}… expected, not {answer}");
         Ok(self.size)
     }
 }
 
 /// One instance or more over one volume.
-pub struct Ours<T> {
+pub struct Ours<A> {
     name: String,
     role: Role,
-    served: Served<T>,
+    load: Load<A>,
+    instances: Instances,
+    place: TempDir,
     /// How many rows were stored before.
     before: u64,
-    /// Held so that the port stays these instances'.
-    _udp_port: UdpPort,
 }
 
-impl<T: Talk> Ours<T> {
-    /// Starts `instances` with their defaults on an empty volume. `speaker` makes each agency, from
+impl<A: Agency> Ours<A> {
+    /// Starts `instances` with their defaults on an empty volume. `connect` makes each agency, from
     /// its number and the addresses of all instances; the first one is that of the agency's own
     /// instance.
     ///
     /// # Errors
     /// They do not start.
-    pub async fn start(
+    pub async fn start<C: Future<Output = anyhow::Result<A>>>(
         setting: Setting,
         instances: u8,
-        stage: &Stage,
-        speaker: impl Fn(u32, &[SocketAddr]) -> anyhow::Result<Speaker<T>>,
+        place: &Place,
+        connect: impl Fn(u32, Vec<SocketAddr>) -> C + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let place = stage.place("ours")?;
-        let started = Instances::start(&stage.binary, instances, setting.agencies, place.path());
-        Self::of(started.await?, place, setting, speaker, counted(instances.into()))
+        let name = counted(instances.into());
+        let directory = place.directory("ours")?;
+        Self::start_in(directory, name, setting, instances, place, connect).await
     }
 
     /// As [`Ours::start`], one instance on what is `stored` already, to be called `name`.
     ///
     /// # Errors
     /// It does not start.
-    pub async fn start_on(
+    pub async fn start_on<C: Future<Output = anyhow::Result<A>>>(
         stored: Stored,
         name: String,
-        stage: &Stage,
+        place: &Place,
         setting: Setting,
-        speaker: impl Fn(u32, &[SocketAddr]) -> anyhow::Result<Speaker<T>>,
+        connect: impl Fn(u32, Vec<SocketAddr>) -> C + Send + 'static,
     ) -> anyhow::Result<Self> {
         let before = stored.rows().iter().sum();
         let role = if before == 0 { Role::Baseline } else { Role::Ours };
-        let place = stored.into_place();
-        let started = Instances::start(&stage.binary, 1, setting.agencies, place.path()).await?;
-        Ok(Self { role, before, ..Self::of(started, place, setting, speaker, name)? })
+        let directory = stored.into_directory();
+        let ours = Self::start_in(directory, name, setting, 1, place, connect).await?;
+        Ok(Self { role, before, ..ours })
     }
 
-    fn of(
-        instances: Instances,
-        place: TempDir,
-        setting: Setting,
-        speaker: impl Fn(u32, &[SocketAddr]) -> anyhow::Result<Speaker<T>>,
+    async fn start_in<C: Future<Output = anyhow::Result<A>>>(
+        directory: TempDir,
         name: String,
+        setting: Setting,
+        count: u8,
+        place: &Place,
+        connect: impl Fn(u32, Vec<SocketAddr>) -> C + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let own_first = |agency: u32| -> Vec<_> {
-            let (own, count) = (agency as usize - 1, instances.count());
-            instances.addresses().skip(own % count).take(count).collect()
-        };
-        let speakers = (1..=setting.agencies).map(|agency| speaker(agency, &own_first(agency)));
-        let speakers = speakers.collect::<anyhow::Result<_>>()?;
-        let (daemons, udp_port) = instances.into_parts();
-        let served = Served::new(daemons, speakers, place);
-        Ok(Self { name, role: Role::Ours, served, before: 0, _udp_port: udp_port })
+        let instances =
+            Instances::start(&place.binary, count, setting.agencies, directory.path()).await?;
+        let addresses: Vec<_> = instances.addresses().take(count.into()).collect();
+        let load = Load::connect(setting.agencies, move |agency| {
+            let mut addresses = addresses.clone();
+            let own = (agency as usize - 1) % addresses.len();
+            addresses.rotate_left(own);
+            connect(agency, addresses)
+        });
+        let load = load.await?;
+        Ok(Self { name, role: Role::Ours, load, instances, place: directory, before: 0 })
     }
 
     /// Every packet was answered: what is stored is exactly what was acknowledged.
     async fn check(self) -> anyhow::Result<()> {
-        let (acknowledged, before) = (self.served.acknowledged(), self.before);
-        let place = self.served.stop().await?;
-        let stored = LineCounter::new(Volume::new(place.path()).bets()).count();
-        let stored = stored.context("count what is stored")?;
-        let added = stored.saturating_sub(before);
+        let (acknowledged, before) = (self.load.acknowledged(), self.before);
+        drop(self.load);
+        self.instances.stop().await?;
+        let stored = LineCounter::new(Volume::new(self.place.path()).bets()).count();
+        let added = stored.context("count what is stored")?.saturating_sub(before);
         ensure!(added == acknowledged, "{added} rows are stored, {acknowledged} acknowledged");
-        place.close().context("remove what was stored")
+        self.place.close().context("remove what was stored")
     }
 }
 
-impl<T: Talk> Contestant for Ours<T> {
+impl<A: Agency> Contestant for Ours<A> {
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -150,7 +149,12 @@ impl<T: Talk> Contestant for Ours<T> {
     }
 
     fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
-        Box::pin(self.served.round(time))
+        Box::pin(async move {
+            let instances = &self.instances;
+            let processor_time = || instances.processor_time();
+            let (round, processor) = self.load.round(time, processor_time).await?;
+            Ok(round.sample(Some(processor), Some(instances.memory_mib()?)))
+        })
     }
 
     fn finish(self: Box<Self>) -> Pending<'static, ()> {

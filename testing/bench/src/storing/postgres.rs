@@ -1,10 +1,8 @@
 //! PostgreSQL as a contestant: `synchronous_commit=on`, one multi-row INSERT a batch.
 //!
-//! One database cluster of its own serves all cases, a table each. What is spoken is the simple
-//! query of its protocol: a text, and messages until it is ready again. Written here rather than
-//! left to `pgbench`, so that the load is the same for everybody.
+//! One database cluster of its own serves all cases, a table each.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,16 +12,14 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::sleep;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::Setting;
-use super::bets::{self, Bets, Packets};
-use super::load::{Speaker, Talk};
-use super::measures::sample;
-use super::postgres_wire as wire;
-use super::served::Agencies;
+use super::bets::{self, Bets, Cycle};
+use super::load::{Agency, Load};
 use crate::daemon::{self, Daemon, User};
 use crate::outcome::{Role, Sample};
-use crate::stage::Stage;
+use crate::place::Place;
 use crate::turns::{Contestant, Entry, Pending};
 use harness::processes;
 
@@ -41,6 +37,14 @@ const SETTINGS: [&str; 6] = [
     "max_wal_size=8GB",
     "checkpoint_timeout=1h",
 ];
+
+/// The table of bets. Without an index: none of the others has one.
+const TABLE: &str = "CREATE TABLE bets (agency integer NOT NULL, first_name text NOT NULL, \
+     last_name text NOT NULL, document text NOT NULL, birthdate date NOT NULL, \
+     number smallint NOT NULL)";
+
+/// How many different batches an agency has.
+const INSERTS_EACH: usize = 16;
 
 /// A running database cluster, or why there is none.
 pub enum Postgres {
@@ -62,7 +66,7 @@ impl Postgres {
     ///
     /// # Errors
     /// It is installed and does not start.
-    pub async fn start(stage: &Stage) -> anyhow::Result<Self> {
+    pub async fn start(place: &Place) -> anyhow::Result<Self> {
         let Some(programs) = programs() else {
             return Ok(Self::Absent("not installed: apt-get install postgresql".to_owned()));
         };
@@ -70,7 +74,7 @@ impl Postgres {
             Ok(user) => user,
             Err(reason) => return Ok(Self::Absent(reason)),
         };
-        let place = stage.place("postgres")?;
+        let place = place.directory("postgres")?;
         if let Some(user) = &user {
             user.give(place.path())?;
         }
@@ -87,7 +91,7 @@ impl Postgres {
         daemon.listens(address).await?;
         // It refuses connections for a moment after it has begun to listen.
         let since = Instant::now();
-        while let Err(error) = wire::connect(address) {
+        while let Err(error) = connect(address).await {
             ensure!(since.elapsed() < READY_TIMEOUT, "PostgreSQL is not ready: {error:#}");
             sleep(Duration::from_millis(50)).await;
         }
@@ -98,22 +102,23 @@ impl Postgres {
     ///
     /// # Errors
     /// The table cannot be made.
-    pub fn enter(&self, setting: Setting, bets: &Bets) -> anyhow::Result<Entry> {
+    pub async fn enter(&self, setting: Setting, bets: &Bets) -> anyhow::Result<Entry> {
         let server = match self {
             Self::Running(server) => server,
             Self::Absent(reason) => return Ok(Entry::absent(NAME, reason)),
         };
-        let mut control = wire::connect(server.address)?;
-        wire::ask(&mut control, bets::TABLE)?;
-        let agencies = (1..=setting.agencies).map(|agency| {
-            let inserts = bets::inserts(setting, bets, agency);
-            let packets = Packets::new(inserts.map(|insert| wire::query(&insert)));
-            let talk = Inserts { packets, size: setting.batch.into() };
-            Speaker::over(wire::connect(server.address)?, talk)
+        let address = server.address;
+        let control = connect(address).await?;
+        control.batch_execute(TABLE).await.context("make a table")?;
+        let bets = bets.clone();
+        let load = Load::connect(setting.agencies, move |agency| {
+            let batches = bets.batches(setting.batch, agency).take(INSERTS_EACH);
+            let inserts = Cycle::new(batches.map(|batch| bets::insert(batch, agency)));
+            let size = setting.batch.into();
+            async move { Ok(Inserts { client: connect(address).await?, inserts, size }) }
         });
-        let agencies = Agencies::new(agencies.collect::<anyhow::Result<_>>()?);
-        let server = Rc::clone(server);
-        Ok(Entry::Present(Box::new(Table { server, control, agencies })))
+        let (server, load) = (Rc::clone(server), load.await?);
+        Ok(Entry::Present(Box::new(Table { server, control, load })))
     }
 
     /// Ends it, when all tables are gone.
@@ -150,24 +155,31 @@ async fn make(programs: &Path, user: Option<&User>, data: &Path) -> anyhow::Resu
     Ok(())
 }
 
-/// One agency's statements.
+/// Connects as `postgres`; what drives the connection is a task of this runtime.
+async fn connect(address: SocketAddr) -> anyhow::Result<Client> {
+    let (host, port) = (address.ip(), address.port());
+    let settings = format!("host={host} port={port} user=postgres dbname=postgres");
+    let connected = tokio_postgres::connect(&settings, NoTls).await;
+    let (client, connection) = connected.context("connect to PostgreSQL")?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// An agency whose batches are one statement each, as text.
 struct Inserts {
-    packets: Packets,
+    client: Client,
+    inserts: Cycle<String>,
     size: u64,
 }
 
-impl Talk for Inserts {
-    fn next(&mut self, packet: &mut Vec<u8>) {
-        self.packets.next(packet);
-    }
-
-    fn answer_bytes(&self, unread: &[u8]) -> Option<usize> {
-        wire::answer_bytes(unread)
-    }
-
-    fn check(&mut self, answer: &[u8]) -> anyhow::Result<u64> {
-        let wanted = format!("INSERT 0 {}", self.size);
-        ensure!(wire::tag(answer)? == wanted, "answered {}", wire::tag(answer)?);
+impl Agency for Inserts {
+    async fn store(&mut self) -> anyhow::Result<u64> {
+        let answer = self.client.simple_query(self.inserts.next()?).await.context("insert")?;
+        let rows = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+            _ => None,
+        });
+        ensure!(rows == Some(self.size), "{rows:?} rows were inserted, not {}", self.size);
         Ok(self.size)
     }
 }
@@ -175,24 +187,27 @@ impl Talk for Inserts {
 /// One case's table.
 struct Table {
     server: Rc<Server>,
-    control: TcpStream,
-    agencies: Agencies<Inserts>,
+    control: Client,
+    load: Load<Inserts>,
 }
 
 impl Table {
     async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
         let id = self.server.daemon.id()?;
-        let processor_time = || processes::family_time(id);
-        let (spoken, processor) = self.agencies.round(time, processor_time).await?;
-        Ok(sample(spoken, Some(processor), Some(processes::family_memory_mib(id)?)))
+        let (round, processor) = self.load.round(time, || processes::family_time(id)).await?;
+        Ok(round.sample(Some(processor), Some(processes::family_memory_mib(id)?)))
     }
 
-    async fn check(mut self) -> anyhow::Result<()> {
-        let wanted = format!("SELECT {}", self.agencies.acknowledged());
-        drop(self.agencies);
-        let stored = wire::ask(&mut self.control, "SELECT FROM bets;")?;
-        ensure!(stored == wanted, "{stored} rows are stored, {wanted} acknowledged");
-        wire::ask(&mut self.control, "DROP TABLE bets;").map(drop)
+    async fn check(self) -> anyhow::Result<()> {
+        let acknowledged = self.load.acknowledged();
+        drop(self.load);
+        let row = self.control.query_one("SELECT count(*) FROM bets", &[]).await;
+        let stored: i64 = row.context("count the rows")?.get(0);
+        ensure!(
+            stored.cast_unsigned() == acknowledged,
+            "{stored} rows are stored, {acknowledged} acknowledged"
+        );
+        self.control.batch_execute("DROP TABLE bets").await.context("drop the table")
     }
 }
 

@@ -1,126 +1,108 @@
 //! Redis with `appendfsync always` as a contestant.
 //!
 //! A batch is one RPUSH to its agency's list, a bet a value: what most users would take, and
-//! cheaper than a stream's XADD. The protocol is written here: it is a few lines.
+//! cheaper than a stream's XADD.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use redis::AsyncCommands as _;
+use redis::aio::MultiplexedConnection;
+use rustix::process::Signal;
+use tempfile::TempDir;
 
 use super::Setting;
-use super::bets::{Bets, Fields, Packets};
-use super::load::{Speaker, Talk};
-use super::served::Served;
+use super::bets::{Bets, Cycle};
+use super::load::{Agency, Load};
 use crate::daemon::{self, Daemon};
 use crate::outcome::{Role, Sample};
-use crate::stage::Stage;
+use crate::place::Place;
 use crate::turns::{Contestant, Entry, Pending};
-use harness::raw_connection::RawConnection;
 
 const NAME: &str = "Redis";
 
 /// Synced before each answer; without snapshots and rewrites, which would only disturb.
-const SETTINGS: [&str; 14] = [
-    "--bind",
-    "127.0.0.1",
-    "--appendonly",
-    "yes",
-    "--appendfsync",
-    "always",
-    "--save",
-    "",
-    "--auto-aof-rewrite-percentage",
-    "0",
-    "--loglevel",
-    "notice",
-    "--daemonize",
-    "no",
-];
+const SETTINGS: &str = "--bind 127.0.0.1 --appendonly yes --appendfsync always \
+                        --auto-aof-rewrite-percentage 0 --loglevel notice --daemonize no";
 
-/// One agency that pushes its batches.
+async fn connect(address: SocketAddr) -> anyhow::Result<MultiplexedConnection> {
+    let client = redis::Client::open(format!("redis://{address}")).context("name Redis")?;
+    client.get_multiplexed_async_connection().await.context("connect to Redis")
+}
+
+/// An agency that pushes its batches.
 struct Pushes {
-    packets: Packets,
+    connection: MultiplexedConnection,
+    list: String,
+    batches: Cycle<Vec<String>>,
     size: u64,
     length: u64,
 }
 
-impl Talk for Pushes {
-    fn next(&mut self, packet: &mut Vec<u8>) {
-        self.packets.next(packet);
-    }
-
-    /// The answer is the length of the list after it.
-    fn check(&mut self, answer: &[u8]) -> anyhow::Result<u64> {
+impl Agency for Pushes {
+    async fn store(&mut self) -> anyhow::Result<u64> {
+        let batch = self.batches.next()?;
+        // The answer is the length of the list after it.
+        let length: u64 = self.connection.rpush(&self.list, batch).await.context("RPUSH")?;
         self.length += self.size;
-        let wanted = format!(":{}\r\n", self.length);
-        ensure!(answer == wanted.as_bytes(), "answered {}", String::from_utf8_lossy(answer));
+        ensure!(length == self.length, "a list of {length} bets, not of {}", self.length);
         Ok(self.size)
     }
 }
 
-/// `RPUSH bets:<agency> bet bet …` as Redis reads it.
-fn push(batch: &[Fields], agency: u32) -> Vec<u8> {
-    let values = batch.iter().map(|fields| fields.join(";"));
-    let words = ["RPUSH".to_owned(), format!("bets:{agency}")].into_iter().chain(values);
-    let mut packet = format!("*{}\r\n", batch.len() + 2);
-    for word in words {
-        packet.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-    }
-    packet.into_bytes()
-}
-
 /// A Redis of its own.
 struct Redis {
-    served: Served<Pushes>,
+    daemon: Daemon,
+    load: Load<Pushes>,
     address: SocketAddr,
     agencies: u32,
+    place: TempDir,
 }
 
 impl Redis {
     /// All lists together are exactly as long as what was acknowledged.
     async fn check(self) -> anyhow::Result<()> {
-        let acknowledged = self.served.acknowledged();
-        let mut connection = RawConnection::open(self.address).await?;
-        let mut stored = 0;
+        let acknowledged = self.load.acknowledged();
+        drop(self.load);
+        let mut connection = connect(self.address).await?;
+        let mut stored: u64 = 0;
         for agency in 1..=self.agencies {
-            stored += length(&connection.ask(&format!("LLEN bets:{agency}")).await?)?;
+            let length: u64 = connection.llen(format!("bets:{agency}")).await.context("LLEN")?;
+            stored += length;
         }
         ensure!(stored == acknowledged, "{stored} bets are stored, {acknowledged} acknowledged");
         drop(connection);
-        self.served.stop().await?.close().context("remove what was stored")
+        self.daemon.stop(Signal::TERM).await?;
+        self.place.close().context("remove what was stored")
     }
-}
-
-/// The number in an answer `:3`.
-fn length(answer: &str) -> anyhow::Result<u64> {
-    let number = answer.strip_prefix(':').and_then(|number| number.trim_end().parse().ok());
-    number.with_context(|| format!("answered {answer}"))
 }
 
 /// Starts a Redis, if it is installed.
 ///
 /// # Errors
 /// It is installed and does not start.
-pub async fn enter(setting: Setting, bets: &Bets, stage: &Stage) -> anyhow::Result<Entry> {
+pub async fn enter(setting: Setting, bets: &Bets, place: &Place) -> anyhow::Result<Entry> {
     let Some(program) = daemon::find("redis-server") else {
         return Ok(Entry::absent(NAME, "not installed: apt-get install redis-server"));
     };
-    let place = stage.place("redis")?;
+    let directory = place.directory("redis")?;
     let address = daemon::free_address(Ipv4Addr::LOCALHOST)?;
     let mut command = daemon::foreign(&program, None);
-    command.args(SETTINGS).arg("--port").arg(address.port().to_string());
-    let mut daemon = Daemon::spawn("redis", command, place.path())?;
+    command.args(SETTINGS.split_whitespace()).args(["--save", ""]);
+    command.arg("--port").arg(address.port().to_string());
+    let mut daemon = Daemon::spawn("redis", command, directory.path())?;
     daemon.listens(address).await?;
-    let agencies = (1..=setting.agencies).map(|agency| {
-        let batches = bets.batches(setting.batch, agency);
-        let packets = Packets::new(batches.map(|batch| push(batch, agency)));
-        let talk = Pushes { packets, size: setting.batch.into(), length: 0 };
-        Speaker::connect(address, talk)
+    let (bets, Setting { agencies, batch }) = (bets.clone(), setting);
+    let load = Load::connect(agencies, move |agency| {
+        let batches = bets.batches(batch, agency);
+        let values = |batch: &[[String; 5]]| batch.iter().map(|bet| bet.join(";")).collect();
+        let batches = Cycle::new(batches.map(values));
+        let (list, size) = (format!("bets:{agency}"), batch.into());
+        async move { Ok(Pushes { connection: connect(address).await?, list, batches, size, length: 0 }) }
     });
-    let speakers = agencies.collect::<anyhow::Result<_>>()?;
-    let served = Served::new(vec![daemon], speakers, place);
-    Ok(Entry::Present(Box::new(Redis { served, address, agencies: setting.agencies })))
+    let load = load.await?;
+    Ok(Entry::Present(Box::new(Redis { daemon, load, address, agencies, place: directory })))
 }
 
 impl Contestant for Redis {
@@ -133,25 +115,14 @@ impl Contestant for Redis {
     }
 
     fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
-        Box::pin(self.served.round(time))
+        Box::pin(async move {
+            let daemon = &self.daemon;
+            let (round, processor) = self.load.round(time, || daemon.processor_time()).await?;
+            Ok(round.sample(Some(processor), Some(daemon.memory_mib()?)))
+        })
     }
 
     fn finish(self: Box<Self>) -> Pending<'static, ()> {
         Box::pin(self.check())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_is_one_command() {
-        let bet = ["Ana", "Paz", "1", "1990-05-17", "7"].map(str::to_owned);
-        let packet = String::from_utf8(push(&[bet.clone(), bet], 3)).unwrap();
-        let value = "$22\r\nAna;Paz;1;1990-05-17;7\r\n";
-        assert_eq!(packet, format!("*4\r\n$5\r\nRPUSH\r\n$6\r\nbets:3\r\n{value}{value}"));
-        assert_eq!(length(":12\r").unwrap(), 12);
-        assert!(length("-ERR unknown command\r").is_err());
     }
 }

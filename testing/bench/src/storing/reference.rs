@@ -1,22 +1,23 @@
-//! Any server of the protocol, spoken to as the reference's client does: a connection a packet,
+//! Any server of the protocol, used as the reference's client does: a connection a packet,
 //! `StoreBatch` in the reference's form.
 //!
-//! What it stores is not counted: nothing but its answers is known of it. One that is on another
-//! machine, with another disk and a network between, is compared with nothing.
+//! What it stores is not counted, because only its answers are known. One on another machine, with
+//! another disk and a network between, is compared with nothing.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use harness::raw_connection::RawConnection;
+use rand::seq::IndexedRandom as _;
 
 use super::Setting;
-use super::bets::{self, Bets, Packets};
-use super::load::{self, Speaker, Talk};
-use super::measures::sample;
+use super::bets::{self, Bets, Cycle};
+use super::load::{Agency, Load};
 use super::ours::Ours;
 use crate::cli::Options;
 use crate::outcome::{Case, Role, Sample};
-use crate::stage::Stage;
+use crate::place::Place;
 use crate::turns::{Contestant, Entry, Pending, take_turns};
 
 /// What the reference's clients are set to.
@@ -31,27 +32,32 @@ pub async fn case(
     peers: &[String],
     options: &Options,
     bets: &Bets,
-    stage: &Stage,
+    place: &Place,
 ) -> anyhow::Result<Case> {
     let addresses = peers.iter().map(|peer| address(peer)).collect::<anyhow::Result<Vec<_>>>()?;
     let instances = u8::try_from(peers.len()).context("--peer: too many servers")?;
-    let speaker =
-        |agency, addresses: &[SocketAddr]| Ok(Speaker::anew(addresses, Batches::new(agency, bets)));
-    let ours = Ours::start(SETTING, instances, stage, speaker).await?;
-    let speakers = (1..=SETTING.agencies).map(|agency| speaker(agency, &addresses));
-    let speakers = speakers.collect::<anyhow::Result<_>>()?;
+    let (ours_bets, peer_bets) = (bets.clone(), bets.clone());
+    let ours = Ours::start(SETTING, instances, place, move |agency, addresses| {
+        let batches = Batches::new(agency, &ours_bets, addresses);
+        async { Ok(batches) }
+    });
+    let ours = ours.await?;
     let is_here = addresses.iter().all(|address| is_here(address.ip()));
     let role = if is_here { Role::Peer } else { Role::Elsewhere };
     let name = format!("peer {}", peers.join(", "));
     if !is_here {
-        stage.note(&format!("{name}: not an address of this machine, no ratio to it"));
+        place.note(&format!("{name}: not an address of this machine, no ratio to it"));
     }
-    let peer = Peer { name, role, speakers };
+    let load = Load::connect(SETTING.agencies, move |agency| {
+        let batches = Batches::new(agency, &peer_bets, addresses.clone());
+        async { Ok(batches) }
+    });
+    let peer = Peer { name, role, load: load.await? };
     let entries = vec![Entry::Present(Box::new(ours)), Entry::Present(Box::new(peer))];
     Ok(Case {
         name: format!("{}, a connection a packet (the reference's terms)", SETTING.name()),
         parameters: SETTING.parameters(),
-        standings: take_turns(entries, options.effort(), &stage.stop).await?,
+        standings: take_turns(entries, options.effort(), &place.stop).await?,
     })
 }
 
@@ -66,36 +72,36 @@ fn is_here(ip: IpAddr) -> bool {
     TcpListener::bind((ip, 0)).is_ok()
 }
 
-/// One agency that sends `StoreBatch`.
+/// An agency that sends each `StoreBatch` on a new connection to a random server.
 struct Batches {
-    packets: Packets,
+    packets: Cycle<String>,
+    servers: Vec<SocketAddr>,
 }
 
 impl Batches {
-    fn new(agency: u32, bets: &Bets) -> Self {
+    fn new(agency: u32, bets: &Bets, servers: Vec<SocketAddr>) -> Self {
         let batches = bets.batches(SETTING.batch, agency);
-        let packet = |batch| format!("StoreBatch:{agency}:{}\n", bets::wire(batch)).into_bytes();
-        Self { packets: Packets::new(batches.map(packet)) }
+        let packet = |batch| format!("StoreBatch:{agency}:{}", bets::wire(batch));
+        Self { packets: Cycle::new(batches.map(packet)), servers }
     }
 }
 
-impl Talk for Batches {
-    fn next(&mut self, packet: &mut Vec<u8>) {
-        self.packets.next(packet);
-    }
-
-    fn check(&mut self, answer: &[u8]) -> anyhow::Result<u64> {
-        let is_stored = answer == b"StoreResponse:0\n";
-        ensure!(is_stored, "answered {}", String::from_utf8_lossy(answer));
+impl Agency for Batches {
+    async fn store(&mut self) -> anyhow::Result<u64> {
+        let server = *self.servers.choose(&mut rand::rng()).context("no address")?;
+        let connection = RawConnection::open(server).await;
+        let mut connection = connection.with_context(|| format!("connect to {server}"))?;
+        let answer = connection.ask(self.packets.next()?).await?;
+        ensure!(answer == "StoreResponse:0", "answered {answer}");
         Ok(SETTING.batch.into())
     }
 }
 
-/// A server of somebody else, of which nothing but its answers is known.
+/// A server of which only the answers are known.
 struct Peer {
     name: String,
     role: Role,
-    speakers: Vec<Speaker<Batches>>,
+    load: Load<Batches>,
 }
 
 impl Contestant for Peer {
@@ -109,9 +115,8 @@ impl Contestant for Peer {
 
     fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
         Box::pin(async move {
-            let (speakers, spoken) = load::run(std::mem::take(&mut self.speakers), time).await?;
-            self.speakers = speakers;
-            Ok(sample(spoken, None, None))
+            let (round, _) = self.load.round(time, || Ok(Duration::ZERO)).await?;
+            Ok(round.sample(None, None))
         })
     }
 }
@@ -123,7 +128,7 @@ mod tests {
     #[test]
     fn only_addresses_of_this_machine_are_here() {
         assert!(is_here(IpAddr::from([127, 0, 0, 3])));
-        // Kept for documentation: nobody has it.
+        // Reserved for documentation: no machine has it.
         assert!(!is_here(IpAddr::from([192, 0, 2, 1])));
     }
 }

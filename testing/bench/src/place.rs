@@ -1,4 +1,4 @@
-//! Where measurements take place: the directory, the programs, the bets, the early end.
+//! The place of one run of the bench: its directory, the program, the bets, the early end.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
@@ -18,8 +18,8 @@ use harness::directory;
 /// the load costs little.
 const BETS: u64 = 10_000;
 
-/// The places of one run, shared by all questions.
-pub struct Stage {
+/// What all questions of one run share.
+pub struct Place {
     /// This program, which is server and client, too.
     pub binary: PathBuf,
     /// Where the results go.
@@ -30,10 +30,10 @@ pub struct Stage {
     pub bets: BetsDirectory,
     /// Is cancelled when a signal asks for the end.
     pub stop: CancellationToken,
-    directory: TempDir,
+    root: TempDir,
 }
 
-impl Stage {
+impl Place {
     /// Makes the directories and the bets, and gets to know the machine.
     ///
     /// # Errors
@@ -51,22 +51,22 @@ impl Stage {
         let bets = Generate { agencies: 1, rows: BETS, seed: 1, winner_number: 7574 };
         let bets = BetsDirectory::generate(&binary, directory.path(), bets).await?;
         let machine = Machine::of(directory.path())?;
-        Ok(Self { binary, out, machine, bets, stop, directory })
+        Ok(Self { binary, out, machine, bets, stop, root: directory })
     }
 
-    /// A new, empty directory for one contestant, on the disk that all of them use. Whoever made
-    /// it removes it, so that disks do not fill up; at the end all is removed.
+    /// A new, empty directory for one contestant, on the disk that all of them use. The caller
+    /// removes it, so that disks do not fill up; at the end all is removed.
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn place(&self, name: &str) -> anyhow::Result<TempDir> {
-        let made = tempfile::Builder::new().prefix(name).tempdir_in(self.directory.path());
+    pub fn directory(&self, name: &str) -> anyhow::Result<TempDir> {
+        let made = tempfile::Builder::new().prefix(name).tempdir_in(self.root.path());
         made.with_context(|| format!("make a directory for {name}"))
     }
 
-    /// Tells a person how far it is.
+    /// Prints a progress note.
     pub fn note(&self, text: &str) {
-        // There is nobody to tell if standard error is gone.
+        // If standard error is gone, no person reads it.
         let _ = writeln!(io::stderr(), "{text}");
     }
 }
