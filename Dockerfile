@@ -11,8 +11,9 @@ COPY Cargo.toml Cargo.lock ./
 COPY crates crates
 COPY server server
 COPY client client
-# Not built, but a member of the workspace: without it cargo would not read the manifest.
+# Not built, but members of the workspace: without them cargo would not read the manifest.
 COPY cluster cluster
+COPY testing testing
 # The target is the builder's own machine (x86-64 and ARM alike), yet it has to be named: flags
 # would hit procedural macros too otherwise, and those cannot be linked statically.
 # Sources are touched because the cache of build results outlives this build, and cargo compares

@@ -2,13 +2,13 @@
 # usage: bench.sh [--quick] [--out DIR] [QUESTION...]
 #
 # Measures this project beside what the machine allows and beside other systems:
-# `cluster bench`.
+# the program of testing/bench.
 #
 #   --quick    fewer cases and shorter rounds: all of it in under two minutes on
 #              2 quiet cores
-#   --out DIR  where JSON and plots go [target/bench]
+#   --out DIR  where the JSON goes [target/bench]
 #
-# `cargo run --release -- bench --help` lists the questions and all options.
+# `cargo run --release -p bench -- --help` lists the questions and all options.
 # Nothing else should run on the machine meanwhile. BENCHMARKS.md says what is
 # measured, and how.
 #
@@ -19,4 +19,4 @@
 source "$(dirname "$0")/common.sh"
 options --quick --seconds --rounds --agencies --batches --instances --bets --waiting --no-peers \
     --peer --out
-exec cargo run --release --quiet --package cluster -- bench "$@"
+exec cargo run --release --quiet --package bench -- "$@"

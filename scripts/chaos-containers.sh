@@ -79,7 +79,7 @@ trap 'exit 143' TERM
 docker compose build >&2
 # Waited for in the background, for a signal to be heard at once. Unoptimised is enough to drive
 # Docker, and the tests have built that already.
-cargo run --quiet --package cluster -- chaos --containers "$COMPOSE_PROJECT_NAME" "${options[@]}" &
+cargo run --quiet --package chaos -- --containers "$COMPOSE_PROJECT_NAME" "${options[@]}" &
 attack=$!
 wait "$attack" && code=0 || code=$?
 attack=

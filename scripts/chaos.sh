@@ -3,7 +3,7 @@
 #                 [--json]
 #
 # Attacks small lotteries of real processes, and checks every promise:
-# `cluster chaos`.
+# the program of testing/chaos.
 #
 #   --seed N          the seed of the first run; a failed run's seed holds that
 #                     run again [1]
@@ -25,4 +25,4 @@
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 options --seed --minutes --runs --side-by-side --json
-exec cargo run --release --quiet --package cluster -- chaos "$@"
+exec cargo run --release --quiet --package chaos -- "$@"

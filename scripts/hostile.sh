@@ -2,7 +2,7 @@
 # usage: hostile.sh [--seed N] [--lines N] [--quick] [--json] [ATTACK...]
 #
 # Attacks a real server with hostile input, and measures what its agencies
-# notice: `cluster hostile`.
+# notice: the program of testing/hostile.
 #
 #   --seed N   what mutated lines are made of: the same seed, the same lines [1]
 #   --lines N  how many mutated lines are sent in all [3,000,000]
@@ -10,7 +10,7 @@
 #   --json     end standard output with one JSON line; the table goes to
 #              standard error
 #
-# `cargo run --release -- hostile --help` lists the attacks; without any, all
+# `cargo run --release -p hostile -- --help` lists the attacks; without any, all
 # are made. Nothing else should run on the machine meanwhile. For all of them
 # the limit of open files must be 10,100.
 #
@@ -20,4 +20,4 @@
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 options --seed --lines --quick --json
-exec cargo run --release --quiet --package cluster -- hostile "$@"
+exec cargo run --release --quiet --package hostile -- "$@"

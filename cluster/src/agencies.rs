@@ -6,9 +6,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::bets_dir::BetsDirectory;
-use crate::client_process::{ClientEnd, ClientProcess};
-use crate::cluster::Cluster;
+use harness::bets_dir::BetsDirectory;
+use harness::client_process::{ClientEnd, ClientProcess};
+use harness::cluster::Cluster;
 
 /// A client ends with its run; this only has to be longer than any of them.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);

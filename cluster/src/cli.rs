@@ -19,11 +19,6 @@ Examples:
   cluster --bets my-bets --clients 5 --json
   cluster --volume my-volume
 
-Under faults, under hostile input, and measured:
-  cluster chaos --help
-  cluster hostile --help
-  cluster bench --help
-
 The programs themselves:
   cluster server --help
   cluster client --help

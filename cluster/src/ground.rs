@@ -1,14 +1,17 @@
 //! Where a run takes place: its directory, its volume, its bets.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use client::bets::Bets;
 
-use crate::bets_dir::{BetsDirectory, Generate};
 use crate::cli::Options;
-use crate::cluster::Plan;
-use crate::directory::{self, RunDirectory};
-use crate::volume::Volume;
+use harness::bets_dir::{BetsDirectory, Generate};
+use harness::cluster::Plan;
+use harness::directory::{self, RunDirectory};
+use harness::volume::Volume;
 
 /// The first three bytes of the instances' addresses.
 const NETWORK: [u8; 3] = [127, 0, 0];
@@ -33,7 +36,7 @@ impl Ground {
         let given_bets = options.bets.as_deref();
         let given_bets =
             given_bets.map(|path| BetsDirectory::given(path, options.clients)).transpose()?;
-        given_bets.as_ref().map_or(Ok(()), BetsDirectory::check)?;
+        given_bets.as_ref().map_or(Ok(()), check)?;
         let directory = match &options.keep_logs {
             Some(path) => RunDirectory::given(path).context("--keep-logs")?,
             None => RunDirectory::temporary()?,
@@ -83,4 +86,15 @@ impl Ground {
     pub fn kept(&self) -> [&Path; 2] {
         [self.directory.path(), self.volume.path()]
     }
+}
+
+/// Reads all files as their clients will. Fails with every line of a file that is no bet.
+fn check(bets: &BetsDirectory) -> anyhow::Result<()> {
+    for agency in 1..=bets.agencies() {
+        let file = bets.file(agency);
+        let told = || format!("--bets: {} cannot be sent", file.display());
+        let opened = File::open(&file).with_context(told)?;
+        Bets::read(BufReader::new(opened)).with_context(told)?;
+    }
+    Ok(())
 }

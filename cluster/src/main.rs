@@ -1,5 +1,35 @@
-//! `cluster`: a whole lottery on one machine; also `cluster server …` and `cluster client …`.
+//! A whole lottery on one machine, from real processes, and an independent count of what came out:
+//! `cluster [OPTIONS]`.
+//!
+//! As `cluster server …` and `cluster client …` it is the server and the client, so that they are
+//! there as processes whatever was built. It judges them by their settings, logs, files and wire
+//! only. What it takes of the client's code serves its own command line: how many bets a packet may
+//! have, and whether a file of bets can be sent.
 
-fn main() -> program::exit::Exit {
-    cluster::main(std::env::args_os())
+mod agencies;
+mod cli;
+mod ground;
+mod progress;
+mod report;
+mod run;
+mod stop;
+
+use std::ffi::OsString;
+
+use harness::command;
+use program::exit::Exit;
+
+fn main() -> Exit {
+    command::dispatch(&[("server", server::main), ("client", client::main)], cluster)
+}
+
+/// `cluster [run] [OPTIONS]`; `arguments` start with the program's name.
+fn cluster(mut arguments: Vec<OsString>) -> Exit {
+    if arguments.get(1).is_some_and(|word| word == "run") {
+        arguments.remove(1);
+    }
+    match command::options::<cli::Options>(arguments) {
+        Ok(options) => run::main(&options),
+        Err(exit) => exit,
+    }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::report::grouped;
-use crate::volume::LineCounter;
+use harness::numbers::grouped;
+use harness::volume::LineCounter;
 
 /// How often the bar moves.
 const TICK: Duration = Duration::from_millis(100);

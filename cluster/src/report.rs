@@ -5,7 +5,8 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use serde::{Serialize, Serializer};
 
-use crate::terminal::STYLE;
+use harness::numbers::grouped;
+use harness::terminal::STYLE;
 
 /// How many documents of an agency's winners the table shows.
 const DOCUMENTS_SHOWN: usize = 4;
@@ -15,16 +16,6 @@ const NARROW_DOCUMENTS_SHOWN: usize = 2;
 
 /// Below this width, in columns, a terminal is narrow.
 const NARROW_COLUMNS: u16 = 64;
-
-/// The middle one of `values`; of an even number, the mean of the middle two.
-#[must_use]
-pub fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = *sorted.get(sorted.len() / 2)?;
-    let lower = *sorted.get((sorted.len() - 1) / 2)?;
-    Some(f64::midpoint(lower, upper))
-}
 
 /// The result of a run. Its JSON form is what `--json` promises; keys are only ever added.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -172,29 +163,8 @@ fn shortened(documents: &[String], shown: usize) -> String {
     }
 }
 
-/// `78697` as `78,697`.
-#[must_use]
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn hundredths(duration: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64())
-}
-
-/// How many of `count` there are in one second; 0 if no time has passed.
-#[must_use]
-pub fn per_second(count: u64, duration: Duration) -> u64 {
-    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    (count * 1_000).checked_div(millis).unwrap_or(0)
 }
 
 /// Milliseconds are as fine as it makes sense.
@@ -206,14 +176,6 @@ fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_median_is_the_middle() {
-        for (values, wanted) in [(&[3.0][..], 3.0), (&[9.0, 1.0, 2.0], 2.0), (&[4.0, 1.0], 2.5)] {
-            assert_eq!(median(values), Some(wanted));
-        }
-        assert_eq!(median(&[]), None);
-    }
 
     fn report(problems: &[&str]) -> Report {
         let agency = |agency, documents: &[&str]| AgencyReport {
@@ -267,14 +229,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_grouped_and_long_lists_shortened() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")]
-        {
-            assert_eq!(grouped(number), text);
-        }
+    fn long_lists_are_shortened() {
         let documents: Vec<String> = (1..=1_006).map(|number: u32| number.to_string()).collect();
         assert_eq!(shortened(&documents, 4), "1 2 3 4 … 1,002 more");
-        assert_eq!(per_second(10, Duration::ZERO), 0);
-        assert_eq!(per_second(10, Duration::from_millis(500)), 20);
     }
 }

@@ -6,20 +6,20 @@ use std::time::Duration;
 use anyhow::Context as _;
 use program::exit::Exit;
 use program::shutdown;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::Instant;
 
 use crate::agencies::{self, AgencyEnd};
-use crate::audit::{AgencyAudit, Announced, Audit, Expected};
-use crate::bets_dir::BetsDirectory;
 use crate::cli::Options;
-use crate::cluster::Cluster;
-use crate::command;
 use crate::ground::Ground;
 use crate::progress::Progress;
-use crate::report::{AgencyReport, InstanceReport, Report, grouped, per_second};
+use crate::report::{AgencyReport, InstanceReport, Report};
 use crate::stop::Stop;
-use crate::volume::LineCounter;
+use harness::bets_dir::BetsDirectory;
+use harness::cluster::Cluster;
+use harness::command;
+use harness::numbers::{grouped, per_second};
+use harness::volume::LineCounter;
+use oracle::audit::{AgencyAudit, Announced, Audit, Expected};
 
 /// Of how many servers it is told what they were doing, when something is not right.
 const DIAGNOSES_SHOWN: usize = 3;
@@ -42,7 +42,7 @@ struct Outcome {
 /// Runs a lottery as `options` say, and tells what came of it.
 #[must_use]
 pub fn main(options: &Options) -> Exit {
-    raise_descriptor_limit();
+    command::raise_descriptor_limit();
     command::run(async {
         let signal = shutdown::on_signal().context("listen for signals")?;
         Ok(run(options, &Stop::when(signal, options.timeout)).await)
@@ -233,15 +233,4 @@ fn tell_problems(outcome: &Outcome, ground: &Ground) {
 /// To people. There is nobody to tell if standard error is gone.
 fn tell(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
-}
-
-/// Two pipes or so for each of up to 216 processes. If it cannot be raised, starting them tells.
-pub(crate) fn raise_descriptor_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-}
-
-/// How many files this process may have open; `None` for any number.
-pub(crate) fn descriptor_limit() -> Option<u64> {
-    getrlimit(Resource::Nofile).current
 }

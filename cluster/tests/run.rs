@@ -2,18 +2,34 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-
+use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use cluster::directory::RunDirectory;
-use cluster::log::LogLine;
-use cluster::process::{ChildProcess, Launch};
-use cluster::raw_connection::RawConnection;
-use common::{Ended, LIMIT, binary, rows, run};
+use harness::directory::RunDirectory;
+use harness::log::LogLine;
+use harness::process::{ChildProcess, Ended, Launch, run};
+use harness::raw_connection::RawConnection;
 use rustix::process::Signal;
 use serde_json::Value;
+
+/// How long anything may take. Generous: tests run side by side on slow machines.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_cluster"))
+}
+
+/// `count` rows of `agency`, the first of which are `winners` winners.
+fn rows(agency: u32, count: u32, winners: u32) -> String {
+    (0..count).fold(String::new(), |mut rows, place| {
+        let number = if place < winners { 7574 } else { place };
+        let document = agency * 1_000_000 + place;
+        writeln!(rows, "María {place},Núñez,{document},1990-03-17,{number}").unwrap();
+        rows
+    })
+}
 
 /// A place for a run, whose temporary files can be looked for.
 struct Place {
@@ -36,7 +52,7 @@ impl Place {
     }
 
     async fn run(&self, arguments: &[&str]) -> Ended {
-        run("cluster", &self.launch(arguments), &self.directory).await
+        run("cluster", &self.launch(arguments), self.directory.path(), LIMIT).await.unwrap()
     }
 
     /// What a run has left in the directory of temporary files.

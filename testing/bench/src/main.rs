@@ -1,0 +1,95 @@
+//! Measurements: this project beside the limit of the machine and beside other systems.
+//!
+//! A question (`storing`, …) decides its cases and sets up its contestants; `turns` runs them in
+//! turn; an `outcome` is what came of it; `table` and `files` show it. Never a test:
+//! figures are for people, and only compared with those of the same run.
+//!
+//! To add a question: a variant of `cli::Question`, and its line in `ask`.
+//!
+//! **Invariant**: what is measured is also checked. A figure of a system that stored something
+//! else than it acknowledged is never shown; of a `--peer`, into which nobody can look, the answers
+//! alone are checked.
+
+mod cli;
+mod client;
+mod daemon;
+mod draw;
+mod files;
+mod growth;
+mod instances;
+mod machine;
+mod others;
+mod outcome;
+mod place;
+mod start;
+mod stored;
+mod storing;
+mod table;
+mod turns;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
+use program::exit::Exit;
+use program::shutdown;
+
+use crate::cli::{Options, Question};
+use crate::others::Others;
+use crate::outcome::Outcome;
+use crate::place::Place;
+use harness::command;
+use harness::terminal;
+
+fn main() -> Exit {
+    command::dispatch(&[("server", server::main), ("client", ::client::main)], run)
+}
+
+/// The program `bench [OPTIONS] [QUESTION…]`; `arguments` start with the program's name.
+fn run(arguments: Vec<OsString>) -> Exit {
+    let options = match command::options::<Options>(arguments) {
+        Ok(options) => options.without_repetitions(),
+        Err(exit) => return exit,
+    };
+    command::raise_descriptor_limit();
+    command::run(async {
+        ask_all(&options).await?;
+        Ok(Exit::Right)
+    })
+}
+
+/// Asks one question after the other; what others came to before one failed stays.
+async fn ask_all(options: &Options) -> anyhow::Result<()> {
+    let signal = shutdown::on_signal().context("listen for signals")?;
+    let place = Place::prepare(options, signal).await?;
+    if cfg!(debug_assertions) {
+        place.note("this is a debug build: its figures mean nothing");
+    }
+    let width = terminal::width();
+    for line in place.machine.summary().lines() {
+        write!(io::stdout(), "{}", terminal::wrapped(line, width)).context("write the result")?;
+    }
+    for question in options.questions() {
+        let others = Others::watch()?;
+        let outcome = ask(question, options, &place).await?;
+        let share = others.share(&place.machine)?;
+        let table = table::table(&outcome, width);
+        write!(io::stdout(), "\n{table}").context("write the result")?;
+        if let Some(warning) = others::warning(share) {
+            let warning = terminal::wrapped(&warning, width);
+            write!(io::stdout(), "\n{warning}").context("write the result")?;
+        }
+        files::write(&outcome, options.effort(), share, &place)?;
+    }
+    Ok(())
+}
+
+async fn ask(question: Question, options: &Options, place: &Place) -> anyhow::Result<Outcome> {
+    match question {
+        Question::Storing => storing::ask(options, place).await.context("measure storing"),
+        Question::Growth => growth::ask(options, place).await.context("measure growth"),
+        Question::Draw => draw::ask(options, place).await.context("measure the draw"),
+        Question::Start => start::ask(options, place).await.context("measure the start"),
+        Question::Client => client::ask(options, place).await.context("measure the client"),
+    }
+}

@@ -1,0 +1,148 @@
+//! A volume that holds many bets already, written without a server.
+//!
+//! Made of the place's bets, over and over, by agencies that took turns: an instance cannot tell
+//! it from one that was filled by clients, and it is there at the speed of the disk.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use super::instances::WINNING_NUMBER;
+use super::place::Place;
+use harness::volume::Volume;
+
+/// How many rows an agency stores before the next has its turn, if it has so many.
+const TURN_ROWS_MAX: u64 = 100;
+
+/// How much is written at once, in bytes.
+const WRITE_BYTES: usize = 1024 * 1024;
+
+/// A volume with bets in it, and what its draw must come to.
+pub struct Stored {
+    place: TempDir,
+    rows: Vec<u64>,
+    winners: Vec<Vec<String>>,
+}
+
+impl Stored {
+    /// Writes `rows` bets of `agencies`. They are durable, and in the page cache.
+    ///
+    /// # Errors
+    /// The bets cannot be read or written.
+    pub async fn write(rows: u64, agencies: u32, place: &Place) -> anyhow::Result<Self> {
+        let source = fs::read_to_string(place.bets.file(1)).context("read the bets")?;
+        let place = place.directory("stored")?;
+        let count = agencies as usize;
+        let mut stored = Self { place, rows: vec![0; count], winners: vec![Vec::new(); count] };
+        // On another thread: this one has to hear signals.
+        let writing = tokio::task::spawn_blocking(move || {
+            stored.write_rows(rows, &source).context("write stored bets")?;
+            Ok(stored)
+        });
+        writing.await.context("follow the writing")?
+    }
+
+    fn write_rows(&mut self, rows: u64, source: &str) -> anyhow::Result<()> {
+        let bets: Vec<_> = source.lines().map(|bet| (bet, winning_document(bet))).collect();
+        let file = File::create(self.volume().bets())?;
+        let mut out = BufWriter::with_capacity(WRITE_BYTES, &file);
+        let turn = (rows / self.rows.len() as u64).clamp(1, TURN_ROWS_MAX);
+        let heads: Vec<_> = (1..=self.rows.len()).map(|agency| format!("{agency},")).collect();
+        for (row, (bet, winner)) in (0..rows).zip(bets.iter().cycle()) {
+            let agency = (row / turn) as usize % heads.len();
+            out.write_all(heads.get(agency).map(String::as_bytes).unwrap_or_default())?;
+            out.write_all(bet.as_bytes())?;
+            out.write_all(b"\n")?;
+            if let Some(rows) = self.rows.get_mut(agency) {
+                *rows += 1;
+            }
+            if let (Some(document), Some(winners)) = (winner, self.winners.get_mut(agency)) {
+                winners.push((*document).to_owned());
+            }
+        }
+        out.flush()?;
+        drop(out);
+        Ok(file.sync_data()?)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// Its directory alone, which whoever has it removes.
+    #[must_use]
+    pub fn into_directory(self) -> TempDir {
+        self.place
+    }
+
+    /// The volume.
+    #[must_use]
+    pub fn volume(&self) -> Volume {
+        Volume::new(self.place.path())
+    }
+
+    /// How many agencies there are.
+    #[must_use]
+    pub fn agencies(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    /// How many rows each agency has stored, from agency 1 on.
+    #[must_use]
+    pub fn rows(&self) -> &[u64] {
+        &self.rows
+    }
+
+    /// What each agency must be told when the draw is held, from agency 1 on.
+    pub fn answers(&self) -> impl Iterator<Item = String> {
+        self.winners.iter().map(|documents| format!("WinnersResponse:{}", documents.join(";")))
+    }
+
+    /// Takes back all closes and the draw, while nobody serves it.
+    ///
+    /// # Errors
+    /// A file is there and cannot be removed.
+    pub fn reopen(&self) -> anyhow::Result<()> {
+        for file in [self.volume().agencies_closed(), self.volume().draw()] {
+            if file.exists() {
+                fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The document of a bet, `first,last,document,birthdate,number`, if it wins.
+fn winning_document(bet: &str) -> Option<&str> {
+    let mut fields = bet.rsplit(',');
+    let number: u16 = fields.next()?.parse().ok()?;
+    fields.nth(1).filter(|_| number == WINNING_NUMBER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agencies_take_turns_and_winners_are_known() {
+        let place = tempfile::tempdir().unwrap();
+        let mut stored = Stored { place, rows: vec![0; 2], winners: vec![Vec::new(); 2] };
+        let source =
+            "Ana,Paz,1,2000-01-01,7574\nLeo,Sol,2,2000-01-02,757\nEva,Sol,3,2000-01-02,8\n";
+        stored.write_rows(5, source).unwrap();
+        let text = fs::read_to_string(stored.volume().bets()).unwrap();
+        let agencies: Vec<_> = text.lines().map(|line| &line[..7]).collect();
+        assert_eq!(agencies, ["1,Ana,P", "1,Leo,S", "2,Eva,S", "2,Ana,P", "1,Leo,S"]);
+        assert_eq!(stored.rows(), [3, 2]);
+        let answers: Vec<_> = stored.answers().collect();
+        assert_eq!(answers, ["WinnersResponse:1", "WinnersResponse:1"]);
+        fs::write(stored.volume().draw(), "{}").unwrap();
+        stored.reopen().unwrap();
+        assert!(!stored.volume().draw().exists() && stored.volume().bets().exists());
+    }
+}

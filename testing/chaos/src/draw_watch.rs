@@ -1,0 +1,147 @@
+//! Looks at the draw's record from the moment that it is there: it never changes, and it is there
+//! only when every agency has closed.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::trial::tally::Findings;
+use harness::volume::Volume;
+
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Looks until it is dropped.
+#[derive(Debug)]
+pub struct DrawWatch {
+    seen: Arc<Mutex<Seen>>,
+    looking: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    volume: Volume,
+    agencies: u32,
+    findings: Findings,
+    first: Option<Vec<u8>>,
+    /// Which file it was, and when it was changed.
+    version: Option<(u64, i64, i64)>,
+}
+
+impl DrawWatch {
+    /// Looks at the draw of so many agencies on `volume`.
+    #[must_use]
+    pub fn start(volume: &Volume, agencies: u32, findings: Findings) -> Self {
+        let (volume, first, version) = (volume.clone(), None, None);
+        let seen = Arc::new(Mutex::new(Seen { volume, agencies, findings, first, version }));
+        let shared = Arc::clone(&seen);
+        let looking = tokio::spawn(async move {
+            loop {
+                shared.lock().unwrap_or_else(PoisonError::into_inner).look();
+                sleep(LOOK_EVERY).await;
+            }
+        });
+        Self { seen, looking }
+    }
+
+    /// Looks once more.
+    pub fn look(&self) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).look();
+    }
+}
+
+impl Drop for DrawWatch {
+    fn drop(&mut self) {
+        self.looking.abort();
+    }
+}
+
+impl Seen {
+    fn look(&mut self) {
+        let version = fs::metadata(self.volume.draw()).ok();
+        let version = version.map(|file| (file.ino(), file.mtime(), file.mtime_nsec()));
+        if version == self.version {
+            return;
+        }
+        self.version = version;
+        let draw = fs::read(self.volume.draw()).ok();
+        match (&self.first, draw) {
+            (None, None) => {}
+            (None, draw) => {
+                self.first = draw;
+                self.check_closes();
+            }
+            (Some(_), None) => self.findings.add("draw.json was there, and is gone"),
+            (Some(first), Some(draw)) if *first == draw => {
+                self.findings.add("draw.json was written again");
+            }
+            (Some(first), Some(draw)) => {
+                let [was, is] = [first, &draw].map(|bytes| String::from_utf8_lossy(bytes));
+                let differ = was.lines().zip(is.lines()).find(|(was, is)| was != is);
+                let (was, is) = differ.unwrap_or((&was, &is));
+                let (was, is) = (was.trim(), is.trim());
+                self.findings.add(format!("draw.json had {was:?} and has {is:?} now"));
+            }
+        }
+    }
+
+    fn check_closes(&self) {
+        let closes = fs::read_to_string(self.volume.agencies_closed()).unwrap_or_default();
+        let is_closed = |agency: &u32| closes.lines().any(|line| line == agency.to_string());
+        if let Some(agency) = (1..=self.agencies).find(|agency| !is_closed(agency)) {
+            self.findings.add(format!(
+                "draw.json is there, and agency {agency} is not in agencies_closed.txt"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_once_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let volume = Volume::new(directory.path());
+        let findings = Findings::default();
+        let mut seen = Seen {
+            volume: volume.clone(),
+            agencies: 2,
+            findings: findings.clone(),
+            first: None,
+            version: None,
+        };
+        // A rename makes it another file: that is seen however quickly it comes.
+        let write = |text: &str| {
+            let other = directory.path().join("draw.json.tmp");
+            fs::write(&other, text).unwrap();
+            fs::rename(other, volume.draw()).unwrap();
+        };
+        seen.look();
+        fs::write(volume.agencies_closed(), "2\n1\n").unwrap();
+        write("first");
+        seen.look();
+        seen.look();
+        assert_eq!(findings.all(), [""; 0]);
+        for (text, wanted) in
+            [("first", "written again"), ("second", "had \"first\" and has \"second\" now")]
+        {
+            write(text);
+            seen.look();
+            assert!(findings.all().pop().unwrap().contains(wanted), "{:?}", findings.all());
+        }
+        fs::remove_file(volume.draw()).unwrap();
+        seen.look();
+        assert!(findings.all().pop().unwrap().contains("gone"));
+        (seen.first, seen.version) = (None, None);
+        fs::write(volume.agencies_closed(), "1\n").unwrap();
+        write("third");
+        seen.look();
+        assert!(findings.all().pop().unwrap().contains("agency 2 is not in"));
+    }
+}

@@ -1,0 +1,134 @@
+//! Where clients find the servers: proxies, each of which can be at one of two addresses, and
+//! addresses of which nothing comes.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use anyhow::Context as _;
+
+use super::names::{Listing, Names};
+use super::plan::{AgencyPlan, PROXY_PART, RunPlan};
+use super::proxy::{Air, Proxy};
+use crate::trial::tally::Tally;
+use harness::dice::Dice;
+
+/// The first three bytes of all addresses of a run.
+pub type Network = [u8; 3];
+
+/// The last bytes of addresses: where the first proxy is and where it moves to, and where nobody
+/// listens or answers.
+const PROXY_HOSTS: [u8; 2] = [101, 151];
+const MUTE_HOST: u8 = 201;
+const DEAD_HOST: u8 = 211;
+
+/// What clients know of the servers.
+#[derive(Debug)]
+pub struct Front {
+    network: Network,
+    proxies: Vec<Proxy>,
+    listing: Listing,
+    /// Whether clients must know where the proxies can be.
+    has_moves: bool,
+    mute: TcpListener,
+    tally: Tally,
+}
+
+impl Front {
+    /// Proxies before all servers, and a name for them where `names` are to be had.
+    ///
+    /// # Errors
+    /// There are no addresses for them.
+    pub async fn start(
+        plan: &RunPlan,
+        network: Network,
+        names: Option<Names>,
+        air: &Air,
+    ) -> anyhow::Result<Self> {
+        let mut proxies: Vec<Proxy> = Vec::new();
+        for place in 0..plan.servers {
+            let homes = PROXY_HOSTS.map(|first| host(network, first + place as u8));
+            // All on one port, so that one name can stand for them.
+            let port = proxies.first().map_or(0, |proxy| proxy.address().port());
+            let dice = Dice::new(plan.seed).fork(PROXY_PART + place as u64);
+            proxies.push(Proxy::start(place, homes, port, air.clone(), dice).await?);
+        }
+        let members = (0..plan.servers as u8).map(|place| host(network, PROXY_HOSTS[0] + place));
+        let (name, dead) = (format!("lottery-{}", plan.seed), host(network, DEAD_HOST));
+        let listing = Listing::new(names, name, members.collect(), dead);
+        listing.show().context("write the servers' name")?;
+        let mute = TcpListener::bind((host(network, MUTE_HOST), 0)).context("bind mute")?;
+        let (has_moves, tally) = (plan.has_moves(), air.tally.clone());
+        Ok(Self { network, proxies, listing, has_moves, mute, tally })
+    }
+
+    /// The servers' name.
+    #[must_use]
+    pub fn listing(&self) -> &Listing {
+        &self.listing
+    }
+
+    /// What the agency's client is told of the servers.
+    ///
+    /// # Errors
+    /// An address is not known.
+    pub fn servers_of(&self, plan: &AgencyPlan) -> anyhow::Result<String> {
+        match (self.listing.name(), self.proxies.first()) {
+            (Some(name), Some(proxy)) if plan.is_by_name => {
+                self.tally.add("client that knows a name only");
+                Ok(format!("{name}:{}", proxy.address().port()))
+            }
+            _ => Ok(list(&self.addresses_of(plan)?)),
+        }
+    }
+
+    /// All addresses that an agency knows; at some of them nobody listens, now or ever.
+    fn addresses_of(&self, plan: &AgencyPlan) -> anyhow::Result<Vec<SocketAddr>> {
+        let mut addresses: Vec<SocketAddr> = if self.has_moves {
+            self.proxies.iter().flat_map(Proxy::homes).collect()
+        } else {
+            self.proxies.iter().map(Proxy::address).collect()
+        };
+        for dead in 0..plan.dead_addresses {
+            self.tally.add("dead address in a list");
+            addresses.push(SocketAddr::from((host(self.network, DEAD_HOST + dead as u8), 9)));
+        }
+        if plan.has_mute_address {
+            self.tally.add("mute address in a list");
+            addresses.push(self.mute.local_addr().context("tell a mute address")?);
+        }
+        Ok(addresses)
+    }
+
+    /// The proxy at `place` ends all its connections, and is elsewhere. The name has its old
+    /// address until it is shown again.
+    ///
+    /// # Errors
+    /// An address was lost to somebody else.
+    pub async fn move_away(&mut self, place: usize) -> anyhow::Result<()> {
+        let proxy = self.proxies.get_mut(place).context("find a proxy")?;
+        proxy.move_away().await?;
+        if let SocketAddr::V4(address) = proxy.address() {
+            self.listing.moved(place, *address.ip());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        // The name of a run that is over is nobody's.
+        let _ = self.listing.show_only(&[], false);
+    }
+}
+
+/// Addresses as a client's setting.
+#[must_use]
+pub fn list(addresses: &[SocketAddr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    addresses.join(",")
+}
+
+/// The address in `network` that ends so.
+#[must_use]
+pub fn host([a, b, c]: Network, d: u8) -> Ipv4Addr {
+    Ipv4Addr::new(a, b, c, d)
+}

@@ -1,0 +1,194 @@
+//! Chaos: small lotteries of real processes under faults at seeded moments, and the check of
+//! every promise.
+//!
+//! `plan` decides what happens, from the seed alone; `stage` starts the processes and the
+//! `proxy` before each server; `run` has the faults happen and then waits for calm; the
+//! `witness` compares every answer that passes, and `verdict` all that is left at the end.
+//! Nothing here changes a server or a client, or knows their code.
+//!
+//! **Invariant**: the same seed takes the same decisions. What the processes make of them is
+//! theirs: a failure may take several runs of its seed to come again.
+//!
+//! What other trials need too is in `trial`. `containers` is a way to hold the runs, chosen on the
+//! same command line; it knows nothing of this.
+
+mod cause;
+mod cli;
+mod client_seat;
+mod containers;
+mod datagrams;
+mod draw_watch;
+mod fault;
+mod front;
+mod meddler;
+mod names;
+mod own_mounts;
+mod plan;
+mod proxy;
+mod roster;
+mod run;
+mod server_seat;
+mod small_disk;
+mod stage;
+mod trial;
+mod verdict;
+mod weather;
+mod witness;
+#[cfg(test)]
+mod witness_tests;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use program::exit::Exit;
+use program::shutdown;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::cli::Options;
+use crate::names::Names;
+use crate::trial::summary::{RunSummary, Summary};
+use harness::command;
+use harness::numbers::grouped;
+
+/// Every so many runs a plain line tells how far it is; of runs that take so long, each is told.
+const PLAIN_EVERY: u64 = 10;
+const LONG_RUN: Duration = Duration::from_secs(10);
+
+/// After so many runs with violations no more are begun: whatever it is, it is there to be seen.
+const VIOLATIONS_MAX: usize = 10;
+
+fn main() -> Exit {
+    command::dispatch(&[("server", server::main), ("client", client::main)], run)
+}
+
+/// The program `chaos [OPTIONS]`; `arguments` start with the program's name.
+fn run(arguments: Vec<OsString>) -> Exit {
+    let options: Options = match command::options(arguments.clone()) {
+        Ok(options) => options,
+        Err(exit) => return exit,
+    };
+    if options.containers.is_none() {
+        own_mounts::enter(&arguments);
+    }
+    command::raise_descriptor_limit();
+    command::run(async {
+        let binary = std::env::current_exe().context("find this program's file")?;
+        let summary = hold_all(&options, &binary).await?;
+        show(&options, &summary)?;
+        Ok(if summary.is_right() { Exit::Right } else { Exit::Failed })
+    })
+}
+
+/// Holds runs until there are enough, time is up, or a signal comes; then those that are in the
+/// middle are broken off after a signal, and waited for otherwise.
+async fn hold_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
+    let signal = shutdown::on_signal().context("listen for signals")?;
+    let started = Instant::now();
+    let until = options.minutes.map(|minutes| started + Duration::from_secs(minutes * 60));
+    let (mut summary, mut runs) = (Summary::from(options.seed), JoinSet::new());
+    let progress = Progress::new(options);
+    let names = Names::take().context("make names")?;
+    let mut begun = 0;
+    loop {
+        let is_time = until.is_none_or(|until| Instant::now() < until)
+            && summary.violations() < VIOLATIONS_MAX;
+        while is_time && begun < options.runs_max() && runs.len() < options.side_by_side() {
+            let (seed, binary) = (options.seed.wrapping_add(begun), binary.to_owned());
+            match options.containers.clone() {
+                Some(project) => {
+                    runs.spawn(async move { containers::hold(seed, &binary, &project).await })
+                }
+                None => runs.spawn(run::hold(seed, binary, names.clone())),
+            };
+            begun += 1;
+        }
+        let joined = tokio::select! {
+            joined = runs.join_next() => joined,
+            () = signal.cancelled() => None,
+        };
+        let Some(joined) = joined else {
+            summary.break_off(runs.len());
+            break;
+        };
+        let run = joined.context("follow a run")?;
+        progress.tell(&run);
+        let again = options.to_hold_again(run.seed, binary);
+        summary.add(run, again);
+        progress.advance(&summary);
+    }
+    progress.clear();
+    Ok(summary.finish(started.elapsed()))
+}
+
+fn show(options: &Options, summary: &Summary) -> anyhow::Result<()> {
+    if options.json {
+        let _ = write!(io::stderr(), "{}", summary.table());
+        let json = summary.json().context("write the result as JSON")?;
+        return writeln!(io::stdout(), "{json}").context("write the result");
+    }
+    write!(io::stdout(), "{}", summary.table()).context("write the result")
+}
+
+/// How far it is: a bar on a terminal, plain lines elsewhere. All on standard error.
+struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn new(options: &Options) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let length = Some(options.runs_max()).filter(|runs| *runs < u64::MAX);
+            let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+            let form = "{spinner} {human_pos} runs in {elapsed}{msg}";
+            bar.set_style(ProgressStyle::with_template(form).expect("the template is correct"));
+            bar
+        });
+        Self { bar }
+    }
+
+    /// Tells at once, and wholly, of a run in which something is not right; briefly of a long one.
+    fn tell(&self, run: &RunSummary) {
+        if run.findings.is_empty() && run.took < LONG_RUN {
+            return;
+        }
+        let kept = run.kept.as_deref().map(|path| path.display().to_string());
+        let tell = || {
+            let mut error = io::stderr();
+            let (seed, seconds) = (run.seed, run.took.as_secs_f32());
+            let (bets, faults) = (grouped(run.bets), run.faults.values().sum::<u64>());
+            let _ = write!(error, "seed {seed}, {seconds:.1} s, {bets} bets, {faults} faults: ");
+            let _ = match kept.as_deref() {
+                None if run.findings.is_empty() => writeln!(error, "every promise kept"),
+                kept => writeln!(error, "files kept in {}", kept.unwrap_or("nowhere")),
+            };
+            for finding in &run.findings {
+                let _ = writeln!(error, "  violation: {finding}");
+            }
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(tell),
+            None => tell(),
+        }
+    }
+
+    fn advance(&self, summary: &Summary) {
+        let (runs, wrong) = (summary.runs(), summary.violations());
+        if let Some(bar) = &self.bar {
+            bar.set_position(runs);
+            bar.set_message(format!(", {wrong} with violations"));
+        } else if runs.is_multiple_of(PLAIN_EVERY) {
+            let _ = writeln!(io::stderr(), "{runs} runs, {wrong} with violations");
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

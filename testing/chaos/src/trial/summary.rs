@@ -1,0 +1,219 @@
+//! What the runs came to: a table for people, one JSON line for programs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+
+use harness::numbers::grouped;
+use harness::terminal::STYLE;
+
+/// One run.
+#[derive(Debug)]
+pub struct RunSummary {
+    /// The seed that gives the same decisions again.
+    pub seed: u64,
+    /// How many bets were stored.
+    pub bets: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// What the faults led to, by kind, where it can be told from the servers' logs.
+    pub effects: BTreeMap<&'static str, u64>,
+    /// What was to happen, and cannot here.
+    pub skipped: BTreeMap<&'static str, u64>,
+    /// What is not right.
+    pub findings: Vec<String>,
+    /// Where the files are, if something is not right.
+    pub kept: Option<PathBuf>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// All runs. The JSON form is what `--json` promises; keys are only ever added.
+#[derive(Debug, Default, Serialize)]
+pub struct Summary {
+    ok: bool,
+    seed: u64,
+    runs: u64,
+    bets: u64,
+    faults_total: u64,
+    faults: BTreeMap<&'static str, u64>,
+    effects: BTreeMap<&'static str, u64>,
+    skipped: BTreeMap<&'static str, u64>,
+    violations: Vec<Violation>,
+    /// How many runs a signal broke off: nothing is known of them.
+    broken_off: u64,
+    seconds: u64,
+}
+
+/// A run in which something is not right.
+#[derive(Debug, Serialize)]
+struct Violation {
+    seed: u64,
+    directory: Option<PathBuf>,
+    command: String,
+    findings: Vec<String>,
+}
+
+impl Summary {
+    /// Of runs from this seed on.
+    #[must_use]
+    pub fn from(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// Counts a run; `command` holds it again.
+    pub fn add(&mut self, run: RunSummary, command: String) {
+        self.runs += 1;
+        self.bets += run.bets;
+        for (kind, count) in run.faults {
+            *self.faults.entry(kind).or_default() += count;
+            self.faults_total += count;
+        }
+        for (kind, count) in run.effects {
+            *self.effects.entry(kind).or_default() += count;
+        }
+        for (kind, count) in run.skipped {
+            *self.skipped.entry(kind).or_default() += count;
+        }
+        if !run.findings.is_empty() {
+            let (seed, directory, findings) = (run.seed, run.kept, run.findings);
+            self.violations.push(Violation { seed, directory, command, findings });
+        }
+    }
+
+    /// Takes note of runs that a signal broke off.
+    pub fn break_off(&mut self, runs: usize) {
+        self.broken_off = runs as u64;
+    }
+
+    /// Takes note of the end, after `took`.
+    #[must_use]
+    pub fn finish(mut self, took: Duration) -> Self {
+        self.ok = self.violations.is_empty() && self.runs > 0 && self.broken_off == 0;
+        self.seconds = took.as_secs();
+        self
+    }
+
+    /// Whether every promise was kept, in at least one run.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.ok
+    }
+
+    /// How many runs there were.
+    #[must_use]
+    pub fn runs(&self) -> u64 {
+        self.runs
+    }
+
+    /// How many runs had something that is not right.
+    #[must_use]
+    pub fn violations(&self) -> usize {
+        self.violations.len()
+    }
+
+    /// The result as one line of JSON.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+
+    /// The result as a table for a terminal.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(STYLE).set_header(["fault", "times"]);
+        for (kind, count) in &self.faults {
+            table.add_row([(*kind).to_owned(), grouped(*count)]);
+        }
+        table.add_row(["all faults".to_owned(), grouped(self.faults_total)]);
+        for (kind, count) in &self.effects {
+            table.add_row([format!("led to {kind}"), grouped(*count)]);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let mut text = format!("{}\n\n", table.trim_fmt());
+        for (kind, runs) in &self.skipped {
+            text += &format!("skipped in {runs} runs, since nothing can be mounted here: {kind}\n");
+        }
+        for Violation { seed, directory, command, findings } in &self.violations {
+            let directory = directory.as_ref().map(|path| path.display().to_string());
+            let kept = directory.unwrap_or_else(|| "nowhere".to_owned());
+            text += &format!("seed {seed}, files kept in {kept}, again with\n  {command}\n");
+            for finding in findings {
+                text += &format!("  violation: {}\n", finding.lines().next().unwrap_or_default());
+            }
+        }
+        text + &self.last_line()
+    }
+
+    fn last_line(&self) -> String {
+        let last = self.seed.wrapping_add(self.runs.saturating_sub(1));
+        let seeds = match self.runs {
+            0 | 1 => format!("seed {}", self.seed),
+            _ => format!("seeds {} to {last}", self.seed),
+        };
+        let [runs, bets] = [("run", self.runs), ("bet", self.bets)].map(counted);
+        let wrong = counted(("run", self.violations.len() as u64));
+        let broken_off = match self.broken_off {
+            0 => String::new(),
+            count => format!(", {} broken off, whatever their seeds", counted(("run", count))),
+        };
+        format!(
+            "{seeds}: {runs}, {bets}, {wrong} with violations{broken_off}, {} s\n",
+            self.seconds
+        )
+    }
+}
+
+/// `1 run`, `2 runs`.
+fn counted((word, count): (&str, u64)) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {word}{plural}", grouped(count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_violation_is_told_with_its_seed_and_its_files() {
+        let mut summary = Summary::from(7);
+        for (seed, findings) in [(7, vec![]), (8, vec!["lost\nand more".to_owned()])] {
+            let run = RunSummary {
+                seed,
+                bets: 2_000,
+                faults: BTreeMap::from([("server killed", 2)]),
+                effects: BTreeMap::new(),
+                skipped: BTreeMap::from([("full disk", 1)]),
+                findings,
+                kept: (seed == 8).then(|| "/tmp/x".into()),
+                took: Duration::ZERO,
+            };
+            summary.add(run, format!("chaos --seed {seed} --runs 1"));
+        }
+        let summary = summary.finish(Duration::from_secs(3));
+        let table = summary.table();
+        for wanted in [
+            "skipped in 2 runs, since nothing can be mounted here: full disk\n",
+            "seed 8, files kept in /tmp/x, again with\n",
+            "\n  chaos --seed 8 --runs 1\n",
+            "  violation: lost\n",
+            "seeds 7 to 8: 2 runs, 4,000 bets, 1 run with violations, 3 s\n",
+        ] {
+            assert!(table.contains(wanted), "{wanted:?} in\n{table}");
+        }
+        let start = "{\"ok\":false,\"seed\":7,\"runs\":2,\"bets\":4000,\"faults_total\":4,\
+                     \"faults\":{\"server killed\":4},\"effects\":{},\"skipped\":{\"full disk\":2},\
+                     \"violations\":[{\"seed\":8,";
+        let json = summary.json().unwrap();
+        assert!(json.starts_with(start), "{json}");
+        assert!(!Summary::default().finish(Duration::ZERO).is_right());
+    }
+}

@@ -1,0 +1,321 @@
+//! What every packet and answer that passed the proxies says, against the files of bets.
+//!
+//! Shares no code with server, client or protocol.
+//!
+//! **Invariant**: of each agency, answers never go back: whoever asks after an answer came gets
+//! at least what that answer said. The rows in an answer are a prefix of the agency's file, digest
+//! and all, and end where a batch ends that was delivered whole and not answered with a refusal:
+//! so a batch stored in part is seen, and one that was stored though it was answered 1. No draw is
+//! told of before every agency has asked for its close, and no answer takes longer than a lock is
+//! waited for, of a server that is awake.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::roster::Roster;
+use crate::trial::tally::Findings;
+use oracle::expected::AgencyExpected;
+
+/// How long an answer may take: the 5 s that a lock is waited for, and what a busy machine needs.
+const ANSWER_TIME_MAX: Duration = Duration::from_millis(7_500);
+
+/// Watches the packets and answers of one run. Cheap to clone: all clones are one.
+#[derive(Debug, Clone)]
+pub struct Witness {
+    expected: Arc<Vec<AgencyExpected>>,
+    roster: Roster,
+    seen: Arc<Mutex<Seen>>,
+    findings: Findings,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    agencies: BTreeMap<usize, SeenAgency>,
+    asked: u64,
+    /// Agencies whose clients took the servers for ones that do not know rows: told once.
+    old: BTreeSet<usize>,
+    is_drawn: bool,
+}
+
+#[derive(Debug, Default, Clone)]
+struct SeenAgency {
+    /// Rows that an answer said are stored.
+    floor: u64,
+    /// Whether its close, with all of its rows, was on its way to a server.
+    is_close_asked: bool,
+    /// Whether an answer said that it has closed.
+    is_closed: bool,
+    /// Where delivered batches end that may be stored.
+    possible: BTreeMap<u64, u64>,
+    /// Where batches end that are stored.
+    ends: BTreeSet<u64>,
+}
+
+/// Any packet on its way to a server.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    place: usize,
+    at: Instant,
+    /// Its start.
+    line: String,
+}
+
+impl Sent {
+    /// The packet `line` is sent now to the server at `place`.
+    #[must_use]
+    pub fn now(place: usize, line: &str) -> Self {
+        Self { place, at: Instant::now(), line: line.chars().take(60).collect() }
+    }
+}
+
+/// A packet that is delivered.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    id: u64,
+    sent: Sent,
+    agency: usize,
+    /// The first and the last row of the batch that it carries.
+    rows: Option<(u64, u64)>,
+    /// Whether it is a close that declares all rows.
+    is_close: bool,
+    floor: u64,
+    was_closed: bool,
+    was_drawn: bool,
+}
+
+impl Witness {
+    /// A witness of a run with these files.
+    #[must_use]
+    pub fn new(expected: Vec<AgencyExpected>, roster: Roster, findings: Findings) -> Self {
+        Self { expected: Arc::new(expected), roster, seen: Arc::default(), findings }
+    }
+
+    /// What the answers must say, agency by agency.
+    #[must_use]
+    pub fn expected(&self) -> &[AgencyExpected] {
+        &self.expected
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many rows of `agency` an answer said are stored.
+    #[must_use]
+    pub fn floor(&self, agency: usize) -> u64 {
+        self.seen().agencies.get(&agency).map_or(0, |known| known.floor)
+    }
+
+    /// Whether an answer said that `agency` has closed.
+    #[must_use]
+    pub fn is_closed(&self, agency: usize) -> bool {
+        let seen = self.seen();
+        seen.is_drawn || seen.agencies.get(&agency).is_some_and(|known| known.is_closed)
+    }
+
+    /// Takes note of a packet that is about to be delivered whole to the server at `place`.
+    #[must_use]
+    pub fn asked(&self, place: usize, line: &[u8]) -> Asked {
+        let line = String::from_utf8_lossy(line).trim_end().to_owned();
+        let (kind, rest) = line.split_once(':').unwrap_or((&line, ""));
+        let (head, rows) = rest.split_once(':').unwrap_or((rest, ""));
+        let mut numbers = head.split(';').map(|part| part.parse::<u64>().unwrap_or(0));
+        let (agency, first_row) = (numbers.next().unwrap_or(0), numbers.next());
+        let rows = rows.split(':').count() as u64;
+        let rows = first_row.filter(|_| kind == "StoreRows").map(|first| (first, first + rows - 1));
+        let is_old = kind.starts_with("StoreB") || (kind == "AgencyClose" && first_row.is_none());
+        let agency = agency as usize;
+        let is_close = kind == "AgencyClose" && first_row == self.rows_of(agency);
+        let mut seen = self.seen();
+        if is_old && seen.old.insert(agency) {
+            let packet: String = line.chars().take(40).collect();
+            self.findings.add(format!("a client takes the servers for old ones: {packet}"));
+        }
+        seen.asked += 1;
+        let (id, was_drawn) = (seen.asked, seen.is_drawn);
+        let known = seen.agencies.entry(agency).or_default();
+        known.possible.extend(rows.map(|(_, last)| (id, last)));
+        known.is_close_asked |= is_close;
+        let (floor, was_closed) = (known.floor, known.is_closed);
+        let sent = Sent::now(place, &line);
+        Asked { id, sent, agency, rows, is_close, floor, was_closed, was_drawn }
+    }
+
+    /// Compares the answer to a delivered packet with all that was seen.
+    pub fn answered(&self, asked: &Asked, answer: &[u8]) {
+        let answer = String::from_utf8_lossy(answer).trim_end().to_owned();
+        if let Err(wrong) = self.check(asked, &answer) {
+            let answer: String = answer.chars().take(120).collect();
+            let Asked { sent: Sent { line, .. }, agency, .. } = asked;
+            self.findings.add(format!("agency {agency}: {line:?} got {answer:?}: {wrong}"));
+        }
+    }
+
+    fn check(&self, asked: &Asked, answer: &str) -> Result<(), String> {
+        self.check_time(&asked.sent)?;
+        if self.seen().old.contains(&asked.agency) {
+            // That is told, and nothing holds any more; the files are checked all the same.
+            return Ok(());
+        }
+        let (kind, rest) = answer.split_once(':').ok_or("not an answer")?;
+        if kind == "Error" && rest.starts_with("busy") {
+            return Ok(());
+        }
+        let fields: Vec<&str> = rest.split(';').collect();
+        match (kind, fields.as_slice()) {
+            ("AgencyStatusResponse", [rows, digest, state]) => {
+                self.check_rows(asked, rows, digest, true)?;
+                self.check_state(asked, rows, state)
+            }
+            ("StoreRowsResponse", ["0", rows, digest]) => {
+                self.check_stored(asked, rows)?;
+                self.check_rows(asked, rows, digest, true)
+            }
+            ("StoreRowsResponse", [status @ ("1" | "2"), rows, digest, reason @ ..]) => {
+                self.seen().agencies.entry(asked.agency).or_default().possible.remove(&asked.id);
+                if *status == "2" {
+                    self.check_refusal(asked, rows, reason.first().unwrap_or(&""))?;
+                }
+                // Whoever could not look does not know better.
+                self.check_rows(asked, rows, digest, *status == "2")
+            }
+            ("AgencyCloseResponse", ["0"]) => self.check_closed(asked),
+            ("AgencyCloseResponse", ["1", ..]) => Ok(()),
+            ("WinnersResponse", _) => self.check_winners(asked, rest),
+            _ => Err("no answer that it should get".to_owned()),
+        }
+    }
+
+    /// Whether the answer that came now came in time. Whoever was paused has time from when it
+    /// wakes; winners have all the time there is.
+    ///
+    /// # Errors
+    /// It did not; tells how long it took.
+    pub fn check_time(&self, sent: &Sent) -> Result<(), String> {
+        let Some(awake) = self.roster.awake_since(sent.place) else { return Ok(()) };
+        let took = sent.at.max(awake).elapsed();
+        if took <= ANSWER_TIME_MAX || sent.line.starts_with("WinnersRequest") {
+            return Ok(());
+        }
+        let (seconds, place) = (took.as_secs_f32(), sent.place + 1);
+        Err(format!("server-{place} was awake and took {seconds:.1} s"))
+    }
+
+    fn rows_of(&self, agency: usize) -> Option<u64> {
+        self.expected_of(agency).ok().map(AgencyExpected::rows)
+    }
+
+    fn expected_of(&self, agency: usize) -> Result<&AgencyExpected, String> {
+        let expected = agency.checked_sub(1).and_then(|index| self.expected.get(index));
+        expected.ok_or_else(|| "an agency that does not take part".to_owned())
+    }
+
+    fn check_stored(&self, asked: &Asked, rows: &str) -> Result<(), String> {
+        let (_, last_row) = asked.rows.ok_or("it carries no rows")?;
+        let mut seen = self.seen();
+        let known = seen.agencies.entry(asked.agency).or_default();
+        known.ends.insert(last_row);
+        known.possible.remove(&asked.id);
+        match rows.parse::<u64>() {
+            Ok(rows) if rows >= last_row => Ok(()),
+            _ => Err(format!("stored, but row {last_row} is not there")),
+        }
+    }
+
+    /// Whether a batch can have been refused so with `rows` stored: all of it is of the agency's
+    /// file, so that only where it begins and ends can be wrong. What is closed has all rows, and
+    /// a batch that is stored is no refusal.
+    fn check_refusal(&self, asked: &Asked, rows: &str, reason: &str) -> Result<(), String> {
+        let (first, last) = asked.rows.ok_or("it carries no rows")?;
+        let rows: u64 = rows.parse().map_err(|_| "no number of rows".to_owned())?;
+        let is_possible = match reason.split(' ').next() {
+            Some("gap") => first > rows + 1,
+            Some("overlap") => first <= rows && rows < last,
+            _ => false,
+        };
+        if is_possible {
+            return Ok(());
+        }
+        Err(format!("rows {first} to {last} cannot be refused so with {rows} stored"))
+    }
+
+    fn check_rows(
+        &self,
+        asked: &Asked,
+        rows: &str,
+        digest: &str,
+        is_fresh: bool,
+    ) -> Result<(), String> {
+        let rows: u64 = rows.parse().map_err(|_| "no number of rows".to_owned())?;
+        let wanted = self.expected_of(asked.agency)?.digests.get(rows as usize);
+        match wanted {
+            None => return Err("more rows than its file has".to_owned()),
+            Some(wanted) if wanted != digest => return Err(format!("the digest is not {wanted}")),
+            Some(_) => {}
+        }
+        if is_fresh && rows < asked.floor {
+            return Err(format!("{} rows had been acknowledged", asked.floor));
+        }
+        let mut seen = self.seen();
+        let known = seen.agencies.entry(asked.agency).or_default();
+        let is_end = rows == 0
+            || known.ends.contains(&rows)
+            || known.possible.values().any(|last| *last == rows);
+        if !is_end {
+            return Err("no batch that can be stored ends there".to_owned());
+        }
+        known.ends.insert(rows);
+        known.floor = known.floor.max(rows);
+        Ok(())
+    }
+
+    fn check_state(&self, asked: &Asked, rows: &str, state: &str) -> Result<(), String> {
+        let all = self.expected_of(asked.agency)?.rows().to_string();
+        match state {
+            "open" if asked.was_closed || asked.was_drawn => Err("it had closed".to_owned()),
+            "closed" if asked.was_drawn => Err("the draw had been held".to_owned()),
+            "open" => Ok(()),
+            "closed" | "drawn" if rows != all => Err(format!("it has {all} rows")),
+            "closed" => {
+                let mut seen = self.seen();
+                let known = seen.agencies.entry(asked.agency).or_default();
+                known.is_closed = true;
+                let is_asked = known.is_close_asked;
+                is_asked.then_some(()).ok_or_else(|| "nobody had asked for its close".to_owned())
+            }
+            "drawn" => self.check_drawn(),
+            _ => Err("no state".to_owned()),
+        }
+    }
+
+    fn check_closed(&self, asked: &Asked) -> Result<(), String> {
+        let all = self.expected_of(asked.agency)?.rows();
+        let mut seen = self.seen();
+        let known = seen.agencies.entry(asked.agency).or_default();
+        known.is_closed = true;
+        if known.floor < all || !asked.is_close {
+            Err(format!("closed without all of {all} rows"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whoever tells of a draw: every agency has closed before.
+    fn check_drawn(&self) -> Result<(), String> {
+        let mut seen = self.seen();
+        seen.is_drawn = true;
+        let is_asked =
+            |agency: &usize| seen.agencies.get(agency).is_some_and(|known| known.is_close_asked);
+        match (1..=self.expected.len()).find(|agency| !is_asked(agency)) {
+            Some(agency) => Err(format!("agency {agency} had not asked for its close")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_winners(&self, asked: &Asked, winners: &str) -> Result<(), String> {
+        self.check_drawn()?;
+        let wanted = &self.expected_of(asked.agency)?.winners;
+        if winners == wanted { Ok(()) } else { Err(format!("the winners are {wanted}")) }
+    }
+}

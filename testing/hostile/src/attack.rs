@@ -1,0 +1,279 @@
+//! The attacks: what each of them is, how much of it there is, and what a server owes under it.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::attacks::{bytes, crowds, datagrams, descriptors, mutations, questions, stalls};
+use oracle::rows::RowSet;
+
+/// What is done to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Attack {
+    /// Mutated packets as fast as they are answered, on pipelining connections
+    Mutations,
+    /// Mutated packets, 10,000 a second
+    PacedMutations,
+    /// A byte of a packet now and then, on each of 1,000 connections
+    SlowWriters,
+    /// 60 KB of a packet and never its end, on each of 1,000 connections
+    HalfLines,
+    /// The same on 10,000 connections
+    ManyHalfLines,
+    /// 8 KB of a packet and never its end, on each of 10,000 connections
+    SmallHalfLines,
+    /// Packets on and on, and no answer is ever read, on each of 1,000 connections
+    NeverReading,
+    /// The same on 250 connections whose system keeps next to nothing of the answers
+    StuckAnswers,
+    /// Questions, rows and closes that do not fit or were there before, as fast as they are
+    /// answered, on each of 1,000 connections
+    Questions,
+    /// Lines of 64 KiB and one byte, and of 100 KiB, beside 1,000 connections on each of which one
+    /// line never ends
+    LongLines,
+    /// Bytes that are not UTF-8, NUL bytes, control characters, in every place of a packet
+    BadBytes,
+    /// Names that a spreadsheet would take as formulas: stored as they are
+    Formulas,
+    /// 10,000 connections that say nothing
+    Idle,
+    /// Connections opened and closed, 2,000 a second
+    Storm,
+    /// More connections than the server has descriptors for
+    Full,
+    /// The system takes the server's descriptors away
+    NoDescriptors,
+    /// Forged and senseless datagrams, as fast as they can be sent
+    Datagrams,
+    /// The same, 10,000 a second
+    PacedDatagrams,
+    /// 10,000 connections that wait for winners
+    Waiting,
+}
+
+/// How much of everything.
+#[derive(Debug, Clone, Copy)]
+pub struct Scale {
+    /// How many mutated lines in all rounds.
+    pub lines: u64,
+    /// How many connections a crowd has.
+    pub crowd: usize,
+    /// How many connections stall.
+    pub stalls: usize,
+    /// How many rounds there are.
+    pub rounds: u32,
+    /// How long a window is in which throughput is measured.
+    pub window: Duration,
+    /// Whether throughput is judged: short windows say nothing.
+    pub is_judged: bool,
+}
+
+impl Scale {
+    /// For figures.
+    #[must_use]
+    pub fn full(lines: u64) -> Self {
+        Self {
+            lines,
+            crowd: 10_000,
+            stalls: 1_000,
+            rounds: 9,
+            window: Duration::from_millis(800),
+            is_judged: true,
+        }
+    }
+
+    /// For tests.
+    #[must_use]
+    pub fn quick(lines: u64) -> Self {
+        Self {
+            lines: lines.min(20_000),
+            crowd: 1_200,
+            stalls: 120,
+            rounds: 1,
+            window: Duration::from_millis(150),
+            is_judged: false,
+        }
+    }
+}
+
+/// Whom an attack is made on, and which round of it this is.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Where the server listens.
+    pub address: SocketAddr,
+    /// Where it hears datagrams.
+    pub udp: SocketAddr,
+    /// Its process.
+    pub id: u32,
+    /// What to decide from.
+    pub seed: u64,
+    /// Which round, from 0: packets that are stored name agencies of their own in each.
+    pub round: u32,
+    /// How much.
+    pub scale: Scale,
+}
+
+/// How an attack and whoever measures it agree on when it is.
+#[derive(Debug)]
+pub struct Signals {
+    /// To be sent when the attack is in full swing.
+    pub ready: oneshot::Sender<()>,
+    /// Ends it, if it has no end of its own.
+    pub stop: CancellationToken,
+}
+
+/// What an attack did, and what came back.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Connections made.
+    pub connections: u64,
+    /// Lines, or datagrams, sent.
+    pub lines: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Connections that the server closed.
+    pub closed: u64,
+    /// Rows that the server acknowledged.
+    pub stored: RowSet,
+    /// What was not honest.
+    pub findings: Vec<String>,
+}
+
+impl Tally {
+    /// Takes what another one counted.
+    pub fn add(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.lines += other.lines;
+        self.bytes += other.bytes;
+        self.closed += other.closed;
+        self.stored.add(&other.stored);
+        self.findings.extend(other.findings);
+    }
+}
+
+/// An attack under way.
+pub type Attacking = Pin<Box<dyn Future<Output = anyhow::Result<Tally>>>>;
+
+impl Attack {
+    /// What the command line calls it.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Begins it; it must be awaited.
+    #[must_use]
+    pub fn begin(self, target: Target, signals: Signals) -> Attacking {
+        let Scale { crowd, stalls, .. } = target.scale;
+        match self {
+            Self::Mutations => Box::pin(mutations::make(target, signals, None)),
+            Self::PacedMutations => {
+                Box::pin(mutations::make(target, signals, Some(PACED_PER_SECOND)))
+            }
+            Self::SlowWriters => Box::pin(stalls::slow_writers(target, signals)),
+            Self::HalfLines => Box::pin(stalls::half_lines(target, signals, stalls, 60_000)),
+            Self::ManyHalfLines => Box::pin(stalls::half_lines(target, signals, crowd, 60_000)),
+            Self::SmallHalfLines => Box::pin(stalls::half_lines(target, signals, crowd, 8_000)),
+            Self::NeverReading => Box::pin(stalls::never_reading(target, signals)),
+            Self::StuckAnswers => Box::pin(stalls::stuck_answers(target, signals)),
+            Self::Questions => Box::pin(questions::make(target, signals)),
+            Self::LongLines => Box::pin(bytes::long_lines(target, signals)),
+            Self::BadBytes => Box::pin(bytes::bad_bytes(target, signals)),
+            Self::Formulas => Box::pin(bytes::formulas(target, signals)),
+            Self::Idle => Box::pin(crowds::idle(target, signals)),
+            Self::Storm => Box::pin(crowds::storm(target, signals)),
+            Self::Full => Box::pin(descriptors::full(target, signals)),
+            Self::NoDescriptors => Box::pin(descriptors::taken_away(target, signals)),
+            Self::Datagrams => Box::pin(datagrams::flood(target, signals, None)),
+            Self::PacedDatagrams => {
+                Box::pin(datagrams::flood(target, signals, Some(PACED_PER_SECOND)))
+            }
+            Self::Waiting => Box::pin(crowds::waiting(target, signals)),
+        }
+    }
+
+    /// How many descriptors the server is started with; as many as there are, without.
+    #[must_use]
+    pub fn server_descriptors(self) -> Option<u32> {
+        (self == Self::Full).then_some(FULL_DESCRIPTORS)
+    }
+
+    /// What share of its throughput an ordinary load must keep. Two attacks take more of the two
+    /// processors for themselves than that leaves, whatever the server does, and are made again at
+    /// a pace, where it is judged:
+    ///
+    /// - mutations at full speed: of the lines a tenth is valid by chance, which the server owes
+    ///   the same work as any agency's, and every answer is compared on the same machine;
+    /// - datagrams at full speed: sending them takes a processor.
+    #[must_use]
+    pub fn throughput_least(self) -> Option<f64> {
+        match self {
+            Self::Mutations | Self::Datagrams => None,
+            _ => Some(0.9),
+        }
+    }
+
+    /// What share of a processor the server may take under this attack alone, if it is known.
+    #[must_use]
+    pub fn processor_most(self) -> Option<f64> {
+        match self {
+            Self::HalfLines | Self::ManyHalfLines | Self::SmallHalfLines => Some(0.05),
+            Self::Idle | Self::Waiting | Self::Full | Self::NoDescriptors => Some(0.05),
+            Self::StuckAnswers => Some(0.05),
+            Self::Datagrams | Self::PacedDatagrams => Some(0.25),
+            _ => None,
+        }
+    }
+
+    /// Of which actions the server may warn under it: what it tells of bad packets, and of connections
+    /// that it has no room for.
+    #[must_use]
+    pub fn warnings(self) -> &'static [&'static str] {
+        match self {
+            Self::Mutations | Self::PacedMutations => {
+                &["packet", "apuesta_almacenada", "apuestas_almacenadas", "agencia_cerrada"]
+            }
+            Self::LongLines | Self::BadBytes => &["packet"],
+            Self::NeverReading | Self::StuckAnswers => &["packet"],
+            Self::Questions => &["apuestas_almacenadas", "agencia_cerrada"],
+            Self::Full | Self::NoDescriptors => &["accept_connections"],
+            _ => &[],
+        }
+    }
+
+    /// How many open files the attack takes, and the server under it.
+    #[must_use]
+    pub fn descriptors(self, scale: Scale) -> u64 {
+        let connections = match self {
+            Self::ManyHalfLines | Self::SmallHalfLines | Self::Idle | Self::Waiting => scale.crowd,
+            Self::SlowWriters | Self::HalfLines | Self::NeverReading => scale.stalls,
+            Self::StuckAnswers | Self::Questions | Self::LongLines => scale.stalls,
+            Self::Full | Self::NoDescriptors => descriptors::CROWD,
+            _ => mutations::CONNECTIONS as usize,
+        };
+        connections as u64 + DESCRIPTORS_BESIDE
+    }
+
+    /// How much memory the server may ever have resident, in MiB: what RELIABILITY.md promises
+    /// with 10,000 connections that wait, and for whatever comes.
+    #[must_use]
+    pub fn memory_mib_most(self) -> f64 {
+        match self {
+            Self::Idle | Self::Waiting => 64.0,
+            _ => 160.0,
+        }
+    }
+}
+
+/// What a server keeps back from connections, or has open itself, as has this program.
+const DESCRIPTORS_BESIDE: u64 = 100;
+
+const PACED_PER_SECOND: u64 = 10_000;
+
+/// Enough for a server to start, and for some connections beyond those that it keeps back.
+const FULL_DESCRIPTORS: u32 = 128;

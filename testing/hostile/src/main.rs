@@ -1,0 +1,77 @@
+//! A live server under hostile input: attacks in turn, each while ordinary agencies store beside
+//! it, and the check that the server held.
+//!
+//! `attack` says which there are and what a server owes under each, `attacks` makes them; `run`
+//! measures one on its `field` and judges it; `packet`, `model` and `stored` compare answers and
+//! file with PROTOCOL.md. Nothing here knows the server's code.
+//!
+//! **Invariant**: the same seed sends the same mutated lines. Figures are only compared with those
+//! of the same run, in turn.
+
+mod attack;
+mod attacks;
+mod cli;
+mod field;
+mod mutate;
+mod ordinary;
+mod run;
+mod stored;
+mod summary;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
+use program::exit::Exit;
+use program::shutdown;
+
+use crate::cli::Options;
+use crate::summary::Summary;
+use harness::{command, terminal};
+
+fn main() -> Exit {
+    command::dispatch(&[("server", server::main), ("client", client::main)], run)
+}
+
+/// The program `hostile [OPTIONS] [ATTACK…]`; `arguments` start with the program's name.
+fn run(arguments: Vec<OsString>) -> Exit {
+    let options: Options = match command::options(arguments) {
+        Ok(options) => options,
+        Err(exit) => return exit,
+    };
+    command::raise_descriptor_limit();
+    if let Some(refusal) = options.too_few_descriptors(command::descriptor_limit()) {
+        let _ = writeln!(io::stderr(), "error: {refusal}");
+        return Exit::Usage;
+    }
+    command::run(async {
+        let summary = hold_all(&options).await?;
+        show(&options, &summary)?;
+        Ok(if summary.is_right() { Exit::Right } else { Exit::Failed })
+    })
+}
+
+/// Makes one attack after the other, until a signal comes.
+async fn hold_all(options: &Options) -> anyhow::Result<Summary> {
+    let signal = shutdown::on_signal().context("listen for signals")?;
+    let binary = std::env::current_exe().context("find this program's file")?;
+    let mut summary = Summary::default();
+    for attack in options.attacks() {
+        let _ = writeln!(io::stderr(), "{} …", attack.name());
+        let held = tokio::select! {
+            held = run::hold(attack, options.scale(), options.seed, &binary) => held,
+            () = signal.cancelled() => anyhow::bail!("finish: interrupted"),
+        };
+        summary.add(held);
+    }
+    Ok(summary)
+}
+
+fn show(options: &Options, summary: &Summary) -> anyhow::Result<()> {
+    if options.json {
+        let _ = write!(io::stderr(), "{}", summary.table(terminal::error_width()));
+        let json = summary.json().context("write the result as JSON")?;
+        return writeln!(io::stdout(), "{json}").context("write the result");
+    }
+    write!(io::stdout(), "{}", summary.table(terminal::width())).context("write the result")
+}

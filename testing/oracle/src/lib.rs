@@ -1,0 +1,11 @@
+//! What must come out of a lottery, stated without any code of the server, the client or the
+//! protocol.
+//!
+//! [`model`] is the lottery's specification, executable: what a server owes to each line. [`audit`]
+//! counts what is stored and announced against the files of bets.
+
+pub mod audit;
+pub mod expected;
+pub mod model;
+pub mod packet;
+pub mod rows;
