@@ -2,7 +2,7 @@
 //! does all the work on the files.
 //!
 //! While the thread syncs one group, the next one gathers in the queue: what waits when the thread
-//! comes back shares one lock, one append and one sync. The commit is [`commit::commit`].
+//! comes back shares one lock, one append and one sync. The commit is `commit::commit`.
 //!
 //! **Invariant**: what is in the queue is carried out, whether or not its caller still waits for
 //! the reply. The queue is bounded in bytes, of which every request has a permit until it is
