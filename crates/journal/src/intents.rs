@@ -63,19 +63,13 @@ impl Intent {
     }
 
     fn encode(&self) -> [u8; RECORD_BYTES] {
+        let Self { sequence, file, boot, offset, bytes, checksum } = *self;
+        let (low, high) = (boot.0 as u64, (boot.0 >> 64) as u64);
         let mut record = [0; RECORD_BYTES];
-        let mut rest = record.as_mut_slice();
-        let mut put = |bytes: &[u8]| {
-            let (to, after) = std::mem::take(&mut rest).split_at_mut(bytes.len());
-            to.copy_from_slice(bytes);
-            rest = after;
-        };
-        put(&self.sequence.to_le_bytes());
-        put(&self.file.0.to_le_bytes());
-        put(&self.boot.0.to_le_bytes());
-        put(&self.offset.to_le_bytes());
-        put(&self.bytes.to_le_bytes());
-        put(&self.checksum.to_le_bytes());
+        let numbers = [sequence, file.0, low, high, offset, bytes, checksum];
+        for (place, number) in record.chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
         let (body, check) = record.split_at_mut(RECORD_BYTES - 8);
         check.copy_from_slice(&xxh3_64(body).to_le_bytes());
         record
@@ -87,24 +81,12 @@ impl Intent {
         if is_empty || u64::from_le_bytes(*check) != xxh3_64(body) {
             return None;
         }
-        let mut rest = body;
-        let mut number = || {
-            let (bytes, after) = rest.split_first_chunk::<8>()?;
-            rest = after;
-            Some(u64::from_le_bytes(*bytes))
-        };
-        let sequence = number().filter(|sequence| *sequence <= INTENT_NUMBER_MAX)?;
-        let file = FileId(number()?);
-        let (low, high) = (number()?, number()?);
-        let boot = BootId(u128::from(low) | u128::from(high) << 64);
-        Some(Self {
-            sequence,
-            file,
-            boot,
-            offset: number()?,
-            bytes: number()?,
-            checksum: number()?,
-        })
+        let mut numbers = body.as_chunks::<8>().0.iter().map(|number| u64::from_le_bytes(*number));
+        let sequence = numbers.next().filter(|sequence| *sequence <= INTENT_NUMBER_MAX)?;
+        let file = FileId(numbers.next()?);
+        let boot = BootId(u128::from(numbers.next()?) | u128::from(numbers.next()?) << 64);
+        let (offset, bytes, checksum) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        Some(Self { sequence, file, boot, offset, bytes, checksum })
     }
 }
 

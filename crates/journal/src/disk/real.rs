@@ -1,14 +1,12 @@
 //! The machine's own file system.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-
-use fs2::FileExt as _;
 
 use crate::disk::one_flush::{self, OneFlush};
 use crate::disk::{BootId, Disk, DiskFile, FileId, Mode, SyncError};
@@ -166,21 +164,19 @@ impl DiskFile for File {
     }
 
     fn take_lock(&self) -> io::Result<()> {
-        retry(|| self.lock_exclusive())
+        retry(|| self.lock())
     }
 
     fn try_take_lock(&self) -> io::Result<bool> {
-        match retry(|| self.try_lock_exclusive()) {
+        retry(|| match self.try_lock() {
             Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        })
     }
 
     fn give_lock_back(&self) -> io::Result<()> {
-        fs2::FileExt::unlock(self)
+        self.unlock()
     }
 }
 

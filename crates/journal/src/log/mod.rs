@@ -13,6 +13,7 @@ mod recovery;
 
 use std::io;
 use std::mem;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -337,13 +338,15 @@ impl<D: Disk> Drop for Locked<'_, D> {
     }
 }
 
-impl<D: Disk> Locked<'_, D> {
-    /// Where the log is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.log.path
-    }
+impl<D: Disk> Deref for Locked<'_, D> {
+    type Target = Log<D>;
 
+    fn deref(&self) -> &Log<D> {
+        self.log
+    }
+}
+
+impl<D: Disk> Locked<'_, D> {
     /// The log's length, in bytes.
     ///
     /// # Errors

@@ -7,10 +7,8 @@
 use std::path::Path;
 
 use journal::disk::Disk;
-use journal::{Cut, Damaged, Found};
+use journal::{Cut, Damaged, Found, Locked};
 use tracing::{error, info, warn};
-
-use super::volume::LockedVolume;
 
 /// Logs what was found at the log `path`, or beside it.
 pub(super) fn report(path: &Path, found: Found) {
@@ -61,13 +59,21 @@ enum Change<'p> {
     External(Vec<(&'p Path, u64)>),
 }
 
-/// Alerts an operator to logs that are not what they were. For a day that is not being archived at
-/// this moment.
-pub(super) fn report_external_changes<D: Disk>(locked: &mut LockedVolume<'_, D>) {
-    match take_change(locked) {
-        Change::NewDay(0) => {}
-        Change::NewDay(bytes) => info!(action = "new_day", result = "success", put_away = bytes),
-        Change::External(logs) => logs.into_iter().for_each(|(path, bytes)| {
+/// Alerts an operator to logs that are not what they were; returns whether any has changed. For a
+/// day that is not being archived at this moment.
+pub(super) fn report_external_changes<D: Disk>(
+    bets: &mut Locked<'_, D>,
+    closes: &mut Locked<'_, D>,
+) -> bool {
+    let change = take_change(bets, closes);
+    let is_changed = change.is_some();
+    match change {
+        None => {}
+        Some(Change::NewDay(0)) => {}
+        Some(Change::NewDay(bytes)) => {
+            info!(action = "new_day", result = "success", put_away = bytes)
+        }
+        Some(Change::External(logs)) => logs.into_iter().for_each(|(path, bytes)| {
             error!(
                 action = "read_log",
                 result = "fail",
@@ -80,42 +86,46 @@ pub(super) fn report_external_changes<D: Disk>(locked: &mut LockedVolume<'_, D>)
             );
         }),
     }
+    is_changed
 }
 
-fn take_change<'v, D: Disk>(locked: &'v mut LockedVolume<'_, D>) -> Change<'v> {
-    let bets = locked.bets.take_external_change();
-    let closes = locked.closes.take_external_change();
-    // What is there now need not be what the draw was held over.
-    *locked.is_compared &= bets.is_none() && closes.is_none();
-    if let (Some(bets), Some(closes)) = (bets, closes)
-        && bets.is_renamed
-        && closes.is_renamed
-    {
-        return Change::NewDay(bets.bytes + closes.bytes);
+fn take_change<'v, D: Disk>(
+    bets: &'v mut Locked<'_, D>,
+    closes: &'v mut Locked<'_, D>,
+) -> Option<Change<'v>> {
+    let changes = (bets.take_external_change(), closes.take_external_change());
+    match changes {
+        (None, None) => return None,
+        (Some(bets), Some(closes)) if bets.is_renamed && closes.is_renamed => {
+            return Some(Change::NewDay(bets.bytes + closes.bytes));
+        }
+        _ => {}
     }
-    let logs = [(bets, locked.bets.path()), (closes, locked.closes.path())];
+    let logs = [(changes.0, bets.path()), (changes.1, closes.path())];
     let changed = logs.into_iter().filter_map(|(change, path)| Some((path, change?.bytes)));
-    Change::External(changed.filter(|(_, bytes)| *bytes > 0).collect())
+    Some(Change::External(changed.filter(|(_, bytes)| *bytes > 0).collect()))
 }
 
 #[cfg(test)]
 mod tests {
     use journal::disk::simulated::Machine;
 
+    use super::super::archive;
+    use super::super::names::CLOSES;
     use super::super::tests::{
         BETS, ROW, SimulatedVolume, append, close, deadline, open, settings, status,
     };
-    use super::super::{CLOSES, archive};
     use super::*;
 
     /// What was lost, as it would be told.
     fn lost(volume: &mut SimulatedVolume) -> Vec<(String, u64)> {
         let mut locked = volume.lock_for_archive(deadline()).unwrap();
-        match take_change(&mut locked) {
-            Change::External(logs) => {
+        match take_change(&mut locked.bets, &mut locked.closes) {
+            None => Vec::new(),
+            Some(Change::External(logs)) => {
                 logs.into_iter().map(|(path, bytes)| (path.display().to_string(), bytes)).collect()
             }
-            Change::NewDay(bytes) => panic!("{bytes} bytes are called put away"),
+            Some(Change::NewDay(bytes)) => panic!("{bytes} bytes are called put away"),
         }
     }
 
@@ -160,7 +170,8 @@ mod tests {
         let (machine, mut volume) = day();
         archive(machine.process(), settings(), true).unwrap();
         let mut locked = volume.lock_for_archive(deadline()).unwrap();
-        assert_eq!(take_change(&mut locked), Change::NewDay(ROW.len() as u64 + 2));
+        let change = take_change(&mut locked.bets, &mut locked.closes);
+        assert_eq!(change, Some(Change::NewDay(ROW.len() as u64 + 2)));
         drop(locked);
         assert_eq!(append(&mut volume, Some(1)).stored.rows, 1, "of the next day");
     }

@@ -10,9 +10,9 @@ use chrono::{SecondsFormat, Utc};
 use journal::disk::{Disk, DiskFile, Mode};
 use journal::{OthersWrite, whole_file};
 
+use super::names::{ARCHIVE, ARCHIVING, BETS, CLOSES, DRAW, LOCKS};
 use super::settings::{StoreSettings, advice, is_of_settings};
 use super::volume::{LockedVolume, Volume};
-use super::{ARCHIVE, ARCHIVING, BETS, CLOSES, DRAW, LOCKS};
 
 /// A day that was put away.
 #[derive(Debug, Clone, PartialEq, Eq)]

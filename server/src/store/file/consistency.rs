@@ -3,12 +3,10 @@
 //! Rows and digests are compared, once for each record that is read and whenever a log is not what
 //! it was. Who won is not compared: that would be another draw.
 
-use journal::disk::Disk;
 use lottery::State;
 use protocol::AgencyId;
 use tracing::error;
 
-use super::volume::LockedVolume;
 use crate::store::Draw;
 
 const NEXT: &str = "the winners of draw.json are told all the same: bring back the file that was \
@@ -16,11 +14,8 @@ const NEXT: &str = "the winners of draw.json are told all the same: bring back t
                     held over bets.csv as soon as all agencies have closed";
 
 /// Alerts an operator to a record that is not about the bets that are there.
-pub(super) fn report_difference<D: Disk>(locked: &mut LockedVolume<'_, D>) {
-    if std::mem::replace(locked.is_compared, true) {
-        return;
-    }
-    if let Some(error) = locked.draw.as_ref().and_then(|draw| difference(draw, locked.state)) {
+pub(super) fn report_difference(draw: &Draw, state: &State) {
+    if let Some(error) = difference(draw, state) {
         error!(action = "read_draw", result = "fail", error, next = NEXT);
     }
 }
@@ -45,12 +40,13 @@ fn difference(draw: &Draw, state: &State) -> Option<String> {
 mod tests {
     use std::path::{Path, PathBuf};
 
+    use journal::disk::Disk as _;
     use journal::disk::simulated::Machine;
 
+    use super::super::names::CLOSES;
     use super::super::tests::{
         BETS, SimulatedVolume, append, close, content, deadline, look, open, settings, status,
     };
-    use super::super::{CLOSES, alerts};
     use super::*;
 
     const DRAW: &str = "/volume/draw.json";
@@ -80,8 +76,7 @@ mod tests {
         }
         let mut locked = volume.lock_for_archive(deadline()).unwrap();
         assert!(*locked.is_compared);
-        alerts::report_external_changes(&mut locked);
-        assert!(!*locked.is_compared, "as it was with other bets");
+        assert!(locked.report_changes(), "compared again, because it was with other bets");
         let told = difference(&locked.draw.unwrap(), locked.state).unwrap();
         assert!(told.contains("of agency 1 than the 0 that bets.csv has now"), "{told}");
     }

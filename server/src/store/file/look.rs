@@ -10,6 +10,7 @@ use lottery::{State, Winners};
 use protocol::AgencyId;
 
 use super::error::StoreError;
+use super::names::DRAW;
 use super::outage::Progress;
 use super::record;
 use super::settings::StoreSettings;
@@ -70,7 +71,7 @@ fn hold<D: Disk>(
     let written = record::write(disk, &settings.volume, &draw_record(settings, state, winners));
     written.map_err(|error| {
         let otherwise = |path, error| JournalError::Append { path, bytes: 0, error };
-        JournalError::of(&settings.volume.join(super::DRAW), error, otherwise)
+        JournalError::of(&settings.volume.join(DRAW), error, otherwise)
     })
 }
 

@@ -2,7 +2,7 @@
 //! does all the work on the files.
 //!
 //! While the thread syncs one group, the next one gathers in the queue: what waits when the thread
-//! comes back shares one lock, one append and one sync. The commit is [`commit::commit`].
+//! comes back shares one lock, one append and one sync. The commit is `commit::commit`.
 //!
 //! **Invariant**: what is in the queue is carried out, whether or not its caller still waits for
 //! the reply. The queue is bounded in bytes, of which every request has a permit until it is
@@ -24,6 +24,7 @@ mod fault_tests;
 mod file_store_tests;
 mod folds;
 mod look;
+mod names;
 mod outage;
 mod pending;
 mod queue;
@@ -57,22 +58,8 @@ use crate::limits::{QUEUE_BYTES_MAX, REQUEST_BYTES_MIN, STORE_STACK_BYTES};
 
 pub use archive::{ArchiveError, ArchivedDay, archive};
 pub use journal::WaitEnd;
+pub(crate) use names::{ARCHIVE, FILES, LOCKS};
 pub use settings::{OpenError, StoreSettings};
-
-/// The directory of lock files and intents, in the volume.
-pub(crate) const LOCKS: &str = "locks";
-/// The bets.
-const BETS: &str = "bets.csv";
-/// The closes.
-const CLOSES: &str = "agencies_closed.txt";
-/// The draw's record.
-const DRAW: &str = "draw.json";
-/// What instances write in the volume itself, and a name under which one of these is begun.
-pub(crate) const FILES: [&str; 4] = [BETS, CLOSES, DRAW, "draw.json.tmp"];
-/// In the directory of locks: the day is being archived, and where to.
-const ARCHIVING: &str = "archiving";
-/// The directory of finished draws.
-pub(crate) const ARCHIVE: &str = "archive";
 
 /// The store on the files of a volume.
 #[derive(Clone)]

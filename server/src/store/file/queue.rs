@@ -48,12 +48,12 @@ pub(super) struct ThreadEnded;
 
 impl<C: Queueable> QueueSender<C> {
     /// Takes a request.
-    pub(super) fn push(&self, call: C) -> Result<(), ThreadEnded> {
+    pub(super) fn push(&self, request: C) -> Result<(), ThreadEnded> {
         let mut state = self.0.lock();
         if state.is_over {
             return Err(ThreadEnded);
         }
-        let wakes = state.push(call);
+        let wakes = state.push(request);
         drop(state);
         if wakes {
             self.0.wakes.notify_one();
@@ -79,10 +79,10 @@ impl<C: Queueable> QueueReceiver<C> {
             state = match state.look() {
                 Needs::Over => return None,
                 Needs::Ready => return Some(state.take()),
-                Needs::Any => self.0.sleep(state),
+                Needs::Any => self.0.sleep(state, Duration::MAX),
                 Needs::Others(limit) => match state.left(limit) {
                     Duration::ZERO => return Some(state.take()),
-                    left => self.0.sleep_for(state, left),
+                    left => self.0.sleep(state, left),
                 },
             };
         }
@@ -98,7 +98,7 @@ impl<C> Drop for QueueReceiver<C> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.is_over = true;
-        let dropped = mem::take(&mut state.calls);
+        let dropped = mem::take(&mut state.requests);
         drop(state);
         drop(dropped);
     }
@@ -114,11 +114,7 @@ impl<C> Shared<C> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sleep<'s>(&self, state: MutexGuard<'s, State<C>>) -> MutexGuard<'s, State<C>> {
-        self.wakes.wait(state).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn sleep_for<'s>(
+    fn sleep<'s>(
         &self,
         state: MutexGuard<'s, State<C>>,
         most: Duration,
@@ -129,7 +125,7 @@ impl<C> Shared<C> {
 
 struct State<C> {
     /// What waits, the oldest first.
-    calls: Vec<C>,
+    requests: Vec<C>,
     /// Whether one of them may wait for others.
     one_may_wait: bool,
     delay: CommitDelay,
@@ -165,19 +161,19 @@ enum Needs {
 
 impl<C: Queueable> State<C> {
     fn new() -> Self {
-        let (calls, delay, activity) = (Vec::new(), CommitDelay::default(), Activity::Works);
-        Self { calls, one_may_wait: false, delay, activity, is_woken: false, is_over: false }
+        let (requests, delay, activity) = (Vec::new(), CommitDelay::default(), Activity::Works);
+        Self { requests, one_may_wait: false, delay, activity, is_woken: false, is_over: false }
     }
 
     /// Adds a request; returns whether the thread is to be woken.
-    fn push(&mut self, call: C) -> bool {
-        self.one_may_wait |= call.may_wait();
+    fn push(&mut self, request: C) -> bool {
+        self.one_may_wait |= request.may_wait();
         if self.activity != Activity::Works
-            && let Some(agency) = call.agency()
+            && let Some(agency) = request.agency()
         {
             self.delay.came(agency);
         }
-        self.calls.push(call);
+        self.requests.push(request);
         let is_worth_it = match self.activity {
             Activity::Works => false,
             Activity::Waits => true,
@@ -192,7 +188,7 @@ impl<C: Queueable> State<C> {
     /// Begins a group, with the requests that are there.
     fn begin(&mut self) {
         self.activity = Activity::Waits;
-        let agencies = self.calls.iter().filter_map(Queueable::agency);
+        let agencies = self.requests.iter().filter_map(Queueable::agency);
         agencies.for_each(|agency| self.delay.came(agency));
     }
 
@@ -203,10 +199,11 @@ impl<C: Queueable> State<C> {
     }
 
     fn needs(&self) -> Needs {
-        if self.calls.is_empty() {
+        if self.requests.is_empty() {
             return if self.is_over { Needs::Over } else { Needs::Any };
         }
-        let may_wait = self.one_may_wait && self.calls.len() < QUEUE_REQUESTS_MAX && !self.is_over;
+        let may_wait =
+            self.one_may_wait && self.requests.len() < QUEUE_REQUESTS_MAX && !self.is_over;
         let limit = self.delay.limit().filter(|_| may_wait);
         limit.map_or(Needs::Ready, Needs::Others)
     }
@@ -224,7 +221,7 @@ impl<C: Queueable> State<C> {
 
     fn take(&mut self) -> Vec<C> {
         (self.activity, self.one_may_wait) = (Activity::Works, false);
-        mem::take(&mut self.calls)
+        mem::take(&mut self.requests)
     }
 }
 

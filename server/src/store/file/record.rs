@@ -9,7 +9,7 @@ use journal::whole_file;
 use tokio::sync::watch;
 use tracing::error;
 
-use super::DRAW;
+use super::names::DRAW;
 use crate::store::{Draw, DrawRecord};
 
 /// Reads the record, if there is one.

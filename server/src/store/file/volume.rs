@@ -5,10 +5,10 @@
 //! **Invariant**: the lock order is `agencies_closed`, then `bets`: [`Volume::lock_for_archive`] is
 //! the one place where both are taken. Nothing is awaited under a lock.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+use std::{io, mem};
 
 use journal::disk::Disk;
 use journal::{Locked, Log, LogPaths, OthersWrite, WaitEnd};
@@ -17,10 +17,11 @@ use protocol::{AgencyId, RowReader};
 
 use super::error::StoreError;
 use super::folds::{Closes, Rows};
+use super::names::{ARCHIVING, BETS, CLOSES, DRAW, LOCKS};
 use super::outage::{Outages, Progress};
 use super::record::KnownRecord;
 use super::settings::{OpenError, StoreSettings};
-use super::{ARCHIVING, BETS, CLOSES, DRAW, LOCKS, alerts, consistency};
+use super::{alerts, consistency};
 use crate::store::{Draw, Unavailable};
 
 /// Both logs, locked and applied to their ends.
@@ -32,6 +33,22 @@ pub(super) struct LockedVolume<'v, D: Disk> {
     pub(super) draw: Option<Arc<Draw>>,
     /// Whether that has been compared with the bets.
     pub(super) is_compared: &'v mut bool,
+}
+
+impl<D: Disk> LockedVolume<'_, D> {
+    /// Alerts an operator to logs, and to a draw's record, that were changed by hand. Returns
+    /// whether the record was compared with the bets.
+    pub(super) fn report_changes(&mut self) -> bool {
+        if alerts::report_external_changes(&mut self.bets, &mut self.closes) {
+            // What is there now need not be what the draw was held over.
+            *self.is_compared = false;
+        }
+        let is_due = !mem::replace(self.is_compared, true);
+        if let Some(draw) = self.draw.as_ref().filter(|_| is_due) {
+            consistency::report_difference(draw, self.state);
+        }
+        is_due
+    }
 }
 
 /// The files of the lottery.
@@ -105,8 +122,7 @@ impl<D: Disk> Volume<D> {
         let mut locked = self.lock_for_archive(deadline)?;
         match disk.find(&marker) {
             Ok(None) => {
-                alerts::report_external_changes(&mut locked);
-                consistency::report_difference(&mut locked);
+                locked.report_changes();
                 Ok(locked)
             }
             Ok(Some(_)) => Err(StoreError::Archiving),
