@@ -10,7 +10,7 @@ fn nothing(_: &str) -> Option<String> {
 fn read_text(
     yaml: &str,
     environment: fn(&str) -> Option<String>,
-) -> Result<Read, Vec<SettingError>> {
+) -> Result<LoadedSettings, Vec<SettingError>> {
     let file = Some(Path::new("config.yaml"));
     read(file, flatten(yaml).unwrap(), environment, true).map_err(|SettingErrors(errors)| errors)
 }
@@ -59,7 +59,7 @@ fn the_environment_goes_before_the_file() {
     assert_eq!(config.id, Some(Id::Number(AgencyId::new(7).unwrap())));
     assert_eq!(config.servers.0, ["a:1", "[::1]:2"]);
     assert_eq!((config.limits.bets, config.limits.bytes), (5, 8192));
-    assert_eq!(config.patience.answer, Duration::from_secs(6));
+    assert_eq!(config.timeouts.answer, Duration::from_secs(6));
     assert_eq!(config.host, "0123456789ab");
     assert_eq!(read.unknown, ["speed"]);
     assert!(read.effective.contains(&("CLI_ID", "7".to_owned())));

@@ -1,4 +1,5 @@
-//! Names as they are given along the Río de la Plata. Their order is part of what a seed means.
+//! Common names of the Río de la Plata. Their order must not change, because the bets of a seed
+//! depend on it.
 
 /// First names.
 pub const FIRST_NAMES: [&str; 72] = [

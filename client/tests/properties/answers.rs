@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use client::connection::{Connection, Fault};
+use client::server_connection::{ExchangeError, ServerConnection};
 use protocol::Response;
 use tokio::io::AsyncWriteExt as _;
 
@@ -20,11 +20,15 @@ pub fn a_connection_gives_answers_or_says_why(bytes: &[u8], piece: usize, bytes_
             let _ = server.write_all(bytes).await;
             drop(server);
         };
-        tokio::join!(sends, receives(Connection::over(client), bytes, bytes_max));
+        tokio::join!(sends, receives(ServerConnection::new(client), bytes, bytes_max));
     });
 }
 
-async fn receives(mut connection: Connection<tokio::io::DuplexStream>, bytes: &[u8], max: usize) {
+async fn receives(
+    mut connection: ServerConnection<tokio::io::DuplexStream>,
+    bytes: &[u8],
+    max: usize,
+) {
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let answer = connection.receive(LIMIT, LIMIT, max).await;
         let content = line.strip_suffix(b"\n");
@@ -33,21 +37,21 @@ async fn receives(mut connection: Connection<tokio::io::DuplexStream>, bytes: &[
                 assert!(line.len() <= max.max(protocol::limits::HEAD_BYTES));
                 assert_eq!(Response::parse(content), Ok(answer));
             }
-            (_, Err(Fault::TooLong(limit))) => {
+            (_, Err(ExchangeError::TooLong(limit))) => {
                 assert!(limit == max && line.len() >= max);
                 return;
             }
-            (Some(content), Err(Fault::Nonsense(shown))) => {
+            (Some(content), Err(ExchangeError::UnexpectedAnswer(shown))) => {
                 assert!(Response::parse(content).is_err());
                 assert!(!shown.chars().any(char::is_control), "{shown}");
                 return;
             }
-            (None, Err(Fault::Cut)) => return,
+            (None, Err(ExchangeError::TruncatedAnswer)) => return,
             (_, other) => panic!("{other:?} for {:?}", String::from_utf8_lossy(line)),
         }
     }
     let end = connection.receive(LIMIT, LIMIT, max).await;
-    assert!(matches!(end, Err(Fault::Closed)), "{end:?}");
+    assert!(matches!(end, Err(ExchangeError::Closed)), "{end:?}");
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io::BufReader;
 
 use client::bets::{BatchLimits, Bets, ReadError};
-use client::limits::{BAD_LINES_TOLD_MAX, PACKET_BYTES_MIN};
+use client::limits::{BAD_LINES_SHOWN_MAX, PACKET_BYTES_MIN};
 use protocol::{AgencyId, Bet, Digest, Request, write_rows_packet};
 
 /// A file is read the same in reads of `piece` bytes as at once. If it holds bets, batches of
@@ -20,7 +20,7 @@ pub fn a_file_is_bets_or_its_bad_lines_are_named(bytes: &[u8], piece: usize, bat
             assert_eq!(bad, in_pieces);
             let lines = bytes.split(|byte| *byte == b'\n').count() as u64;
             assert!((1..=lines).contains(&bad.count));
-            assert_eq!(bad.lines.len() as u64, bad.count.min(BAD_LINES_TOLD_MAX as u64));
+            assert_eq!(bad.lines.len() as u64, bad.count.min(BAD_LINES_SHOWN_MAX as u64));
             assert!(bad.lines.is_sorted_by(|one, next| one.0 < next.0), "in their order, once");
             assert!(bad.lines.iter().all(|(line, why)| *line <= lines && is_plain(why)));
         }
