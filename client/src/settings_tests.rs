@@ -72,21 +72,23 @@ fn every_wrong_value_is_refused_by_name() {
                 give_up_after: -1\nfallback: maybe\nwinners_patience: 1.5\n\
                 agencies_amount: 100001\ngenerate_rows: many";
     let errors = read_text(yaml, nothing).unwrap_err();
-    let told = SettingErrors(errors.clone()).to_string();
+    let message = SettingErrors(errors.clone()).to_string();
     for key in KEYS {
         let wrong = !["bets_dir", "winners_file", "claims_dir"].contains(&key.file);
         assert_eq!(keys(&errors).contains(&key.file), wrong, "{}", key.file);
     }
-    assert!(told.contains("answer_timeout=5 (from config.yaml): must be whole seconds from 6 to"));
+    assert!(
+        message.contains("answer_timeout=5 (from config.yaml): must be whole seconds from 6 to")
+    );
 }
 
 #[test]
 fn numbers_have_no_sign() {
     let yaml = "id: '+1'\nserver: {address: 'a:+1'}\nbatch_size: '+5'\nconnect_timeout: '+5'";
     let errors = read_text(yaml, nothing).unwrap_err();
-    let mut told = keys(&errors);
-    told.sort_unstable();
-    assert_eq!(told, ["batch_size", "connect_timeout", "id", "server.address"]);
+    let mut wrong = keys(&errors);
+    wrong.sort_unstable();
+    assert_eq!(wrong, ["batch_size", "connect_timeout", "id", "server.address"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use protocol::{Frame, Framed, Malformed, Request, Response};
+use protocol::{Frame, Framed, PacketError, Request, Response};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -110,7 +110,7 @@ impl<S: Store> Connection<S> {
                     discarded = consumed;
                     break Next::Read;
                 }
-                Frame::TooLong(head) => Err(Malformed::too_long(&head)),
+                Frame::TooLong(head) => Err(PacketError::too_long(&head)),
                 Frame::Line(line) => Request::parse(line),
             };
             ended = true;
@@ -262,7 +262,7 @@ impl<S: Store> Connection<S> {
 
 /// Admits what is to be executed; else the answer to what is refused without the store being asked.
 fn admit<'a, S: Store>(
-    request: Result<Request<'a>, Malformed>,
+    request: Result<Request<'a>, PacketError>,
     lottery: &Lottery<S>,
     peer: SocketAddr,
 ) -> Result<Admitted<'a>, Response> {
@@ -277,10 +277,12 @@ fn admit<'a, S: Store>(
 
 /// What no client of this protocol sends is worth a look only for who looks for it; a packet that
 /// a client got wrong is worth more.
-fn tell_malformed(malformed: &Malformed, peer: SocketAddr) {
+fn tell_malformed(malformed: &PacketError, peer: SocketAddr) {
     match malformed {
-        Malformed::Unknown => debug!(action = "packet", result = "fail", %peer, error = "unknown"),
-        Malformed::Packet(packet, error) => {
+        PacketError::UnknownType => {
+            debug!(action = "packet", result = "fail", %peer, error = "unknown")
+        }
+        PacketError::Body(packet, error) => {
             let packet = packet.name();
             warn!(action = "packet", result = "fail", packet, %peer, %error);
         }

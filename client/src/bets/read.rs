@@ -164,7 +164,7 @@ impl Rows {
         block.iter_mut().for_each(|byte| *byte = if *byte == b',' { b';' } else { *byte });
         let wire = str::from_utf8(block).ok()?;
         let bets = protocol::WireBets::parse(wire.strip_suffix(':')?).ok()?;
-        if !bets.is_plain() {
+        if !bets.is_canonical() {
             return None;
         }
         self.wire.push_str(wire);

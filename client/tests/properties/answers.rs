@@ -1,5 +1,5 @@
-//! Answers: whatever arrives in their place, a connection gives the answers that are there, keeps
-//! little of the rest, and says what is wrong.
+//! Properties of answers: from any bytes, a connection reads the answers that they contain, keeps
+//! little of the rest, and reports what is wrong.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use tokio::io::AsyncWriteExt as _;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A connection by which `bytes` arrive in reads of `piece`, and then its end, gives the answers
-/// that its lines are, up to the first that is none or longer than `bytes_max`.
+/// A connection that receives `bytes` in reads of `piece`, and then its end, returns each line's
+/// answer, up to the first line that is not an answer or is longer than `bytes_max`.
 pub fn a_connection_gives_answers_or_says_why(bytes: &[u8], piece: usize, bytes_max: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime starts").block_on(async {
         let (mut server, client) = tokio::io::duplex(piece.max(1));
         let sends = async {
-            // The client may hang up before it has read everything.
+            // The client may close the connection before it has read everything.
             let _ = server.write_all(bytes).await;
             drop(server);
         };

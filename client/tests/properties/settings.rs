@@ -1,5 +1,5 @@
-//! The client's settings: whatever the file and the environment say, they hold or are refused by
-//! name.
+//! Properties of the client's settings: any file and environment give valid settings, or an error for
+//! each wrong value.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use protocol::limits::{BETS_MAX, LINE_BYTES_MAX};
 type Variables = BTreeMap<String, String>;
 
 thread_local! {
-    /// The environment is a function, as the process's is.
+    /// The variables for `environment`, which must be a function.
     static ENVIRONMENT: RefCell<Variables> = const { RefCell::new(Variables::new()) };
 }
 
@@ -23,9 +23,9 @@ fn environment(name: &str) -> Option<String> {
     value.filter(|value| !value.is_empty())
 }
 
-/// The settings of a `config.yaml` with the text `yaml` under an environment of `NAME=value` lines
-/// hold, and say the same when they are typed again as they are told; or every value that is not
-/// allowed is refused by its key.
+/// Reads the settings from a `config.yaml` with the text `yaml` and from an environment of
+/// `NAME=value` lines. They are valid and can be read again from their own output, or an error names
+/// each key with a wrong value.
 pub fn settings_hold_or_are_refused_by_name(yaml: &str, environment: &str) {
     let Ok(typed) = flatten(yaml) else { return };
     let pair = |line: &str| line.split_once('=').map(|(key, value)| (key.into(), value.into()));

@@ -1,36 +1,35 @@
-//! A few bytes looked at all at once, in the same steps whatever they are.
+//! SIMD over the first 64 bytes of a text, without branches that depend on the bytes.
 //!
-//! How long the next name or number is cannot be foreseen, and a processor that guesses it wrong
-//! loses more time than it takes to look at a whole bet. So nothing here branches on a byte: each
-//! question is put to 16 bytes at once, and what comes of it is a bit for each.
+//! The length of the next name or number is unpredictable, and a mispredicted branch costs more
+//! time than the whole check of a bet. So each question is asked about 16 bytes at once, and its
+//! answer is a mask with one bit for each byte of the chunk.
 
 use wide::u8x16;
 
-use crate::limits::WINDOW_BYTES;
+use crate::limits::CHUNK_BYTES;
 
-/// The bytes of a text from some place on.
-pub(crate) type Window = [u8; WINDOW_BYTES];
+/// The first bytes of a text.
+pub(crate) type Chunk = [u8; CHUNK_BYTES];
 
-/// Some bytes of a window, to be looked at together; and the answer about each: all its bits are
-/// set, or none is.
+/// 16 bytes of a chunk, or the answer about each of them: all bits set for yes, none for no.
 pub(crate) type Lanes = u8x16;
 
-const _: () = assert!(WINDOW_BYTES == u64::BITS as usize, "each byte has its bit");
+const _: () = assert!(CHUNK_BYTES == u64::BITS as usize, "a mask has one bit for each byte");
 
-/// The window at the start of `text`, with `end` behind its end. `spare` is lent for the case that
-/// the text is shorter.
-pub(crate) fn window<'t>(text: &'t [u8], end: u8, spare: &'t mut Window) -> &'t Window {
-    if let Some(window) = text.first_chunk() {
-        return window;
+/// The chunk at the start of `text`. A shorter text is copied to `buffer` and filled up with
+/// `padding`.
+pub(crate) fn chunk_at_start<'t>(text: &'t [u8], padding: u8, buffer: &'t mut Chunk) -> &'t Chunk {
+    if let Some(chunk) = text.first_chunk() {
+        return chunk;
     }
-    *spare = [end; WINDOW_BYTES];
-    spare.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
-    spare
+    *buffer = [padding; CHUNK_BYTES];
+    buffer.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+    buffer
 }
 
-/// Which bytes of a window are so: bit k stands for byte k.
-pub(crate) fn mask(window: &Window, is: impl Fn(Lanes) -> Lanes) -> u64 {
-    let lanes = window.as_chunks::<{ Lanes::LANES as usize }>().0.iter().enumerate();
+/// A mask of the bytes for which `is` answers yes: bit k is for byte k.
+pub(crate) fn mask(chunk: &Chunk, is: impl Fn(Lanes) -> Lanes) -> u64 {
+    let lanes = chunk.as_chunks::<{ Lanes::LANES as usize }>().0.iter().enumerate();
     lanes.fold(0, |mask, (nth, bytes)| {
         mask | u64::from(is(Lanes::new(*bytes)).to_bitmask()) << (bytes.len() * nth)
     })
@@ -41,31 +40,31 @@ pub(crate) fn equal(lanes: Lanes, byte: u8) -> Lanes {
     lanes.simd_eq(Lanes::splat(byte))
 }
 
-/// Which bytes are `first` to `last`.
-pub(crate) fn within(lanes: Lanes, first: u8, last: u8) -> Lanes {
+/// Which bytes are in `first..=last`.
+pub(crate) fn in_range(lanes: Lanes, first: u8, last: u8) -> Lanes {
     let above = (lanes - Lanes::splat(first)).saturating_sub(Lanes::splat(last - first));
     equal(above, 0)
 }
 
-/// Where the `N` bytes are whose bits are set; `None` if they are more or fewer.
-pub(crate) fn places_of<const N: usize>(mut mask: u64) -> Option<[usize; N]> {
+/// The indexes of the set bits; `None` if their number is not `N`.
+pub(crate) fn set_bits<const N: usize>(mut mask: u64) -> Option<[usize; N]> {
     let mut is_enough = true;
-    let places = std::array::from_fn(|_| {
-        let place = mask.trailing_zeros() as usize;
+    let indexes = std::array::from_fn(|_| {
+        let index = mask.trailing_zeros() as usize;
         is_enough &= mask != 0;
         mask &= mask.wrapping_sub(1);
-        place
+        index
     });
-    (is_enough && mask == 0).then_some(places)
+    (is_enough && mask == 0).then_some(indexes)
 }
 
-/// The bits of the places from `start` to before `end`, which are places of a window.
-pub(crate) fn places(start: usize, end: usize) -> u64 {
-    below(end) & !below(start)
+/// A mask of the indexes `start..end`; `end` is less than 64.
+pub(crate) fn bits_between(start: usize, end: usize) -> u64 {
+    bits_below(end) & !bits_below(start)
 }
 
-/// The bits of the places before `end`, which is a place of a window.
-pub(crate) fn below(end: usize) -> u64 {
+/// A mask of the indexes `..end`; `end` is less than 64.
+pub(crate) fn bits_below(end: usize) -> u64 {
     (1 << end) - 1
 }
 
@@ -80,40 +79,40 @@ mod tests {
             bytes: [u8; 32], more: [u8; 32], first: u8, last: u8, one: u8,
         ) {
             let (first, last) = (first.min(last), first.max(last));
-            let window: Window = [bytes, more].concat().try_into().unwrap();
-            let found = mask(&window, |bytes| within(bytes, first, last));
-            let equals = mask(&window, |bytes| equal(bytes, one));
-            for (place, byte) in window.iter().enumerate() {
-                prop_assert_eq!(found >> place & 1 == 1, (first..=last).contains(byte));
-                prop_assert_eq!(equals >> place & 1 == 1, *byte == one);
+            let chunk: Chunk = [bytes, more].concat().try_into().unwrap();
+            let found = mask(&chunk, |bytes| in_range(bytes, first, last));
+            let equals = mask(&chunk, |bytes| equal(bytes, one));
+            for (index, byte) in chunk.iter().enumerate() {
+                prop_assert_eq!(found >> index & 1 == 1, (first..=last).contains(byte));
+                prop_assert_eq!(equals >> index & 1 == 1, *byte == one);
             }
         }
 
         #[test]
-        fn places_are_found_if_they_are_so_many(mask: u64) {
-            let set: Vec<_> = (0..64).filter(|place| mask >> place & 1 == 1).collect();
-            prop_assert!(places_of::<3>(mask).is_none_or(|found| found[..] == set));
-            let three = set.iter().take(3).fold(0, |three, place| three | 1 << place);
-            let found = places_of::<3>(three).map(|found| found.to_vec());
+        fn set_bits_are_found_if_their_number_is_right(mask: u64) {
+            let set: Vec<_> = (0..64).filter(|index| mask >> index & 1 == 1).collect();
+            prop_assert!(set_bits::<3>(mask).is_none_or(|found| found[..] == set));
+            let three = set.iter().take(3).fold(0, |three, index| three | 1 << index);
+            let found = set_bits::<3>(three).map(|found| found.to_vec());
             prop_assert_eq!(found, (set.len() >= 3).then(|| set[..3].to_vec()));
         }
     }
 
     #[test]
-    fn places_are_those_from_start_to_before_end() {
+    fn bits_between_start_and_end_are_set() {
         for (start, end, wanted) in [(0, 0, 0), (0, 3, 0b111), (2, 3, 0b100), (62, 63, 1 << 62)] {
-            assert_eq!(places(start, end), wanted);
+            assert_eq!(bits_between(start, end), wanted);
         }
-        assert_eq!(places_of(1 << 63 | 1), Some([0, 63]));
+        assert_eq!(set_bits(1 << 63 | 1), Some([0, 63]));
     }
 
     #[test]
-    fn the_end_stands_behind_a_short_text() {
-        for len in 0..=WINDOW_BYTES + 1 {
+    fn a_short_text_is_padded() {
+        for len in 0..=CHUNK_BYTES + 1 {
             let text = "a".repeat(len);
-            let wanted = format!("{text}{}", ":".repeat(WINDOW_BYTES));
-            let found = window(text.as_bytes(), b':', &mut [b'x'; WINDOW_BYTES]).to_vec();
-            assert_eq!(found, wanted.as_bytes()[..WINDOW_BYTES]);
+            let wanted = format!("{text}{}", ":".repeat(CHUNK_BYTES));
+            let found = chunk_at_start(text.as_bytes(), b':', &mut [b'x'; CHUNK_BYTES]).to_vec();
+            assert_eq!(found, wanted.as_bytes()[..CHUNK_BYTES]);
         }
     }
 }
