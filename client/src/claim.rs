@@ -68,14 +68,6 @@ impl FreeNumber {
     }
 }
 
-/// The best of all free numbers. The others are not kept, so that two files at most are open.
-#[derive(Default)]
-struct FreeNumbers {
-    best: Option<FreeNumber>,
-    /// The highest count in the records of all free numbers.
-    count: u64,
-}
-
 impl Claim {
     /// Claims one of the numbers 1..=`agencies` in `directory`, which is created if it does not
     /// exist. Blocks for up to [`CLAIM_TIMEOUT`] while others claim.
@@ -83,37 +75,49 @@ impl Claim {
     /// # Errors
     /// Every number is claimed, or the directory cannot be used.
     pub fn choose(directory: &Path, agencies: u32, claimant: Claimant<'_>) -> anyhow::Result<Self> {
-        let context = || format!("claim a number in {}", directory.display());
-        fs::create_dir_all(directory).with_context(context)?;
-        let lock = open(&directory.join("claims.lock")).with_context(context)?;
-        lock_in_time(&lock).with_context(context)?;
-        let FreeNumbers { best, count } =
-            free_numbers(directory, agencies, claimant).with_context(context)?;
-        // The records of claimed numbers are not read, but the lock's file has the last count.
-        let count = count.max(read_record(&lock).with_context(context)?.count) + 1;
-        let Some(chosen) = best else {
-            bail!(
+        let claim = Self::choose_best(directory, agencies, claimant)
+            .with_context(|| format!("claim a number in {}", directory.display()))?;
+        claim.with_context(|| {
+            format!(
                 "all {agencies} agency numbers of {} are claimed by running clients: raise \
                  CLI_AGENCIES_AMOUNT or start fewer clients",
                 directory.display()
-            );
-        };
-        let record = Record { count, host: claimant.host.to_owned() };
-        let claim = Self::take(directory, chosen, &record).with_context(context)?;
-        write_record(&lock, &record).with_context(context)?;
-        Ok(claim)
+            )
+        })
     }
 
-    fn take(directory: &Path, free: FreeNumber, record: &Record) -> io::Result<Self> {
-        let file = match free.file {
+    /// Claims the number with the lowest rank; `None` if every number is claimed.
+    fn choose_best(
+        directory: &Path,
+        agencies: u32,
+        claimant: Claimant<'_>,
+    ) -> anyhow::Result<Option<Self>> {
+        fs::create_dir_all(directory)?;
+        let lock = open(&directory.join("claims.lock"))?;
+        lock_in_time(&lock)?;
+        // The records of claimed numbers are not read, but the lock's file has the last count.
+        let mut count = read_record(&lock)?.count;
+        // Only the best number is kept, so that two of the claims' files at most are open.
+        let mut best: Option<FreeNumber> = None;
+        for agency in AgencyId::all(agencies) {
+            let Some(free) = free_number(directory, agency)? else { continue };
+            count = count.max(free.record.count);
+            if best.as_ref().is_none_or(|best| free.rank(claimant) < best.rank(claimant)) {
+                best = Some(free);
+            }
+        }
+        let Some(FreeNumber { agency, file, .. }) = best else { return Ok(None) };
+        let file = match file {
             Some(file) => file,
             None => {
-                let file = open(&directory.join(claim_name(free.agency)))?;
-                try_lock(&file)?.then_some(file).ok_or(io::ErrorKind::WouldBlock)?
+                let file = open(&directory.join(claim_name(agency)))?;
+                try_lock(&file)?.then_some(file).context("another client has it")?
             }
         };
-        write_record(&file, record)?;
-        Ok(Self { agency: free.agency, _file: file })
+        let record = Record { count: count + 1, host: claimant.host.to_owned() };
+        write_record(&file, &record)?;
+        write_record(&lock, &record)?;
+        Ok(Some(Self { agency, _file: file }))
     }
 
     /// The number.
@@ -155,23 +159,6 @@ fn lock_in_time(file: &File) -> anyhow::Result<()> {
         thread::sleep(CLAIM_PAUSE);
     }
     Ok(())
-}
-
-/// Reads every number's record, and finds the best free number for `claimant`.
-fn free_numbers(
-    directory: &Path,
-    agencies: u32,
-    claimant: Claimant<'_>,
-) -> io::Result<FreeNumbers> {
-    let mut numbers = FreeNumbers::default();
-    for agency in AgencyId::all(agencies) {
-        let Some(free) = free_number(directory, agency)? else { continue };
-        numbers.count = numbers.count.max(free.record.count);
-        if numbers.best.as_ref().is_none_or(|best| free.rank(claimant) < best.rank(claimant)) {
-            numbers.best = Some(free);
-        }
-    }
-    Ok(numbers)
 }
 
 /// The number `agency`, if no running client has it.

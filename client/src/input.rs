@@ -34,7 +34,7 @@ pub enum InputError {
     /// The file does not exist.
     #[error(
         "{0} is not there: put the agency's bets there, set CLI_BETS_DIR to their directory, or \
-         set CLI_GENERATE_ROWS to have bets made up"
+         set CLI_GENERATE_ROWS to generate bets"
     )]
     Missing(PathBuf),
     /// The file cannot be read.
@@ -89,10 +89,10 @@ fn generate_bets(config: &Config, agency: AgencyId) -> Input {
         action = "generate",
         result = "success",
         cantidad = generated.rows,
-        warning = "these bets are made up: there is no file of bets and CLI_GENERATE_ROWS is set"
+        warning = "these bets are generated: there is no file of bets and CLI_GENERATE_ROWS is set"
     );
     let mut text = Vec::new();
     generate::write_bets(&generated, &mut text).expect("writing to a Vec cannot fail");
     let bets = Bets::read(text.as_slice()).expect("generated bets are valid");
-    Input { bets, source: "the made-up bets".to_owned(), is_single: false }
+    Input { bets, source: "the generated bets".to_owned(), is_single: false }
 }

@@ -49,7 +49,11 @@ fn generate_files(arguments: &Generate) -> anyhow::Result<()> {
     if !force {
         for agency in AgencyId::all(agencies.get()) {
             let path = out.join(generate::file_name(agency));
-            anyhow::ensure!(!path.exists(), "{} is there already (--force)", path.display());
+            anyhow::ensure!(
+                !path.exists(),
+                "{} exists already (--force replaces it)",
+                path.display()
+            );
         }
     }
     for agency in AgencyId::all(agencies.get()) {
@@ -75,23 +79,16 @@ pub(crate) fn run(command: &Command, loaded: &LoadedSettings) -> Exit {
 }
 
 /// Why a command failed.
+#[derive(Debug, thiserror::Error)]
 enum CommandError {
+    #[error("{0}")]
     Setting(String),
-    Session(SessionError),
-    Input(InputError),
-    Other(anyhow::Error),
-}
-
-impl From<SessionError> for CommandError {
-    fn from(error: SessionError) -> Self {
-        Self::Session(error)
-    }
-}
-
-impl From<anyhow::Error> for CommandError {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Other(error)
-    }
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
 }
 
 impl CommandError {
@@ -108,18 +105,14 @@ impl CommandError {
                 Command::Replay => Exit::Right,
                 _ => Exit::Failed,
             },
-            Self::Session(error) => {
-                error!(target: CRITICAL, action = "client", result = "fail", %error);
-                Exit::Failed
-            }
             Self::Input(error) => {
                 for line in error.to_string().lines() {
                     error!(target: CRITICAL, action = "bets_read", result = "fail", error = line);
                 }
                 Exit::Usage
             }
-            Self::Other(error) => {
-                let error = format!("{error:#}");
+            Self::Session(_) | Self::Other(_) => {
+                let error = format!("{self:#}");
                 error!(target: CRITICAL, action = "client", result = "fail", error);
                 Exit::Failed
             }
@@ -218,7 +211,7 @@ async fn load(
 ) -> Result<Input, CommandError> {
     let config = config.clone();
     let load = move || input::load(&config, agency);
-    run_blocking(load, shutdown).await?.map_err(CommandError::Input)
+    Ok(run_blocking(load, shutdown).await??)
 }
 
 /// Runs `blocking` on another thread, so that a signal ends the wait for it at once.

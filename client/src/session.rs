@@ -30,12 +30,12 @@ use crate::settings::{Config, Timeouts};
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// A signal ended it.
-    #[error("a signal ended it; started again it goes on from here")]
+    #[error("a signal ended it; run it again, it continues from here")]
     Shutdown,
     /// There was no progress for too long.
     #[error(
         "no progress in {0:?} (CLI_GIVE_UP_AFTER) at any server of CLI_SERVER_ADDRESS; the last \
-         failure: {1}; run the client again when that is mended"
+         failure: {1}; run the client again when that is repaired"
     )]
     GaveUp(Duration, String),
     /// The stored rows are not the first rows of this agency's file.

@@ -15,49 +15,27 @@ use protocol::{AgencyId, Bet, Field};
 use crate::bets::{BatchLimits, Bets, invalid_fields};
 use crate::limits;
 
-const ID: Key = key("id", "CLI_ID");
-const SERVER_ADDRESS: Key = key("server.address", "CLI_SERVER_ADDRESS");
-const BETS_DIR: Key = key("bets_dir", "CLI_BETS_DIR");
-const BATCH_SIZE: Key = key("batch_size", "CLI_BATCH_SIZE");
-const MAX_PACKET_BYTES: Key = key("max_packet_bytes", "CLI_MAX_PACKET_BYTES");
-const LOG_LEVEL: Key = key("log.level", "CLI_LOG_LEVEL");
-const LOG_FORMAT: Key = key("log.format", "LOG_FORMAT");
-const CONNECT_TIMEOUT: Key = key("connect_timeout", "CLI_CONNECT_TIMEOUT");
-const ANSWER_TIMEOUT: Key = key("answer_timeout", "CLI_ANSWER_TIMEOUT");
-const FALLBACK: Key = key("fallback", "CLI_FALLBACK");
-const GIVE_UP_AFTER: Key = key("give_up_after", "CLI_GIVE_UP_AFTER");
-const WINNERS_PATIENCE: Key = key("winners_patience", "CLI_WINNERS_PATIENCE");
-const WINNERS_FILE: Key = key("winners_file", "CLI_WINNERS_FILE");
-const CLAIMS_DIR: Key = key("claims_dir", "CLI_CLAIMS_DIR");
-const AGENCIES_AMOUNT: Key = key("agencies_amount", "CLI_AGENCIES_AMOUNT");
-const GENERATE_ROWS: Key = key("generate_rows", "CLI_GENERATE_ROWS");
-
-/// Every setting.
-pub const KEYS: [Key; 16] = [
-    ID,
-    SERVER_ADDRESS,
-    BETS_DIR,
-    BATCH_SIZE,
-    MAX_PACKET_BYTES,
-    LOG_LEVEL,
-    LOG_FORMAT,
-    CONNECT_TIMEOUT,
-    ANSWER_TIMEOUT,
-    GIVE_UP_AFTER,
-    FALLBACK,
-    WINNERS_PATIENCE,
-    WINNERS_FILE,
-    CLAIMS_DIR,
-    AGENCIES_AMOUNT,
-    GENERATE_ROWS,
-];
+program::setting_keys! {
+    ID = "CLI_ID" in_file "id";
+    SERVER_ADDRESS = "CLI_SERVER_ADDRESS" in_file "server.address";
+    BETS_DIR = "CLI_BETS_DIR" in_file "bets_dir";
+    BATCH_SIZE = "CLI_BATCH_SIZE" in_file "batch_size";
+    MAX_PACKET_BYTES = "CLI_MAX_PACKET_BYTES" in_file "max_packet_bytes";
+    LOG_LEVEL = "CLI_LOG_LEVEL" in_file "log.level";
+    LOG_FORMAT = "LOG_FORMAT" in_file "log.format";
+    CONNECT_TIMEOUT = "CLI_CONNECT_TIMEOUT" in_file "connect_timeout";
+    ANSWER_TIMEOUT = "CLI_ANSWER_TIMEOUT" in_file "answer_timeout";
+    GIVE_UP_AFTER = "CLI_GIVE_UP_AFTER" in_file "give_up_after";
+    FALLBACK = "CLI_FALLBACK" in_file "fallback";
+    WINNERS_PATIENCE = "CLI_WINNERS_PATIENCE" in_file "winners_patience";
+    WINNERS_FILE = "CLI_WINNERS_FILE" in_file "winners_file";
+    CLAIMS_DIR = "CLI_CLAIMS_DIR" in_file "claims_dir";
+    AGENCIES_AMOUNT = "CLI_AGENCIES_AMOUNT" in_file "agencies_amount";
+    GENERATE_ROWS = "CLI_GENERATE_ROWS" in_file "generate_rows";
+}
 
 /// The variables of a single bet, in the order of [`Field::ALL`].
 pub const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
-
-const fn key(file: &'static str, environment: &'static str) -> Key {
-    Key { file, environment }
-}
 
 /// The agency whose bets are replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

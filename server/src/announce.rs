@@ -1,8 +1,8 @@
 //! Announces the draw to the other instances, and receives their announcements. Reads no file.
 //!
-//! **Invariant**: an announcement is a hint. An instance that receives one scans the files; one that
-//! misses it scans them by itself within a second. No announcement is sent before the draw's record
-//! is durable, because a server of the reference system relies on it.
+//! **Invariant**: an announcement is a hint. An instance that receives one scans the files; one
+//! that misses it scans them by itself within a second. No announcement is sent before the draw's
+//! record is durable, because a server of the reference system relies on it.
 
 use std::future::Future;
 use std::io;
@@ -86,8 +86,8 @@ fn says_bet_ended(datagram: &[u8], bytes: usize) -> bool {
     datagram.get(..bytes).is_some_and(|text| text.trim_ascii() == BET_ENDED)
 }
 
-/// The broadcast address of `interface` or, for 0.0.0.0, of the first interface that has one; `None`
-/// if the system knows none.
+/// The broadcast address of `interface` or, for 0.0.0.0, of the first interface that has one;
+/// `None` if the system knows none.
 ///
 /// # Errors
 /// Errors of the system.

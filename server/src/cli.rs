@@ -1,5 +1,6 @@
-//! The server's command line and its commands: parses, puts an instance together, runs it, and turns
-//! the result into one log line and an exit code. Knows no packets and no files of the volume.
+//! The server's command line and its commands: parses, puts an instance together, runs it, and
+//! turns the result into one log line and an exit code. Knows no packets and no files of the
+//! volume.
 
 use std::ffi::OsString;
 use std::io;
@@ -29,23 +30,25 @@ use crate::{health, prepare, serve, store, watch};
 
 const LISTEN_ADVICE: &str =
     "they must be an address of this machine, and a port that no other program uses";
-const RECEIVE_ADVICE: &str = " (a port that no other program uses alone, and that this user may use)";
-const IN_USE_ADVICE: &str = "; if no program uses it, closed connections of a server that ended keep \
-                             it for up to 60 s: wait a minute";
+const RECEIVE_ADVICE: &str =
+    " (a port that no other program uses alone, and that this user may use)";
+const IN_USE_ADVICE: &str = "; if no program uses it, closed connections of a server that ended \
+                             keep it for up to 60 s: wait a minute";
 const RESTART_OTHERS: &str = "restart the servers of the reference system on this volume, which \
-                              answer with the winners of this day until then; other servers go on";
+                              answer with the winners of this day until then; other servers \
+                              continue";
 const DISK_FAILED: &str = "this instance ends, because its disk may have lost what was written: \
                            what was acknowledged is safe; stop the other servers, check the disk, \
                            then start them again";
 
 /// An instance of the lottery's server.
 ///
-/// Settings are read from a file: that of --config, else ./config.ini, else ./server/config.ini. The
-/// file is optional. An environment variable of the same name overrides a setting.
+/// Settings are read from a file: that of --config, else ./config.ini, else ./server/config.ini.
+/// The file is optional. An environment variable of the same name overrides a setting.
 /// server/config.ini lists all settings.
 ///
-/// Exit codes: 0 success, or a signal ended the server; 1 failed; 2 the command line or a setting is
-/// wrong.
+/// Exit codes: 0 success, or a signal ended the server; 1 failed; 2 the command line or a setting
+/// is wrong.
 #[derive(Debug, Parser)]
 #[command(name = "server", version)]
 struct Arguments {
@@ -60,8 +63,8 @@ struct Arguments {
 enum Command {
     /// Serve agencies (the default).
     Serve,
-    /// Move the files of a finished draw to archive/ of the volume. Running instances start the next
-    /// day by themselves.
+    /// Move the files of a finished draw to archive/ of the volume. Running instances start the
+    /// next day by themselves.
     Archive {
         /// Archive the day although its draw was not held.
         #[arg(long)]
@@ -256,8 +259,8 @@ async fn run_both<S: Store>(
     tokio::join!(serve::run(listener, lottery, connections_max, shutdown), watching);
 }
 
-/// Raises the limit of descriptors as far as [`CONNECTIONS_MAX`] needs. Returns how many connections
-/// the granted ones allow.
+/// Raises the limit of descriptors as far as [`CONNECTIONS_MAX`] needs. Returns how many
+/// connections the granted ones allow.
 fn raise_descriptors() -> usize {
     let granted = descriptors::raise((CONNECTIONS_MAX + DESCRIPTORS_RESERVED) as u64);
     let granted = usize::try_from(granted).unwrap_or(CONNECTIONS_MAX);

@@ -18,9 +18,9 @@ use crate::store::{ARCHIVE, FILES, LOCKS};
 const DIRECTORY_FOR_GROUP: u32 = 0o070;
 const FILE_FOR_GROUP: u32 = 0o060;
 
-/// Gives `volume`, and the lottery's files in it, to `group`. If the volume belongs to another user,
-/// this needs the rights to change owners and groups (CAP_CHOWN) and modes (CAP_FOWNER). If only
-/// its owner may read the volume, the process must also run with that group.
+/// Gives `volume`, and the lottery's files in it, to `group`. If the volume belongs to another
+/// user, this needs the rights to change owners and groups (CAP_CHOWN) and modes (CAP_FOWNER). If
+/// only its owner may read the volume, the process must also run with that group.
 ///
 /// # Errors
 /// An error of the system, with the path.

@@ -9,36 +9,24 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use config::{FileFormat, Source as _};
 use program::log::{Form, Level};
-use program::settings::{Key, Settings, Shown, number};
+use program::settings::{Settings, Shown, number};
 use protocol::BetNumber;
 use protocol::limits::{AGENCIES_MAX, NUMBER_MAX};
 
 use crate::announce::broadcast_address;
 
-const SERVER_PORT: Key = Key::same("SERVER_PORT");
-const SERVER_IP: Key = Key::same("SERVER_IP");
-const SERVER_LISTEN_BACKLOG: Key = Key::same("SERVER_LISTEN_BACKLOG");
-const UDP_BROADCAST_IP: Key = Key::same("UDP_BROADCAST_IP");
-const UDP_BROADCAST_PORT: Key = Key::same("UDP_BROADCAST_PORT");
-const AGENCIES_AMOUNT: Key = Key::same("AGENCIES_AMOUNT");
-const LOTTERY_WINNER_NUMBER: Key = Key::same("LOTTERY_WINNER_NUMBER");
-const SHARED_VOLUME: Key = Key::same("SHARED_VOLUME");
-const LOGGING_LEVEL: Key = Key::same("LOGGING_LEVEL");
-const LOG_FORMAT: Key = Key::same("LOG_FORMAT");
-
-/// All keys.
-pub const KEYS: [Key; 10] = [
-    SERVER_PORT,
-    SERVER_IP,
-    SERVER_LISTEN_BACKLOG,
-    UDP_BROADCAST_IP,
-    UDP_BROADCAST_PORT,
-    AGENCIES_AMOUNT,
-    LOTTERY_WINNER_NUMBER,
-    SHARED_VOLUME,
-    LOGGING_LEVEL,
-    LOG_FORMAT,
-];
+program::setting_keys! {
+    SERVER_PORT = "SERVER_PORT";
+    SERVER_IP = "SERVER_IP";
+    SERVER_LISTEN_BACKLOG = "SERVER_LISTEN_BACKLOG";
+    UDP_BROADCAST_IP = "UDP_BROADCAST_IP";
+    UDP_BROADCAST_PORT = "UDP_BROADCAST_PORT";
+    AGENCIES_AMOUNT = "AGENCIES_AMOUNT";
+    LOTTERY_WINNER_NUMBER = "LOTTERY_WINNER_NUMBER";
+    SHARED_VOLUME = "SHARED_VOLUME";
+    LOGGING_LEVEL = "LOGGING_LEVEL";
+    LOG_FORMAT = "LOG_FORMAT";
+}
 
 /// The paths of the settings file if `--config` is not given, in this order.
 const FILES: [&str; 2] = ["config.ini", "server/config.ini"];
@@ -73,8 +61,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the settings from `path`, else `./config.ini`, else `./server/config.ini`, and from the
-    /// environment, which overrides the file.
+    /// Reads the settings from `path`, else `./config.ini`, else `./server/config.ini`, and from
+    /// the environment, which overrides the file.
     ///
     /// # Errors
     /// The file cannot be read; or all values that are not allowed, one a line.
@@ -160,8 +148,8 @@ fn read_ini(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
         .with_context(|| format!("read settings from {}", path.display()))
 }
 
-/// The values of an INI text by their keys in upper case. Keys may be in the section `[DEFAULT]`, as
-/// in the reference system's file, or in none.
+/// The values of an INI text by their keys in upper case. Keys may be in the section `[DEFAULT]`,
+/// as in the reference system's file, or in none.
 ///
 /// # Errors
 /// The text is not INI, or a key is set twice, or a line has no value.

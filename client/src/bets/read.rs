@@ -1,5 +1,5 @@
-//! Reads a file of bets: a buffer of lines at once if all are canonical, which is fast, else line by
-//! line, which finds out what is wrong with each.
+//! Reads a file of bets: a buffer of lines at once if all are canonical, which is fast, else line
+//! by line, which finds out what is wrong with each.
 //!
 //! **Invariant**: both ways give the same bets.
 
@@ -134,8 +134,8 @@ impl Rows {
         self.wire.push(':');
     }
 
-    /// Appends whole lines at once if all of them are canonical, and returns their number. Otherwise
-    /// appends none and returns `None`.
+    /// Appends whole lines at once if all of them are canonical, and returns their number.
+    /// Otherwise appends none and returns `None`.
     fn read_canonical(&mut self, lines: &[u8]) -> Option<u64> {
         let mut block = std::mem::take(&mut self.block);
         block.clear();

@@ -35,8 +35,8 @@ pub fn file_name(agency: AgencyId) -> String {
 pub struct GeneratedBets {
     /// The agency.
     pub agency: AgencyId,
-    /// The number of bets, up to [`GENERATED_ROWS_MAX`]. The documents of one file are unique. So are
-    /// those of all files with the same row count and seed, up to 40 million rows in total.
+    /// The number of bets, up to [`GENERATED_ROWS_MAX`]. The documents of one file are unique. So
+    /// are those of all files with the same row count and seed, up to 40 million rows in total.
     pub rows: u64,
     /// The number of bets on the winning number, spread evenly; at most `rows`.
     pub winners: u64,
@@ -60,23 +60,25 @@ impl GeneratedBets {
     }
 }
 
-/// Writes the bets as CSV without a header: `first,last,document,birthdate,number`, with lines ended
-/// by `\n`. Makes many small writes, so `out` should be buffered.
+/// Writes the bets as CSV without a header: `first,last,document,birthdate,number`, with lines
+/// ended by `\n`. Makes many small writes, so `out` should be buffered.
 ///
 /// # Errors
 /// The errors of `out`.
 pub fn write_bets(bets: &GeneratedBets, out: &mut impl Write) -> io::Result<()> {
+    let [first_names, middle_names, last_names] =
+        [FIRST_NAMES, MIDDLE_NAMES, LAST_NAMES].map(|names| names.split(',').collect::<Vec<_>>());
     let mut random = SplitMix::new(bets.seed, bets.agency);
     let offset = SplitMix(bets.seed).below(DOCUMENTS);
     let before = (bets.agency.index() as u64).wrapping_mul(bets.rows);
     for index in 0..bets.rows {
         let place = before.wrapping_add(index) % DOCUMENTS;
         let document = DOCUMENT_MIN + (place * DOCUMENT_STEP + offset) % DOCUMENTS;
-        out.write_all(random.of(&FIRST_NAMES).as_bytes())?;
+        out.write_all(random.choose(&first_names).as_bytes())?;
         if random.below(3) == 0 {
-            write!(out, " {}", random.of(&MIDDLE_NAMES))?;
+            write!(out, " {}", random.choose(&middle_names))?;
         }
-        let last_name = random.of(&LAST_NAMES);
+        let last_name = random.choose(&last_names);
         let (year, month) = (1940 + random.below(66), 1 + random.below(12));
         let day = 1 + random.below(days(year, month));
         let number = random.number(bets.winner_number);
@@ -137,7 +139,7 @@ impl SplitMix {
         self.next() % end
     }
 
-    fn of(&mut self, names: &[&'static str]) -> &'static str {
+    fn choose<'n>(&mut self, names: &[&'n str]) -> &'n str {
         let place = self.below(names.len() as u64) as usize;
         names.get(place).copied().unwrap_or_default()
     }

@@ -1,4 +1,5 @@
-//! Properties of the file of bets: any file is bets that can be sent, or an error names its bad lines.
+//! Properties of the file of bets: any file is bets that can be sent, or an error names its bad
+//! lines.
 
 use std::io::BufReader;
 

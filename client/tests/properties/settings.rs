@@ -1,5 +1,5 @@
-//! Properties of the client's settings: any file and environment give valid settings, or an error for
-//! each wrong value.
+//! Properties of the client's settings: any file and environment give valid settings, or an error
+//! for each wrong value.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,8 +24,8 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// Reads the settings from a `config.yaml` with the text `yaml` and from an environment of
-/// `NAME=value` lines. They are valid and can be read again from their own output, or an error names
-/// each key with a wrong value.
+/// `NAME=value` lines. They are valid and can be read again from their own output, or an error
+/// names each key with a wrong value.
 pub fn settings_hold_or_are_refused_by_name(yaml: &str, environment: &str) {
     let Ok(typed) = flatten(yaml) else { return };
     let pair = |line: &str| line.split_once('=').map(|(key, value)| (key.into(), value.into()));

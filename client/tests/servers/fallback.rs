@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::reference;
-use crate::scripted::{self, Behaviour, ScriptedFault};
+use crate::scripted::{self, Behaviour, Failure};
 use crate::support::{Agency, Lottery, bets, rows};
 use client::session::SessionError;
 use client::settings::Timeouts;
@@ -27,7 +27,7 @@ async fn bets_are_sent_by_store_batch() {
 #[tokio::test]
 async fn a_server_that_answers_unknown_packet_is_a_legacy_server() {
     let lottery = Lottery::drawn("3");
-    let unknown = ("AgencyStatus", ScriptedFault::Say("Error:unknown packet"));
+    let unknown = ("AgencyStatus", Failure::Say("Error:unknown packet"));
     let agency = Agency::new(&[lottery.serve_reference(&vec![unknown; 3]).await]);
     assert_eq!(agency.run(&bets(5)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("AgencyStatus")), (rows(5), 3));
@@ -37,9 +37,9 @@ async fn a_server_that_answers_unknown_packet_is_a_legacy_server() {
 async fn a_batch_that_is_not_stored_is_sent_again() {
     let lottery = Lottery::drawn("3");
     let script = [
-        ("StoreBatch", ScriptedFault::Say("StoreResponse:1")),
-        ("StoreBatch", ScriptedFault::Close),
-        ("WinnersRequest", ScriptedFault::Close),
+        ("StoreBatch", Failure::Say("StoreResponse:1")),
+        ("StoreBatch", Failure::Close),
+        ("WinnersRequest", Failure::Close),
     ];
     let agency = Agency::new(&[lottery.serve_reference(&script).await]);
     assert_eq!(agency.run(&bets(5)).await.unwrap(), "3");
@@ -49,7 +49,7 @@ async fn a_batch_that_is_not_stored_is_sent_again() {
 #[tokio::test]
 async fn a_lost_answer_stores_at_least_once() {
     let lottery = Lottery::drawn("3");
-    let script = [("StoreBatch", ScriptedFault::CloseAfter)];
+    let script = [("StoreBatch", Failure::CloseAfter)];
     let agency = Agency::new(&[lottery.serve_reference(&script).await]);
     assert_eq!(agency.run(&bets(5)).await.unwrap(), "3");
     assert_eq!(lottery.rows(), [rows(5), rows(5)].concat());
@@ -107,10 +107,7 @@ async fn a_legacy_server_that_is_down_does_not_prevent_the_fallback() {
 /// Servers of ours behind something that takes connections and closes them while they are down:
 /// on the first `closes` packets that ask what is stored.
 fn behind_a_proxy(closes: usize) -> Behaviour {
-    Behaviour {
-        script: vec![("AgencyStatus", ScriptedFault::Close); closes],
-        ..Behaviour::default()
-    }
+    Behaviour { script: vec![("AgencyStatus", Failure::Close); closes], ..Behaviour::default() }
 }
 
 #[tokio::test]
@@ -118,7 +115,7 @@ async fn a_server_that_answers_after_all_ends_the_fallback() {
     for answer in [None, Some("Error:busy the volume is away")] {
         let lottery = Lottery::drawn("3");
         let mut behaviour = behind_a_proxy(4);
-        behaviour.script.extend(answer.map(|answer| ("AgencyStatus", ScriptedFault::Say(answer))));
+        behaviour.script.extend(answer.map(|answer| ("AgencyStatus", Failure::Say(answer))));
         let agency = Agency::new(&[lottery.serve(behaviour).await]);
         assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
         assert_eq!((lottery.rows(), lottery.state()), (rows(25), AgencyState::Closed));
@@ -140,7 +137,7 @@ async fn a_server_that_answers_before_the_close_is_sent_its_row_count() {
 async fn a_batch_whose_answer_is_lost_is_asked_for_before_it_is_sent_again() {
     let lottery = Lottery::drawn("3");
     let mut behaviour = behind_a_proxy(4);
-    behaviour.script.push(("StoreBatch", ScriptedFault::CloseAfter));
+    behaviour.script.push(("StoreBatch", Failure::CloseAfter));
     let agency = Agency::new(&[lottery.serve(behaviour).await]);
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 1));
@@ -170,13 +167,7 @@ async fn rows_that_the_fallback_stored_twice_are_found_by_their_digest() {
 #[tokio::test]
 async fn a_reset_between_the_closes_prevents_the_fallback() {
     let lottery = Lottery::drawn("3");
-    let faults = [
-        ScriptedFault::Close,
-        ScriptedFault::Close,
-        ScriptedFault::Reset,
-        ScriptedFault::Close,
-        ScriptedFault::Close,
-    ];
+    let faults = [Failure::Close, Failure::Close, Failure::Reset, Failure::Close, Failure::Close];
     let script = faults.map(|fault| ("AgencyStatus", fault)).to_vec();
     let agency = Agency::new(&[lottery.serve(Behaviour { script, ..Behaviour::default() }).await]);
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
@@ -209,7 +200,7 @@ async fn closes_within_a_short_time_are_not_enough() {
 
 #[tokio::test]
 async fn without_the_fallback_it_gives_up_and_says_so() {
-    for fault in [ScriptedFault::Close, ScriptedFault::Say("Error:unknown packet")] {
+    for fault in [Failure::Close, Failure::Say("Error:unknown packet")] {
         let lottery = Lottery::drawn("3");
         let script = vec![("AgencyStatus", fault); 10_000];
         let mut agency = Agency::new(&[lottery.serve_reference(&script).await]);
@@ -228,7 +219,7 @@ async fn without_the_fallback_it_gives_up_and_says_so() {
 #[tokio::test]
 async fn an_answer_1_that_lasts_names_what_else_may_be_wrong() {
     let lottery = Lottery::drawn("3");
-    let script = vec![("StoreBatch", ScriptedFault::Say("StoreResponse:1")); 10_000];
+    let script = vec![("StoreBatch", Failure::Say("StoreResponse:1")); 10_000];
     let mut agency = Agency::new(&[lottery.serve_reference(&script).await]);
     agency.config.timeouts.give_up = Duration::from_millis(100);
     match agency.run(&bets(5)).await {

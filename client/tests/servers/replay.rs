@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::scripted::{Behaviour, ScriptedFault};
+use crate::scripted::{Behaviour, Failure};
 use crate::support::{Agency, Lottery, bets, row, rows};
 use client::session::SessionError;
 use protocol::AgencyState;
 
-fn script(script: &[(&'static str, ScriptedFault)]) -> Behaviour {
+fn script(script: &[(&'static str, Failure)]) -> Behaviour {
     Behaviour { script: script.to_vec(), ..Behaviour::default() }
 }
 
@@ -98,25 +98,26 @@ async fn an_agency_that_closed_early_is_a_conflict() {
 #[tokio::test]
 async fn no_fault_stores_a_row_twice() {
     for (start, fault) in [
-        ("AgencyStatus", ScriptedFault::Close),
-        ("AgencyStatus", ScriptedFault::Say("Error:busy the volume is away")),
-        ("AgencyStatus", ScriptedFault::Say("AgencyStatusResponse:many")),
-        ("StoreRows", ScriptedFault::Close),
-        ("StoreRows", ScriptedFault::CloseAfter),
-        ("StoreRows", ScriptedFault::Say("StoreRowsResponse:1;0;0000000000000000;locked")),
-        ("StoreRows", ScriptedFault::Say("StoreRowsResponse:0;0;0000000000000000")),
-        ("StoreRows", ScriptedFault::Say("StoreResponse:0")),
-        ("StoreRows", ScriptedFault::Say("StoreRowsResponse:2;0;0000000000000000;overlap")),
-        ("StoreRows", ScriptedFault::Say("StoreRowsResponse:2;0;0000000000000000;gap 7 rows")),
-        ("AgencyClose", ScriptedFault::Close),
-        ("AgencyClose", ScriptedFault::CloseAfter),
-        ("AgencyClose", ScriptedFault::Say("AgencyCloseResponse:1;locked")),
-        ("AgencyClose", ScriptedFault::Say("Error:busy")),
-        ("WinnersRequest", ScriptedFault::Close),
-        ("WinnersRequest", ScriptedFault::CloseAfter),
-        ("WinnersRequest", ScriptedFault::Say("Error:busy")),
+        ("AgencyStatus", Failure::Close),
+        ("AgencyStatus", Failure::Say("Error:busy the volume is away")),
+        ("AgencyStatus", Failure::Say("AgencyStatusResponse:many")),
+        ("StoreRows", Failure::Close),
+        ("StoreRows", Failure::CloseAfter),
+        ("StoreRows", Failure::Say("StoreRowsResponse:1;0;0000000000000000;locked")),
+        ("StoreRows", Failure::Say("StoreRowsResponse:0;0;0000000000000000")),
+        ("StoreRows", Failure::Say("StoreResponse:0")),
+        ("StoreRows", Failure::Say("StoreRowsResponse:2;0;0000000000000000;overlap")),
+        ("StoreRows", Failure::Say("StoreRowsResponse:2;0;0000000000000000;gap 7 rows")),
+        ("AgencyClose", Failure::Close),
+        ("AgencyClose", Failure::CloseAfter),
+        ("AgencyClose", Failure::Say("AgencyCloseResponse:1;locked")),
+        ("AgencyClose", Failure::Say("Error:busy")),
+        ("WinnersRequest", Failure::Close),
+        ("WinnersRequest", Failure::CloseAfter),
+        ("WinnersRequest", Failure::Say("Error:busy")),
     ] {
-        // More than a server may do wrong before the client leaves it, and too few for a legacy server.
+        // More than a server may do wrong before the client leaves it, and too few for a legacy
+        // server.
         let faults: Vec<_> = (0..4).map(|_| (start, fault.clone())).collect();
         let count = if start == "AgencyStatus" { 2 } else { 4 };
         let (lottery, agency) = lottery_with(script(&faults[..count])).await;
@@ -130,7 +131,7 @@ async fn no_fault_stores_a_row_twice() {
 async fn a_hung_server_is_left_for_another() {
     for start in ["AgencyStatus", "StoreRows", "AgencyClose", "WinnersRequest"] {
         let lottery = Lottery::drawn("1;2");
-        let hangs = vec![(start, ScriptedFault::Hang); 3];
+        let hangs = vec![(start, Failure::Hang); 3];
         let hung = lottery.serve(script(&hangs)).await;
         let sound = lottery.serve(Behaviour::default()).await;
         let mut agency = Agency::new(&[hung, sound]);
@@ -159,7 +160,7 @@ async fn a_refusal_for_good_ends_it() {
         ("AgencyClose", "AgencyCloseResponse:2;agency 1", "agency 1 (is CLI_ID "),
         ("WinnersRequest", "Error:agency agency 1 took no part", "agency 1 took no part (is "),
     ] {
-        let (_, agency) = lottery_with(script(&[(start, ScriptedFault::Say(answer))])).await;
+        let (_, agency) = lottery_with(script(&[(start, Failure::Say(answer))])).await;
         match agency.run(&bets(25)).await {
             Err(SessionError::Refused(reason)) => assert!(reason.starts_with(wanted), "{reason}"),
             other => panic!("{start}: {other:?}"),
@@ -169,7 +170,7 @@ async fn a_refusal_for_good_ends_it() {
 
 #[tokio::test]
 async fn a_close_that_is_short_is_a_conflict() {
-    let short = ScriptedFault::Say("AgencyCloseResponse:2;short 24 rows are stored");
+    let short = Failure::Say("AgencyCloseResponse:2;short 24 rows are stored");
     let (_, agency) = lottery_with(script(&[("AgencyClose", short)])).await;
     let what = conflict(agency.run(&bets(25)).await);
     assert!(what.contains("short 24 rows are stored"), "{what}");
@@ -186,7 +187,7 @@ async fn answers_may_come_in_pieces() {
 #[tokio::test]
 async fn an_answer_without_an_end_is_not_kept() {
     let long: &'static str = "x".repeat(70_000).leak();
-    let (lottery, agency) = lottery_with(script(&[("StoreRows", ScriptedFault::Say(long))])).await;
+    let (lottery, agency) = lottery_with(script(&[("StoreRows", Failure::Say(long))])).await;
     agency.run(&bets(25)).await.unwrap();
     assert_eq!((lottery.rows(), lottery.count("StoreRows")), (rows(25), 4));
 }
@@ -241,7 +242,7 @@ async fn a_draw_archived_meanwhile_is_not_waited_for() {
 #[tokio::test]
 async fn it_gives_up_where_nothing_goes_on() {
     let lottery = Lottery::new();
-    let locked = ScriptedFault::Say("StoreRowsResponse:1;0;0000000000000000;locked");
+    let locked = Failure::Say("StoreRowsResponse:1;0;0000000000000000;locked");
     let server = lottery.serve(script(&vec![("StoreRows", locked); 10_000])).await;
     let mut agency = Agency::new(&[server]);
     agency.config.timeouts.give_up = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! A TCP server for tests, on port 0: reads packets, follows a script of faults, sends answers.
+//! A TCP server for tests, on port 0: reads packets, follows a script of failures, sends answers.
 //!
 //! Knows no packet: an [`Answerer`] executes them.
 
@@ -22,7 +22,7 @@ pub trait Answerer: Send + Sync + 'static {
 
 /// What a server does wrong with one packet.
 #[derive(Debug, Clone)]
-pub enum ScriptedFault {
+pub enum Failure {
     /// It does nothing, and nothing more on this connection.
     Hang,
     /// It closes the connection and does nothing.
@@ -37,13 +37,13 @@ pub enum ScriptedFault {
     Say(&'static str),
 }
 
-/// Faults, each for the first packet with this start.
-pub type Script = Vec<(&'static str, ScriptedFault)>;
+/// Failures, each for the first packet with this start.
+pub type Script = Vec<(&'static str, Failure)>;
 
 /// How a server handles its connections.
 #[derive(Debug, Clone, Default)]
 pub struct Behaviour {
-    /// The faults.
+    /// The failures.
     pub script: Script,
     /// It reads one packet of each connection and closes it after the answer.
     pub takes_one_packet: bool,
@@ -82,21 +82,21 @@ impl<A: Answerer> Server<A> {
             let Some(packet) = line.strip_suffix('\n') else { return };
             self.answerer.received(packet);
             let fault = self.fault(packet);
-            let is_last = self.behaviour.takes_one_packet
-                || matches!(fault, Some(ScriptedFault::CloseBehind));
+            let is_last =
+                self.behaviour.takes_one_packet || matches!(fault, Some(Failure::CloseBehind));
             let answer = match fault {
-                None | Some(ScriptedFault::CloseBehind) => self.answerer.answer(packet).await,
-                Some(ScriptedFault::Hang) => std::future::pending().await,
-                Some(ScriptedFault::Close) => None,
-                Some(ScriptedFault::Reset) => {
+                None | Some(Failure::CloseBehind) => self.answerer.answer(packet).await,
+                Some(Failure::Hang) => std::future::pending().await,
+                Some(Failure::Close) => None,
+                Some(Failure::Reset) => {
                     SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
                     None
                 }
-                Some(ScriptedFault::CloseAfter) => {
+                Some(Failure::CloseAfter) => {
                     self.answerer.answer(packet).await;
                     None
                 }
-                Some(ScriptedFault::Say(text)) => Some(format!("{text}\n")),
+                Some(Failure::Say(text)) => Some(format!("{text}\n")),
             };
             let Some(answer) = answer else { return };
             if self.send(&mut stream, answer.as_bytes()).await.is_err() || is_last {
@@ -116,7 +116,7 @@ impl<A: Answerer> Server<A> {
         Ok(())
     }
 
-    fn fault(&self, packet: &str) -> Option<ScriptedFault> {
+    fn fault(&self, packet: &str) -> Option<Failure> {
         let mut script = self.script.lock().unwrap();
         let place = script.iter().position(|(start, _)| packet.starts_with(start))?;
         Some(script.remove(place).1)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::reference::{self, Fields, ReferenceStore};
-use crate::scripted::{self, Answerer, Behaviour, ScriptedFault};
+use crate::scripted::{self, Answerer, Behaviour, Failure};
 
 use client::agency_run;
 use client::bets::Bets;
@@ -88,7 +88,7 @@ impl Lottery {
     }
 
     /// Starts a legacy server on the same volume.
-    pub async fn serve_reference(&self, script: &[(&'static str, ScriptedFault)]) -> SocketAddr {
+    pub async fn serve_reference(&self, script: &[(&'static str, Failure)]) -> SocketAddr {
         reference::serve(LOCALHOST, self.clone(), script.to_vec()).await
     }
 }

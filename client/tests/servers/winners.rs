@@ -1,6 +1,6 @@
 //! Winners are those of the agency's own bets, or they are none.
 
-use crate::scripted::{Behaviour, ScriptedFault};
+use crate::scripted::{Behaviour, Failure};
 use crate::support::{Agency, Lottery, Volume, bets, row, rows};
 use client::session::SessionError;
 use protocol::AgencyState;
@@ -33,7 +33,7 @@ fn conflict(ended: Result<String, SessionError>) -> String {
 }
 
 fn closes_behind_winners() -> Behaviour {
-    let script = vec![("WinnersRequest", ScriptedFault::CloseBehind)];
+    let script = vec![("WinnersRequest", Failure::CloseBehind)];
     Behaviour { script, ..Behaviour::default() }
 }
 

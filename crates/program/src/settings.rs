@@ -30,6 +30,20 @@ impl Key {
     }
 }
 
+/// Defines a constant [`Key`] for each setting, and `KEYS` with all of them. A setting whose name
+/// in the file is not given has the same name in both places.
+#[macro_export]
+macro_rules! setting_keys {
+    ($($name:ident = $environment:literal $(in_file $file:literal)?;)*) => {
+        $(const $name: $crate::settings::Key = $crate::settings::Key {
+            file: [$($file,)? $environment][0],
+            environment: $environment,
+        };)*
+        /// All keys.
+        pub const KEYS: [$crate::settings::Key; [$($environment),*].len()] = [$($name),*];
+    };
+}
+
 /// A path as a setting's value, which can be displayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown(pub PathBuf);
@@ -69,13 +83,8 @@ pub struct SettingErrors(pub Vec<SettingError>);
 
 impl fmt::Display for SettingErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, error) in self.0.iter().enumerate() {
-            if place > 0 {
-                f.write_str("\n")?;
-            }
-            error.fmt(f)?;
-        }
-        Ok(())
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -191,8 +200,8 @@ fn is_set(text: &str) -> bool {
     !text.trim().is_empty()
 }
 
-/// Logs the settings in effect, and each unknown key of the file, which is ignored. `listing` is the
-/// file that lists all keys. Must be called once, at the start.
+/// Logs the settings in effect, and each unknown key of the file, which is ignored. `listing` is
+/// the file that lists all keys. Must be called once, at the start.
 pub fn log_effective(effective: &[(&'static str, String)], unknown: &[String], listing: &str) {
     let settings: Vec<String> =
         effective.iter().map(|(name, value)| format!("{name}={value}")).collect();

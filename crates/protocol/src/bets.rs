@@ -90,8 +90,8 @@ impl<'a> WireBets<'a> {
         self.count
     }
 
-    /// Whether no name needs quotes in a row and no number has a leading zero. Then the rows are this
-    /// text with other separators.
+    /// Whether no name needs quotes in a row and no number has a leading zero. Then the rows are
+    /// this text with other separators.
     #[must_use]
     pub fn is_canonical(&self) -> bool {
         self.is_canonical

@@ -47,8 +47,8 @@ impl Default for Framer {
 }
 
 impl Framer {
-    /// A framer of lines of up to `bytes_max` bytes with their `\n`, at least [`HEAD_BYTES`], so that a
-    /// discarded line always has a whole head.
+    /// A framer of lines of up to `bytes_max` bytes with their `\n`, at least [`HEAD_BYTES`], so
+    /// that a discarded line always has a whole head.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max: bytes_max.max(HEAD_BYTES), scanned: 0, discarding: None }

@@ -23,8 +23,8 @@ pub const NUMBER_DIGITS_MAX: usize = 20;
 /// a server, which is some tens of bytes for each agency.
 pub const AGENCIES_MAX: u32 = 100_000;
 
-/// The longest time that a server waits for the volume's locks, in seconds. Then it answers status 1.
-/// A client that waits less for an answer leaves servers that only wait.
+/// The longest time that a server waits for the volume's locks, in seconds. Then it answers status
+/// 1. A client that waits less for an answer leaves servers that only wait.
 pub const LOCK_WAIT_SECONDS_MAX: u64 = 5;
 
 /// The longest bet in the wire form, in bytes: five fields and four separators.
@@ -34,8 +34,8 @@ pub const BET_BYTES_MAX: usize =
 /// The shortest bet in the wire form, in bytes: `a;b;1;2000-01-01;0`.
 pub const BET_BYTES_MIN: usize = 1 + 1 + 1 + BIRTHDATE_BYTES + 1 + 4;
 
-/// The most bets in a packet. They follow the shortest head, `StoreBatch:1:`. Each bet has a `:` or,
-/// if it is the last, the `\n` after it.
+/// The most bets in a packet. They follow the shortest head, `StoreBatch:1:`. Each bet has a `:`
+/// or, if it is the last, the `\n` after it.
 pub const BETS_MAX: usize = (LINE_BYTES_MAX - "StoreBatch:1:".len()) / (BET_BYTES_MIN + 1);
 
 /// The longest head of a packet with rows, in bytes: `StoreRows:100000;18446744073709551615:`.

@@ -269,8 +269,8 @@ fn parse_bet(body: &str) -> Result<Request<'_>, BodyError> {
     Ok(Request::StoreBet { agency: agency_of(agency)?, bet: WireBets::parse_one(bet)? })
 }
 
-/// `agency;first;…;number:…` or `agency:first;…;number:…`. The agency ends at the first separator of
-/// either kind.
+/// `agency;first;…;number:…` or `agency:first;…;number:…`. The agency ends at the first separator
+/// of either kind.
 fn parse_batch(form: BatchForm, body: &str) -> Result<Request<'_>, BodyError> {
     let (agency, bets) = body.split_once([';', ':']).ok_or(BodyError::NoBets)?;
     Ok(Request::StoreBatch { form, agency: agency_of(agency)?, bets: WireBets::parse(bets)? })

@@ -94,8 +94,8 @@ pub enum Response {
     StoreRows {
         /// The result.
         outcome: Outcome,
-        /// The number of the agency's stored rows. It is meaningful with status 0 only, because other
-        /// answers may be given without reading the store.
+        /// The number of the agency's stored rows. It is meaningful with status 0 only, because
+        /// other answers may be given without reading the store.
         rows: u64,
         /// Their digest.
         digest: Digest,

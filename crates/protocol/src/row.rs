@@ -1,8 +1,8 @@
 //! Rows of `bets.csv`: `agency,first,last,document,birthdate,number`.
 //!
-//! Writes rows in one form, with quotes only where needed and with `\n`. Reads rows in each form that
-//! another system may have written: with `\r\n`, needless quotes, leading zeros or longer names. Each
-//! physical line is a row, so that an unbalanced quote damages its own line only.
+//! Writes rows in one form, with quotes only where needed and with `\n`. Reads rows in each form
+//! that another system may have written: with `\r\n`, needless quotes, leading zeros or longer
+//! names. Each physical line is a row, so that an unbalanced quote damages its own line only.
 
 use csv_core::ReadRecordResult;
 use memchr::{memchr, memchr_iter, memchr2};

@@ -1,4 +1,5 @@
-//! Properties of framing: the same bytes, in any parts, give the same lines, and few bytes are kept.
+//! Properties of framing: the same bytes, in any parts, give the same lines, and few bytes are
+//! kept.
 
 use protocol::limits::HEAD_BYTES;
 use protocol::{Frame, Framed, Framer};
@@ -10,8 +11,8 @@ enum Event {
     TooLong([u8; HEAD_BYTES]),
 }
 
-/// Bytes in parts of these lengths, in turn, give the same lines as all bytes at once, and the framer
-/// never keeps more than `bytes_max` bytes.
+/// Bytes in parts of these lengths, in turn, give the same lines as all bytes at once, and the
+/// framer never keeps more than `bytes_max` bytes.
 pub fn any_cutting_gives_the_same_lines(bytes: &[u8], bytes_max: usize, pieces: &[u8]) {
     assert_eq!(framed(bytes, bytes_max, pieces), split(bytes, bytes_max));
 }

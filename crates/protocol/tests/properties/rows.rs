@@ -59,8 +59,8 @@ fn five<'t>(mut fields: impl Iterator<Item = &'t str>) -> Option<[&'t str; 5]> {
     fields.next().is_none().then_some(five)
 }
 
-/// The records that the `csv` crate finds in `bytes`, written by that crate with either line end, are
-/// read as the same rows, or are damaged if they are not rows.
+/// The records that the `csv` crate finds in `bytes`, written by that crate with either line end,
+/// are read as the same rows, or are damaged if they are not rows.
 pub fn records_are_rows(bytes: &[u8]) {
     let mut reader = RowReader::default();
     for record in Record::all(bytes) {
