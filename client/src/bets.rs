@@ -1,11 +1,11 @@
-//! An agency's bets: its file, read and validated whole, kept as the packets carry it.
+//! An agency's bets: the whole file, validated, and kept in the wire form.
 //!
-//! Knows nothing of connections; `read` reads. A physical line is a row, so that one unbalanced
-//! quote spoils its own line and not those after it. The last line needs no line end; one blank
-//! line at the very end is skipped, any other blank line is an error.
+//! Each physical line is a row, so that an unbalanced quote affects its own line only. The last
+//! line needs no line end. One blank line at the very end is skipped; any other blank line is an
+//! error. Knows nothing of connections.
 //!
-//! **Invariant**: every row in [`Bets`] is a valid bet in the wire's form, so that any run of rows
-//! is a slice of one text and a packet is made without looking at its bets again.
+//! **Invariant**: each row in [`Bets`] is a valid bet in the wire form. So consecutive rows are a
+//! slice of one text, which a packet contains without being checked again.
 
 mod read;
 
@@ -15,7 +15,7 @@ use std::io::{self, BufRead};
 use protocol::limits::ROWS_HEAD_BYTES_MAX;
 use protocol::{Bet, Digest, Field, InvalidField};
 
-use crate::limits::{BAD_LINES_TOLD_MAX, TOLD_VALUE_CHARS_MAX};
+use crate::limits::{BAD_LINES_SHOWN_MAX, SHOWN_VALUE_CHARS_MAX};
 
 /// An agency's bets, in order. Memory: the text of the rows, and 8 bytes a row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Bets {
     ends: Vec<usize>,
 }
 
-/// What one packet may hold; whichever limit comes first cuts it.
+/// The limits of one packet. The first one that is reached ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
     /// The most bets, from 1.
@@ -35,14 +35,14 @@ pub struct BatchLimits {
     pub bytes: usize,
 }
 
-/// A run of rows that fits a packet.
+/// Consecutive rows that fit a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batch<'b> {
     /// The row of the first bet, from 1.
     pub first_row: u64,
-    /// How many bets there are, from 1.
+    /// The number of bets, from 1.
     pub rows: u64,
-    /// The bets as they stand on the wire, a `:` between them.
+    /// The bets in the wire form, with `:` between them.
     pub wire: &'b str,
 }
 
@@ -55,7 +55,7 @@ impl Batch<'_> {
 }
 
 impl Bets {
-    /// Bets that are this one alone.
+    /// One bet.
     #[must_use]
     pub fn of_one(bet: &Bet<'_>) -> Self {
         let mut rows = read::Rows::default();
@@ -67,25 +67,25 @@ impl Bets {
     /// a byte order mark, lines ended by `\n` or `\r\n`, quoted where needed.
     ///
     /// # Errors
-    /// [`ReadError::Bad`] names every line that is no bet; [`ReadError::Io`] is the reader's.
+    /// [`ReadError::Bad`] names each line that is not a bet; [`ReadError::Io`] is the reader's.
     pub fn read(input: impl BufRead) -> Result<Self, ReadError> {
         read::read(input)
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.ends.len() as u64
     }
 
-    /// The digest of the first `rows` rows, of which there must be so many.
+    /// The digest of the first `rows` rows; `None` if there are fewer.
     #[must_use]
     pub fn digest(&self, rows: u64) -> Option<Digest> {
         self.fold(Digest::default(), 0, rows)
     }
 
-    /// The digest of the first `to` rows, given that of the first `from`; `None` if there are
-    /// not so many or `from` lies beyond `to`.
+    /// The digest of the first `to` rows, from that of the first `from`; `None` if there are fewer
+    /// rows or `from` is greater than `to`.
     #[must_use]
     pub fn fold(&self, digest: Digest, from: u64, to: u64) -> Option<Digest> {
         let (from, to) = (index(from), index(to));
@@ -104,8 +104,8 @@ impl Bets {
         self.wire.split_terminator(':').filter_map(|row| row.split(';').nth(2))
     }
 
-    /// The longest batch that starts with `first_row`, from 1, and stays within `limits`, but at
-    /// least one bet; `None` after the last row.
+    /// The longest batch that starts with `first_row`, from 1, within `limits`, but at least one
+    /// bet; `None` after the last row.
     #[must_use]
     pub fn batch(&self, first_row: u64, limits: BatchLimits) -> Option<Batch<'_>> {
         let first = index(first_row.checked_sub(1)?);
@@ -118,7 +118,7 @@ impl Bets {
         Some(Batch { first_row, rows: rows as u64, wire })
     }
 
-    /// Where the row with the index `row` starts; also for the one after the last.
+    /// The offset of the row with the index `row`, which may be the one after the last.
     fn start_of(&self, row: usize) -> Option<usize> {
         match row.checked_sub(1) {
             None => Some(0),
@@ -127,35 +127,35 @@ impl Bets {
     }
 }
 
-/// A row count as an index; what no memory can hold lies beyond every row.
+/// A row count as an index. One that does not fit is greater than any index.
 fn index(rows: u64) -> usize {
     usize::try_from(rows).unwrap_or(usize::MAX)
 }
 
-/// Why a file's bets are not to be had.
+/// Why a file of bets was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Lines of it are no bets.
+    /// Lines of it are not bets.
     #[error("{0}")]
     Bad(BadLines),
 }
 
-/// The lines that are no bets: the first [`BAD_LINES_TOLD_MAX`], and how many there are in all.
+/// The lines that are not bets: the first [`BAD_LINES_SHOWN_MAX`], and the number of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BadLines {
-    /// Line number, from 1, and what is wrong there.
+    /// Line numbers, from 1, and what is wrong there.
     pub lines: Vec<(u64, String)>,
-    /// How many there are.
+    /// The number of all such lines.
     pub count: u64,
 }
 
 impl BadLines {
     fn push(&mut self, line: u64, reason: String) {
         self.count += 1;
-        if self.lines.len() < BAD_LINES_TOLD_MAX {
+        if self.lines.len() < BAD_LINES_SHOWN_MAX {
             self.lines.push((line, reason));
         }
     }
@@ -174,7 +174,7 @@ impl fmt::Display for BadLines {
     }
 }
 
-/// Every one of these fields that breaks its rule, with its value.
+/// Each of these fields that breaks its rule, with its value.
 pub(crate) fn invalid_fields(mut fields: [&str; 5]) -> Vec<(InvalidField, &str)> {
     let mut found = Vec::new();
     while let Err(invalid) = Bet::new(fields) {
@@ -189,9 +189,9 @@ pub(crate) fn invalid_fields(mut fields: [&str; 5]) -> Vec<(InvalidField, &str)>
 /// The fields of a bet that breaks no rule.
 const VALID: [&str; 5] = ["A", "A", "1", "2000-01-01", "0"];
 
-/// A value as a message shows it: quoted, cut, without control characters.
-pub(crate) fn shown(value: &str) -> String {
-    let mut cut: String = value.chars().take(TOLD_VALUE_CHARS_MAX).collect();
+/// A value for a message: quoted, shortened, without control characters.
+pub(crate) fn quoted(value: &str) -> String {
+    let mut cut: String = value.chars().take(SHOWN_VALUE_CHARS_MAX).collect();
     if cut.len() < value.len() {
         cut.push('…');
     }

@@ -83,10 +83,10 @@ fn an_over_long_line_spoils_itself_only() {
 
 #[test]
 fn the_list_of_bad_lines_has_an_end() {
-    let text = "bad\n".repeat(BAD_LINES_TOLD_MAX + 5);
-    let told = errors(text.as_bytes());
-    assert_eq!(told.lines().count(), BAD_LINES_TOLD_MAX + 1);
-    assert!(told.ends_with("and 5 more bad lines"));
+    let text = "bad\n".repeat(BAD_LINES_SHOWN_MAX + 5);
+    let message = errors(text.as_bytes());
+    assert_eq!(message.lines().count(), BAD_LINES_SHOWN_MAX + 1);
+    assert!(message.ends_with("and 5 more bad lines"));
 }
 
 #[test]

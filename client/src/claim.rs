@@ -1,16 +1,16 @@
-//! Agency numbers for clients that are all started alike: each claims one that no other has.
+//! Claims agency numbers for clients that are all started with the same settings.
 //!
 //! A claim is a `flock` on `agency-<n>.claim` in a directory that the clients share. The system
-//! frees it when the process ends, however it ends. The file also says who claimed the number last
-//! and when, as a count of claims, and that record outlives the lock. A client takes the first of
-//! these that no running client has:
-//! - the number that it prefers, that of its container (see `replica`), whoever had it last;
-//! - the number that its host had last: a restarted container keeps its host name;
-//! - a number that never had a client, and after those the one whose client ended first, so that
-//!   clients which end at once do not all claim the number 1.
+//! releases it when the process ends in any way. The file keeps a record of the last claim: its
+//! host, and its place among all claims. A client takes the first of these numbers that no running
+//! client has:
+//! - the preferred number, which is that of its container (see `replica`);
+//! - the number that its host had last, because a restarted container keeps its host name;
+//! - a number that was never claimed, then the one that was claimed longest ago. So clients that
+//!   end at once do not all claim the number 1.
 //!
-//! **Invariant**: numbers are looked at and claimed under the lock on `claims.lock`. So no two
-//! clients choose at the same time.
+//! **Invariant**: numbers are read and claimed under the lock on `claims.lock`, by one client at a
+//! time.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -24,43 +24,43 @@ use tracing::info;
 
 use crate::limits::{CLAIM_PAUSE, CLAIM_RECORD_BYTES_MAX, CLAIM_TIMEOUT};
 
-/// Who claims a number.
+/// The client that claims a number.
 #[derive(Debug, Clone, Copy)]
 pub struct Claimant<'c> {
-    /// What tells its machine or container from others.
+    /// The name of its machine or container.
     pub host: &'c str,
-    /// The number that it takes if no running client has it. A number outside 1..=agencies is
-    /// ignored.
+    /// The number that it takes if no running client has it. A number that is not one of
+    /// 1..=agencies is ignored.
     pub preferred: Option<u32>,
 }
 
-/// A number that this process has until it ends or drops this.
+/// An agency number that no other client has until this is dropped.
 #[derive(Debug)]
 pub struct Claim {
     agency: AgencyId,
-    /// Holds the lock.
+    /// Its lock is the claim.
     _file: File,
 }
 
-/// Who claimed a number last; what is unreadable counts as nobody, never.
+/// The last claim of a number. An unreadable record counts as none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Record {
-    /// The claims of all numbers are counted; this was that one. 0: never.
+    /// The claim's place among the claims of all numbers, from 1; 0 if there was none.
     count: u64,
     host: String,
 }
 
-/// A number that no process has now.
-struct Free {
+/// A number that no running client has.
+struct FreeNumber {
     agency: AgencyId,
-    /// The file, locked; `None` if the number was never claimed.
+    /// The locked file; `None` if the number was never claimed.
     file: Option<File>,
     record: Record,
 }
 
-impl Free {
-    /// The free number with the least rank is claimed: the preferred one, then the host's own, then
-    /// the one unused for longest.
+impl FreeNumber {
+    /// The number with the lowest rank is claimed: the preferred one, then the host's own, then the
+    /// one that was claimed longest ago.
     fn rank(&self, claimant: Claimant<'_>) -> (bool, bool, u64, AgencyId) {
         let is_preferred = claimant.preferred == Some(self.agency.get());
         let is_own = self.record.count > 0 && self.record.host == claimant.host;
@@ -68,53 +68,56 @@ impl Free {
     }
 }
 
-/// What is kept of all numbers that no process has: the files of
-/// two at most are open at once, however many there are.
-#[derive(Default)]
-struct FreeNumbers {
-    /// The one to choose.
-    best: Option<Free>,
-    /// The highest count of their records.
-    count: u64,
-}
-
 impl Claim {
-    /// Claims one of the numbers 1..=`agencies` in `directory`, which is made if it is not there.
-    /// Blocks for up to ten seconds while others choose.
+    /// Claims one of the numbers 1..=`agencies` in `directory`, which is created if it does not
+    /// exist. Blocks for up to [`CLAIM_TIMEOUT`] while others claim.
     ///
     /// # Errors
-    /// Every number is taken, or the directory cannot be used.
+    /// Every number is claimed, or the directory cannot be used.
     pub fn choose(directory: &Path, agencies: u32, claimant: Claimant<'_>) -> anyhow::Result<Self> {
-        let context = || format!("claim a number in {}", directory.display());
-        fs::create_dir_all(directory).with_context(context)?;
-        let lock = open(&directory.join("claims.lock")).with_context(context)?;
-        lock_in_time(&lock).with_context(context)?;
-        let FreeNumbers { best, count } =
-            free_numbers(directory, agencies, claimant).with_context(context)?;
-        let count = count.max(count_of_taken(&lock).with_context(context)?) + 1;
-        let Some(chosen) = best else {
-            bail!(
+        let claim = Self::choose_best(directory, agencies, claimant)
+            .with_context(|| format!("claim a number in {}", directory.display()))?;
+        claim.with_context(|| {
+            format!(
                 "all {agencies} agency numbers of {} are claimed by running clients: raise \
                  CLI_AGENCIES_AMOUNT or start fewer clients",
                 directory.display()
-            );
-        };
-        let record = Record { count, host: claimant.host.to_owned() };
-        let claim = Self::take(directory, chosen, &record).with_context(context)?;
-        write_record(&lock, &record).with_context(context)?;
-        Ok(claim)
+            )
+        })
     }
 
-    fn take(directory: &Path, free: Free, record: &Record) -> io::Result<Self> {
-        let file = match free.file {
+    /// Claims the number with the lowest rank; `None` if every number is claimed.
+    fn choose_best(
+        directory: &Path,
+        agencies: u32,
+        claimant: Claimant<'_>,
+    ) -> anyhow::Result<Option<Self>> {
+        fs::create_dir_all(directory)?;
+        let lock = open(&directory.join("claims.lock"))?;
+        lock_in_time(&lock)?;
+        // The records of claimed numbers are not read, but the lock's file has the last count.
+        let mut count = read_record(&lock)?.count;
+        // Only the best number is kept, so that two of the claims' files at most are open.
+        let mut best: Option<FreeNumber> = None;
+        for agency in AgencyId::all(agencies) {
+            let Some(free) = free_number(directory, agency)? else { continue };
+            count = count.max(free.record.count);
+            if best.as_ref().is_none_or(|best| free.rank(claimant) < best.rank(claimant)) {
+                best = Some(free);
+            }
+        }
+        let Some(FreeNumber { agency, file, .. }) = best else { return Ok(None) };
+        let file = match file {
             Some(file) => file,
             None => {
-                let file = open(&directory.join(claim_name(free.agency)))?;
-                try_lock(&file)?.then_some(file).ok_or(io::ErrorKind::WouldBlock)?
+                let file = open(&directory.join(claim_name(agency)))?;
+                try_lock(&file)?.then_some(file).context("another client has it")?
             }
         };
-        write_record(&file, record)?;
-        Ok(Self { agency: free.agency, _file: file })
+        let record = Record { count: count + 1, host: claimant.host.to_owned() };
+        write_record(&file, &record)?;
+        write_record(&lock, &record)?;
+        Ok(Some(Self { agency, _file: file }))
     }
 
     /// The number.
@@ -132,7 +135,7 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
-/// Whether the lock was to be had.
+/// Tries to lock `file`; `false` if another process has the lock.
 fn try_lock(file: &File) -> io::Result<bool> {
     match fs2::FileExt::try_lock_exclusive(file) {
         Ok(()) => Ok(true),
@@ -158,30 +161,13 @@ fn lock_in_time(file: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Looks at every number, for `claimant` to have one.
-fn free_numbers(
-    directory: &Path,
-    agencies: u32,
-    claimant: Claimant<'_>,
-) -> io::Result<FreeNumbers> {
-    let mut numbers = FreeNumbers::default();
-    for agency in AgencyId::all(agencies) {
-        let Some(free) = free_number(directory, agency)? else { continue };
-        numbers.count = numbers.count.max(free.record.count);
-        if numbers.best.as_ref().is_none_or(|best| free.rank(claimant) < best.rank(claimant)) {
-            numbers.best = Some(free);
-        }
-    }
-    Ok(numbers)
-}
-
-/// The number `agency`, if no process has it.
-fn free_number(directory: &Path, agency: AgencyId) -> io::Result<Option<Free>> {
+/// The number `agency`, if no running client has it.
+fn free_number(directory: &Path, agency: AgencyId) -> io::Result<Option<FreeNumber>> {
     let path = directory.join(claim_name(agency));
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Some(Free { agency, file: None, record: Record::default() }));
+            return Ok(Some(FreeNumber { agency, file: None, record: Record::default() }));
         }
         Err(error) => return Err(error),
     };
@@ -189,15 +175,10 @@ fn free_number(directory: &Path, agency: AgencyId) -> io::Result<Option<Free>> {
         return Ok(None);
     }
     let record = read_record(&file)?;
-    Ok(Some(Free { agency, file: Some(file), record }))
+    Ok(Some(FreeNumber { agency, file: Some(file), record }))
 }
 
-/// How many claims there have been; those that last now are counted here only.
-fn count_of_taken(lock: &File) -> io::Result<u64> {
-    Ok(read_record(lock)?.count)
-}
-
-/// `count host`
+/// The record of a claim's file: `count host`.
 fn read_record(mut file: &File) -> io::Result<Record> {
     let mut text = Vec::new();
     file.rewind()?;
@@ -224,7 +205,7 @@ mod tests {
         Claim::choose(directory.path(), agencies, Claimant { host, preferred: None }).unwrap()
     }
 
-    /// As replica `number` of a service, whose host name is new with each container.
+    /// As replica `number` of a service. Each container has another host name.
     fn choose_as(directory: &tempfile::TempDir, number: u32, host: &str) -> Claim {
         let claimant = Claimant { host, preferred: Some(number) };
         Claim::choose(directory.path(), 3, claimant).unwrap()
@@ -269,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_in_use_is_not_taken_even_by_its_own_host() {
+    fn a_claimed_number_is_not_claimed_again_by_its_own_host() {
         let directory = tempfile::tempdir().unwrap();
         let first = choose(&directory, 2, "a");
         let second = choose(&directory, 2, "a");
@@ -311,7 +292,7 @@ mod tests {
         let first = choose(&directory, 3, "no-replica");
         let (one, two) = (choose_as(&directory, 1, "a"), choose_as(&directory, 2, "b"));
         assert_eq!([&first, &one, &two].map(number), [1, 2, 3]);
-        // Restarted while its number is still taken, it has the one that it had.
+        // Its preferred number is still claimed, so it takes the one that its host had.
         drop(two);
         assert_eq!(number(&choose_as(&directory, 2, "b")), 3);
         drop((first, one));

@@ -1,4 +1,4 @@
-//! The command line.
+//! The client's command line: commands, options and their help. Executes nothing.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::limits::GENERATED_ROWS_MAX;
 #[derive(Debug, Parser)]
 #[command(name = "client", version, after_help = MORE, max_term_width = 100)]
 pub struct Cli {
-    /// The settings' file [default: ./config.yaml, else ./client/config.yaml, if there is one]
+    /// The settings file [default: ./config.yaml, else ./client/config.yaml, if there is one]
     #[arg(long, global = true, value_name = "PATH")]
     pub config: Option<PathBuf>,
     #[command(subcommand)]
@@ -19,28 +19,28 @@ pub struct Cli {
 }
 
 const MORE: &str = "\
-Every setting is a key of the settings' file and an environment variable; client/config.yaml lists \
-them all. Logs go to standard error, winners to standard output.
+Each setting is a key of the settings file and an environment variable. client/config.yaml lists \
+all of them. Log lines go to standard error, winners to standard output.
 
 Exit codes:
-  0  all of it is right, or a signal ended a replay: run it again, it goes on
-  1  refused, failed, or done in part: run it again, it goes on
+  0  success, or a signal ended a replay: run it again, it continues
+  1  refused, failed, or done in part: run it again, it continues
   2  the command line, a setting or the file of bets is wrong; nothing was sent";
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Send the agency's bets, close, wait for the draw, print the winners' documents (default)
     Replay,
-    /// Make files of bets: the same arguments give the same files
+    /// Generate files of bets: the same arguments always generate the same files
     Generate(Generate),
-    /// Print what is stored for the agency, and how its own file compares
+    /// Print what is stored for the agency, and compare it with the agency's file
     Status(Which),
     /// Wait for the draw and print the winners' documents, one a line
     Winners(Which),
 }
 
-/// Which agency is asked about.
+/// The agency that a command is about.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Which {
     /// The agency's number [default: the setting `id`]
@@ -48,51 +48,51 @@ pub struct Which {
     pub agency: Option<AgencyId>,
 }
 
-/// How many rows of a file win if nobody says.
+/// How many rows of a file win, unless `--winners` is given.
 const WINNERS_DEFAULT: u64 = 2;
 
-/// Which files of bets to make.
+/// Which files of bets to generate.
 #[derive(Debug, Clone, Args)]
 pub struct Generate {
-    /// For how many agencies: agency-1.csv, agency-2.csv, …
+    /// The number of agencies: agency-1.csv, agency-2.csv, …
     #[arg(long, default_value = "5", value_parser = agency)]
     pub agencies: AgencyId,
-    /// How many rows each file has
+    /// The number of rows of each file
     #[arg(
         long,
         default_value_t = 1000,
         value_parser = clap::value_parser!(u64).range(..=GENERATED_ROWS_MAX),
     )]
     pub rows: u64,
-    /// What the bets are made from
+    /// The seed: another seed generates other bets
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// How many rows of each file bet on the winning number, except the last agency's [default: 2,
-    /// or all if there are fewer rows]
+    /// The number of rows that bet on the winning number, in each file but the last agency's
+    /// [default: 2, or all if there are fewer rows]
     #[arg(long)]
     pub winners: Option<u64>,
-    /// How many rows of the last agency's file do, where there is more than one agency
+    /// The same for the last agency's file, if there is more than one agency
     #[arg(long, default_value_t = 0)]
     pub last_winners: u64,
     /// The winning number
     #[arg(long, default_value = "7574", value_parser = number)]
     pub winner_number: BetNumber,
-    /// The directory of the files; made if it is not there
+    /// The directory of the files; it is created if it does not exist
     #[arg(long, value_name = "DIR", default_value = "bets")]
     pub out: PathBuf,
-    /// Replace files that are there already
+    /// Replace files that exist already
     #[arg(long)]
     pub force: bool,
 }
 
 impl Generate {
-    /// How many rows of each file win, except the last agency's.
+    /// The number of winning rows of each file but the last agency's.
     pub fn winners(&self) -> u64 {
         self.winners.unwrap_or(WINNERS_DEFAULT.min(self.rows))
     }
 
     /// # Errors
-    /// Options that contradict each other, one pair a line.
+    /// Options that contradict each other, one a line.
     pub fn check(&self) -> Result<(), String> {
         let rows = self.rows;
         let wrong = [("--winners", self.winners()), ("--last-winners", self.last_winners)];
@@ -118,12 +118,12 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn the_definition_holds() {
+    fn the_definition_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn replay_is_the_default_and_config_stands_anywhere() {
+    fn replay_is_the_default_and_config_is_accepted_after_a_command() {
         let cli = Cli::try_parse_from(["client"]).unwrap();
         assert!(cli.command.is_none() && cli.config.is_none());
         let cli = Cli::try_parse_from(["client", "status", "--config", "a", "--agency", "3"]);

@@ -1,10 +1,9 @@
-//! Which instance to try next: fresh look-ups of the servers' names, spread over all agencies.
+//! Which instance to try next. Resolves the servers' names before each choice, and spreads agencies
+//! over instances. Opens no connection.
 //!
-//! Connects to nothing.
-//!
-//! An agency's first choice is its number's place in the sorted list of addresses, so that agencies
-//! spread evenly however few they are. After a failure the others follow in random order, so that
-//! the agencies of a dead instance do not all flock to the same next one.
+//! An agency first chooses the address at its number's place in the sorted list, so that agencies
+//! are spread evenly even if they are few. After a failure the others follow in random order, so
+//! that the agencies of a dead instance are spread over all others.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,99 +17,94 @@ use rand::seq::IndexedRandom as _;
 #[derive(Debug)]
 pub struct Endpoints {
     names: Vec<String>,
-    /// The agency's place among all agencies.
+    /// The agency's place among all agencies, from 0.
     index: usize,
     known: Vec<SocketAddr>,
     has_chosen: bool,
-    /// Chosen since anything last went well.
+    /// What was chosen since the last success.
     tried: BTreeSet<SocketAddr>,
     last: Option<SocketAddr>,
 }
 
-/// What to try.
+/// What to try next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {
     /// The instance's address.
     pub address: SocketAddr,
-    /// Whether all of them have been tried since anything last went well, so that it is time to
-    /// pause before this one.
+    /// Whether every instance was tried since the last success. Then it is time for a pause.
     pub is_new_round: bool,
 }
 
 impl Endpoints {
-    /// The instances behind `names`, each a `host:port`, as `agency` tries them.
+    /// The instances behind `names`, each a `host:port`, in the order for `agency`.
     #[must_use]
     pub fn new(names: Vec<String>, agency: AgencyId) -> Self {
         let (known, has_chosen, tried, last) = (Vec::new(), false, BTreeSet::new(), None);
         Self { names, index: agency.index(), known, has_chosen, tried, last }
     }
 
-    /// Looks the names up and chooses.
+    /// Looks up the names and chooses an instance.
     ///
     /// # Errors
-    /// None of the names has an address; tells why for the last one that failed.
+    /// No name has an address. The error is that of the last name that failed.
     pub async fn next(&mut self) -> io::Result<Choice> {
-        let addresses = look_up(&self.names).await?;
-        let choice = self.choose(&addresses);
-        self.known = addresses;
-        choice.ok_or_else(|| io::Error::other("the names have no addresses"))
+        self.known = look_up(&self.names).await?;
+        self.choose().ok_or_else(|| io::Error::other("the names have no addresses"))
     }
 
-    /// The addresses that the names had at the last look.
+    /// The addresses that the last look-up found, sorted.
     #[must_use]
     pub fn known(&self) -> &[SocketAddr] {
         &self.known
     }
 
-    /// The error of a look-up that was given up after `limit`.
+    /// The error of a look-up that took longer than `limit`.
     #[must_use]
-    pub fn not_found_in(&self, limit: Duration) -> io::Error {
+    pub fn look_up_timed_out(&self, limit: Duration) -> io::Error {
         let names = self.names.join(", ");
         let text = format!("look up {names}: no answer in {limit:?}");
         io::Error::new(io::ErrorKind::TimedOut, text)
     }
 
-    /// Leaves `address` for the last of this round, since it failed after it had been chosen.
-    pub fn failed(&mut self, address: SocketAddr) {
+    /// Notes that `address` failed: it is the last choice of this round.
+    pub fn note_failure(&mut self, address: SocketAddr) {
         self.tried.insert(address);
         self.last = Some(address);
     }
 
-    /// Takes back that `address` was tried: it is as good as any other.
-    pub fn is_there(&mut self, address: SocketAddr) {
+    /// Forgets that `address` was tried.
+    pub fn clear_failure(&mut self, address: SocketAddr) {
         self.tried.remove(&address);
     }
 
-    /// Forgets what failed: something has gone well.
-    pub fn went_well(&mut self) {
+    /// Forgets what was tried, after a success.
+    pub fn clear_failures(&mut self) {
         self.tried.clear();
     }
 
-    /// Chooses one of `addresses`, which are sorted.
-    fn choose(&mut self, addresses: &[SocketAddr]) -> Option<Choice> {
-        let known = addresses.len();
-        let mut left: Vec<SocketAddr> =
-            addresses.iter().filter(|address| !self.tried.contains(address)).copied().collect();
-        let is_new_round = left.is_empty();
+    fn choose(&mut self) -> Option<Choice> {
+        let all = &self.known;
+        let is_new_round = all.iter().all(|address| self.tried.contains(address));
         if is_new_round {
             self.tried.clear();
-            left =
-                addresses.iter().filter(|a| known < 2 || Some(**a) != self.last).copied().collect();
         }
         let address = if self.has_chosen {
-            *left.choose(&mut rand::rng())?
+            let is_last = |address| is_new_round && all.len() > 1 && Some(address) == self.last;
+            let left = all.iter().filter(|a| !self.tried.contains(a) && !is_last(**a));
+            *left.collect::<Vec<_>>().choose(&mut rand::rng())?
         } else {
-            *addresses.get(self.index % known.max(1))?
+            all.get(self.index % all.len().max(1))?
         };
+        let choice = Choice { address: *address, is_new_round };
         self.has_chosen = true;
-        self.tried.insert(address);
-        self.last = Some(address);
-        Some(Choice { address, is_new_round })
+        self.tried.insert(choice.address);
+        self.last = Some(choice.address);
+        Some(choice)
     }
 }
 
-/// The addresses of all names, sorted. Of a name that has IPv4 addresses, those alone: glibc
-/// sorts IPv6 addresses, and everything would land on one.
+/// The addresses of all names, sorted. If a name has IPv4 addresses, only those: glibc sorts IPv6
+/// addresses, and all agencies would choose the first one.
 async fn look_up(names: &[String]) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = BTreeSet::new();
     let mut failure = None;
@@ -140,8 +134,9 @@ mod tests {
         (1..=count).map(|host| SocketAddr::from(([127, 0, 0, host], 12345))).collect()
     }
 
-    fn endpoints(agency: u32) -> Endpoints {
-        Endpoints::new(Vec::new(), AgencyId::new(agency).unwrap())
+    fn endpoints(agency: u32, known: Vec<SocketAddr>) -> Endpoints {
+        let new = Endpoints::new(Vec::new(), AgencyId::new(agency).unwrap());
+        Endpoints { known, ..new }
     }
 
     #[test]
@@ -149,7 +144,7 @@ mod tests {
         let all = addresses(3);
         let mut counts = [0; 3];
         for agency in 1..=30 {
-            let choice = endpoints(agency).choose(&all).unwrap();
+            let choice = endpoints(agency, all.clone()).choose().unwrap();
             counts[all.iter().position(|address| *address == choice.address).unwrap()] += 1;
             assert!(!choice.is_new_round);
         }
@@ -158,10 +153,9 @@ mod tests {
 
     #[test]
     fn every_other_instance_is_tried_before_one_is_tried_again() {
-        let all = addresses(5);
-        let mut endpoints = endpoints(2);
+        let mut endpoints = endpoints(2, addresses(5));
         for round in 0..4 {
-            let choices: Vec<Choice> = (0..5).map(|_| endpoints.choose(&all).unwrap()).collect();
+            let choices: Vec<Choice> = (0..5).map(|_| endpoints.choose().unwrap()).collect();
             let distinct: BTreeSet<_> = choices.iter().map(|choice| choice.address).collect();
             assert_eq!(distinct.len(), 5);
             let news: Vec<bool> = choices.iter().map(|choice| choice.is_new_round).collect();
@@ -171,11 +165,10 @@ mod tests {
 
     #[test]
     fn the_one_that_failed_last_is_not_the_next() {
-        let all = addresses(2);
-        let mut endpoints = endpoints(1);
+        let mut endpoints = endpoints(1, addresses(2));
         let mut last = None;
         for _ in 0..20 {
-            let choice = endpoints.choose(&all).unwrap();
+            let choice = endpoints.choose().unwrap();
             assert_ne!(Some(choice.address), last);
             last = Some(choice.address);
         }
@@ -183,9 +176,10 @@ mod tests {
 
     #[test]
     fn a_single_instance_is_tried_again_in_a_new_round() {
-        let mut endpoints = endpoints(4);
-        let news = [0, 1, 2].map(|_| endpoints.choose(&addresses(1)).unwrap().is_new_round);
+        let mut endpoints = endpoints(4, addresses(1));
+        let news = [0, 1, 2].map(|_| endpoints.choose().unwrap().is_new_round);
         assert_eq!(news, [false, true, true]);
-        assert_eq!(endpoints.choose(&[]), None);
+        endpoints.known.clear();
+        assert_eq!(endpoints.choose(), None);
     }
 }

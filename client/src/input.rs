@@ -1,4 +1,4 @@
-//! Where an agency's bets come from: the environment's one bet, its file, or nowhere real.
+//! Finds an agency's bets: the one bet of the environment, the agency's file, or generated bets.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -8,45 +8,45 @@ use protocol::{AgencyId, BetNumber};
 use tracing::warn;
 
 use crate::bets::{Bets, ReadError};
-use crate::generate::{self, Plan};
+use crate::generate::{self, GeneratedBets};
 use crate::limits::FILE_READ_BYTES;
 use crate::settings::Config;
 
-/// What bets that are made up look like.
-const MADE_UP_SEED: u64 = 1;
-const MADE_UP_WINNERS: u64 = 2;
-const MADE_UP_WINNER_NUMBER: u16 = 7574;
+/// The defaults of `client generate`.
+const GENERATED_SEED: u64 = 1;
+const GENERATED_WINNERS: u64 = 2;
+const GENERATED_WINNER_NUMBER: u16 = 7574;
 
 /// An agency's bets.
 #[derive(Debug)]
 pub struct Input {
     /// The bets.
     pub bets: Bets,
-    /// Where they are from, for people.
+    /// Where the bets are from, for messages.
     pub source: String,
     /// Whether it is the one bet of the environment.
     pub is_single: bool,
 }
 
-/// Why an agency's bets are not to be had. Nothing has been sent.
+/// Why an agency has no valid bets. Nothing has been sent.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    /// There is no file.
+    /// The file does not exist.
     #[error(
         "{0} is not there: put the agency's bets there, set CLI_BETS_DIR to their directory, or \
-         set CLI_GENERATE_ROWS to have bets made up"
+         set CLI_GENERATE_ROWS to generate bets"
     )]
     Missing(PathBuf),
     /// The file cannot be read.
     #[error("read {0}: {1}")]
     Io(PathBuf, io::Error),
-    /// Lines of the file are no bets.
+    /// Lines of the file are not bets.
     #[error("{0} has lines that are no bets; nothing was sent\n{1}")]
     Bad(PathBuf, crate::bets::BadLines),
 }
 
-/// The bets of `agency`: the environment's bet if it gives one, else its file, else bets that
-/// are made up if the settings ask for those.
+/// The bets of `agency`: the environment's bet if it has one, else the file. If the file does not
+/// exist and the settings ask for generated bets, those.
 ///
 /// # Errors
 /// See [`InputError`].
@@ -57,7 +57,9 @@ pub fn load(config: &Config, agency: AgencyId) -> Result<Input, InputError> {
     }
     let path = config.bets_dir.join(generate::file_name(agency));
     match read_file(&path) {
-        Err(InputError::Missing(_)) if config.generate_rows > 0 => Ok(make_up(config, agency)),
+        Err(InputError::Missing(_)) if config.generate_rows > 0 => {
+            Ok(generate_bets(config, agency))
+        }
         read => Ok(Input { bets: read?, source: path.display().to_string(), is_single: false }),
     }
 }
@@ -74,23 +76,23 @@ fn read_file(path: &Path) -> Result<Bets, InputError> {
 }
 
 /// The same bets as `client generate` makes with its defaults and this number of rows.
-fn make_up(config: &Config, agency: AgencyId) -> Input {
+fn generate_bets(config: &Config, agency: AgencyId) -> Input {
     let is_last = agency.get() == config.agencies && config.agencies > 1;
-    let plan = Plan {
+    let generated = GeneratedBets {
         agency,
         rows: config.generate_rows,
-        winners: if is_last { 0 } else { MADE_UP_WINNERS },
-        winner_number: BetNumber::new(MADE_UP_WINNER_NUMBER).expect("it is a bet's number"),
-        seed: MADE_UP_SEED,
+        winners: if is_last { 0 } else { GENERATED_WINNERS },
+        winner_number: BetNumber::new(GENERATED_WINNER_NUMBER).expect("it is a bet's number"),
+        seed: GENERATED_SEED,
     };
     warn!(
         action = "generate",
         result = "success",
-        cantidad = plan.rows,
-        warning = "these bets are made up: there is no file of bets and CLI_GENERATE_ROWS is set"
+        cantidad = generated.rows,
+        warning = "these bets are generated: there is no file of bets and CLI_GENERATE_ROWS is set"
     );
     let mut text = Vec::new();
-    generate::write_bets(&plan, &mut text).expect("a Vec takes every byte");
-    let bets = Bets::read(text.as_slice()).expect("bets that are made up are valid");
-    Input { bets, source: "the made-up bets".to_owned(), is_single: false }
+    generate::write_bets(&generated, &mut text).expect("writing to a Vec cannot fail");
+    let bets = Bets::read(text.as_slice()).expect("generated bets are valid");
+    Input { bets, source: "the generated bets".to_owned(), is_single: false }
 }

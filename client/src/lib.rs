@@ -1,32 +1,32 @@
-//! An agency of the lottery: replays its bets to the servers, closes, and learns its winners.
+//! The client of the lottery: replays an agency's bets to the servers, closes the agency, and
+//! prints its winners.
 //!
-//! `cli` and `settings` say what is wanted; `input` and `bets` hold the bets; `session` with
-//! `endpoints` and `connection` finds an instance for each packet; `day` goes by `replay`,
-//! `legacy` and `winners`, which say which packets, and what follows from the answers. `limits` has
-//! every limit.
+//! `agency_run` is the whole of it, by `replay` or `fallback`, then `winners`. `session` finds an
+//! instance for each packet, with `endpoints` and `server_connection`. `input` and `bets` have the
+//! agency's bets. `limits` has every limit. Knows nothing of the servers' files.
 //!
-//! **Invariant**: nothing that the client keeps in memory is needed to go on after its end. What
-//! is stored is asked of the servers, each time.
+//! **Invariant**: no state of the client's memory is needed after a restart. The client asks the
+//! servers what is stored, each time.
 
+pub mod agency_run;
+mod atomic_file;
 pub mod bets;
 pub mod claim;
 mod cli;
-pub mod connection;
-pub mod day;
 pub mod endpoints;
+pub mod fallback;
 pub mod generate;
 pub mod input;
-pub mod legacy;
+mod legacy_detection;
 pub mod limits;
-mod old_servers;
 pub mod replay;
 mod replica;
 mod run;
+pub mod server_connection;
 pub mod session;
 pub mod settings;
 pub mod settings_file;
 pub mod status;
-mod whole_file;
 pub mod winners;
 
 use std::ffi::OsString;
@@ -37,17 +37,17 @@ use tracing::info;
 
 use cli::{Cli, Command};
 
-/// Runs the client with these arguments, of which the first is the program's name.
+/// Runs the client with these arguments, the program's name first.
 ///
-/// Exit codes: 0 all of it is right, or a replay was stopped by a signal; 1 refused, failed or done
-/// in part only; 2 the command line, a setting or the file of bets is wrong, and nothing was sent.
+/// Exit codes: 0 success, or a signal ended a replay; 1 refused, failed, or done in part; 2 the
+/// command line, a setting or the file of bets is wrong, and nothing was sent.
 ///
-/// Once the client has read its settings, its last line is `shutdown` with `success`, unless it is
-/// killed or a second signal ends it; the line before that is `exit` with the exit code. Scripts
-/// wait for that last line of the reference's client.
+/// Once the client has read its settings, its last log line is `shutdown` with `success`, because
+/// scripts wait for that line of the reference's client. The line before it is `exit` with the exit
+/// code. Both are missing if the client is killed or a second signal ends it.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     let exit = execute(arguments);
-    // Without effect if logging has not started: a command line was wrong, or help was asked for.
+    // Without effect if logging has not started, as after `--help`.
     info!(action = "shutdown", result = "success");
     exit
 }
@@ -59,28 +59,25 @@ fn execute(arguments: impl Iterator<Item = OsString>) -> Exit {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // That the terminal is gone changes nothing about the exit code.
+            // A closed terminal does not change the exit code.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Right };
         }
     };
-    match cli.command.unwrap_or(Command::Replay) {
-        Command::Generate(arguments) => run::generate(&arguments),
-        command => with_settings(cli.config.as_deref(), &command),
+    let command = cli.command.unwrap_or(Command::Replay);
+    if let Command::Generate(arguments) = command {
+        return run::generate(&arguments);
     }
-}
-
-fn with_settings(path: Option<&std::path::Path>, command: &Command) -> Exit {
-    let (file, typed) = match settings_file::load(path) {
+    let (file, typed) = match settings_file::load(cli.config.as_deref()) {
         Ok(loaded) => loaded,
         Err(error) => return usage(&format!("{error:#}")),
     };
-    let needs_id = match command {
+    let needs_id = match &command {
         Command::Status(which) | Command::Winners(which) => which.agency.is_none(),
         Command::Replay | Command::Generate(_) => true,
     };
     match settings::read(file.as_deref(), typed, settings::environment, needs_id) {
-        Ok(read) => run::run(command, &read),
+        Ok(loaded) => run::run(&command, &loaded),
         Err(errors) => usage(&errors.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! The client as a program of its own.
+//! The client program. Everything is in the library, so that tests can use it.
 
 fn main() -> program::exit::Exit {
     client::main(std::env::args_os())

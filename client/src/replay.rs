@@ -1,33 +1,32 @@
-//! The replay: from whatever is stored to an agency that has closed with all its rows.
+//! The replay: sends what is not stored yet, until the agency has closed with all its rows.
 //!
-//! Every doubt is settled by asking what is stored: after a fault, a refusal or a restart the
-//! next step follows from `AgencyStatus` and the file alone. So it is safe to be ended anywhere,
-//! and to be started twice.
+//! After each failure, refusal or restart the next step follows from `AgencyStatus` and the file
+//! alone. So a client may be killed at any time, and may run twice at once.
 //!
-//! **Invariant**: no packet is sent unless the rows stored before it are, by their digest, the
-//! rows of the file.
+//! **Invariant**: a packet is sent only if the stored rows before it are, by their digest, the
+//! first rows of the file.
 
 use protocol::{AgencyState, Digest, Outcome, Refusal, Request, Response, write_rows_packet};
 use tracing::{debug, info};
 
 use crate::bets::{Batch, BatchLimits, Bets};
-use crate::connection::Fault;
-use crate::session::{Ended, Session, Status};
+use crate::server_connection::ExchangeError;
+use crate::session::{Answer, Session, SessionError, Status};
 
 /// What is replayed.
 #[derive(Debug, Clone, Copy)]
 pub struct Work<'b> {
     /// The agency's bets.
     pub bets: &'b Bets,
-    /// Where they are from, for people.
+    /// Where the bets are from, for messages.
     pub source: &'b str,
-    /// Whether they are one bet of the environment, which is logged as such.
+    /// Whether it is the one bet of the environment, which has its own log line.
     pub is_single: bool,
-    /// What one packet may hold.
+    /// The limits of one packet.
     pub limits: BatchLimits,
 }
 
-/// Whether a step was done, or what is stored must be asked again.
+/// Whether a step succeeded, or the status must be asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Done,
@@ -37,36 +36,38 @@ enum Step {
 /// Stores what is not stored yet and closes the agency.
 ///
 /// # Errors
-/// See [`Ended`]; [`Ended::OldServers`] before anything was sent.
-pub async fn replay(session: &mut Session, work: Work<'_>) -> Result<(), Ended> {
-    let stored = Stored::new(work);
+/// See [`SessionError`]. After [`SessionError::LegacyServers`] nothing was sent.
+pub async fn replay(session: &mut Session, work: Work<'_>) -> Result<(), SessionError> {
+    let stored = StoredRows::new(work);
     Replay { session, work, stored, has_begun: false }.run().await
 }
 
-/// The rows that are known to be stored, and to be the file's.
+/// The rows that are known to be stored, and that are the first rows of the file.
 #[derive(Debug, Clone, Copy)]
-pub struct Stored<'b> {
+pub struct StoredRows<'b> {
     bets: &'b Bets,
     source: &'b str,
     rows: u64,
     digest: Digest,
 }
 
-impl<'b> Stored<'b> {
-    /// Nothing is known yet.
+impl<'b> StoredRows<'b> {
+    /// No row is known to be stored yet.
     #[must_use]
     pub fn new(work: Work<'b>) -> Self {
         Self { bets: work.bets, source: work.source, rows: 0, digest: Digest::default() }
     }
 
-    /// Takes note that `rows` rows with `digest` are stored, and gives how many of them are new.
+    /// Notes that `rows` rows with `digest` are stored, and returns how many of them are new.
     ///
     /// # Errors
-    /// [`Ended::Conflict`]: they are not the file's, or rows that were stored are no longer.
-    pub fn advance(&mut self, rows: u64, digest: Digest) -> Result<u64, Ended> {
+    /// [`SessionError::Conflict`] if they are not the first rows of the file, or if rows that were
+    /// stored are not stored any more.
+    pub fn advance(&mut self, rows: u64, digest: Digest) -> Result<u64, SessionError> {
         let (all, source) = (self.bets.rows(), self.source);
         let conflict = |what: String| {
-            Err(Ended::Conflict(format!("{what}; nothing more is sent and nothing was changed")))
+            let nothing = "nothing more is sent and nothing was changed";
+            Err(SessionError::Conflict(format!("{what}; {nothing}")))
         };
         if rows > all {
             return conflict(format!(
@@ -94,41 +95,37 @@ impl<'b> Stored<'b> {
         Ok(new)
     }
 
-    fn is_all(&self) -> bool {
-        self.rows == self.bets.rows()
-    }
-
-    /// Checks that the agency may still send, or need not.
-    fn check_state(&self, state: AgencyState) -> Result<(), Ended> {
-        if state == AgencyState::Open || self.is_all() {
+    /// Checks that the agency is open or that all its rows are stored.
+    fn check_state(&self, state: AgencyState) -> Result<(), SessionError> {
+        let (rows, all, source) = (self.rows, self.bets.rows(), self.source);
+        if state == AgencyState::Open || rows == all {
             return Ok(());
         }
-        let (rows, all, source) = (self.rows, self.bets.rows(), self.source);
-        Err(Ended::Conflict(format!(
+        Err(SessionError::Conflict(format!(
             "{rows} rows are stored of the agency, which is {state}, and {source} has {all}: no \
              more can be sent; if the volume's files were changed since, bring them back"
         )))
     }
 
-    /// Checks that all rows are stored and the agency has closed, as it had before.
+    /// Checks that all rows are still stored and that the agency is still closed.
     ///
     /// # Errors
-    /// [`Ended::Conflict`]: it is not so any more.
-    pub fn check_closed(&mut self, status: Status) -> Result<(), Ended> {
+    /// [`SessionError::Conflict`] if not.
+    pub fn check_closed(&mut self, status: Status) -> Result<(), SessionError> {
         self.advance(status.rows, status.digest)?;
         if status.state == AgencyState::Open {
             let what = "the agency had closed and is open again: its draw was archived meanwhile";
-            return Err(Ended::Conflict(what.to_owned()));
+            return Err(SessionError::Conflict(what.to_owned()));
         }
         self.check_state(status.state)
     }
 
-    /// Checks that the draw whose winners were told was held over the file's rows, all of them and
-    /// no others. Of a day that was put away since they were told nothing is to be learnt.
+    /// Checks that the draw was held over exactly the file's rows. If the day was archived since
+    /// the winners were received, the status is that of the next day and says nothing about it.
     ///
     /// # Errors
-    /// [`Ended::Conflict`]: it was held over others.
-    pub fn check_drawn(&mut self, status: Status) -> Result<(), Ended> {
+    /// [`SessionError::Conflict`] if the draw was held over other rows.
+    pub fn check_drawn(&mut self, status: Status) -> Result<(), SessionError> {
         match status.state {
             AgencyState::Drawn => self.check_closed(status),
             AgencyState::Open | AgencyState::Closed => Ok(()),
@@ -139,16 +136,16 @@ impl<'b> Stored<'b> {
 struct Replay<'s, 'b> {
     session: &'s mut Session,
     work: Work<'b>,
-    stored: Stored<'b>,
+    stored: StoredRows<'b>,
     has_begun: bool,
 }
 
 impl Replay<'_, '_> {
-    async fn run(&mut self) -> Result<(), Ended> {
+    async fn run(&mut self) -> Result<(), SessionError> {
         loop {
             let status = self.session.status().await?;
             self.advance(status.rows, status.digest)?;
-            self.log_standing(status.state);
+            self.log_resume(status.state);
             self.stored.check_state(status.state)?;
             if status.state != AgencyState::Open {
                 return Ok(());
@@ -159,16 +156,16 @@ impl Replay<'_, '_> {
         }
     }
 
-    fn advance(&mut self, rows: u64, digest: Digest) -> Result<(), Ended> {
+    fn advance(&mut self, rows: u64, digest: Digest) -> Result<(), SessionError> {
         if self.stored.advance(rows, digest)? > 0 {
-            self.session.progressed();
+            self.session.note_progress();
             self.session.bar().set_position(rows);
         }
         Ok(())
     }
 
-    /// Says once where it starts from; later looks are for finding faults.
-    fn log_standing(&mut self, state: AgencyState) {
+    /// Only the first status is for people: later ones belong to failures that are logged.
+    fn log_resume(&mut self, state: AgencyState) {
         let (stored, all) = (self.stored.rows, self.work.bets.rows());
         let to_send = all - stored;
         if self.has_begun || stored == 0 {
@@ -179,7 +176,7 @@ impl Replay<'_, '_> {
         self.has_begun = true;
     }
 
-    async fn send_rows(&mut self) -> Result<Step, Ended> {
+    async fn send_rows(&mut self) -> Result<Step, SessionError> {
         let agency = self.session.agency();
         let mut packet = Vec::with_capacity(self.work.limits.bytes);
         while let Some(batch) = self.work.bets.batch(self.stored.rows + 1, self.work.limits) {
@@ -192,70 +189,80 @@ impl Replay<'_, '_> {
         Ok(Step::Done)
     }
 
-    async fn send(&mut self, packet: &[u8], batch: Batch<'_>) -> Result<Step, Ended> {
+    async fn send(&mut self, packet: &[u8], batch: Batch<'_>) -> Result<Step, SessionError> {
         match self.session.ask(packet).await? {
             Ok(Response::StoreRows { outcome: Outcome::Done, rows, digest })
                 if rows >= batch.last_row() =>
             {
                 self.advance(rows, digest)?;
                 log_sent(self.session, batch, self.work.is_single);
-                return Ok(Step::Done);
+                Ok(Step::Done)
             }
-            Ok(Response::StoreRows { outcome: Outcome::TryAgain(reason), .. }) => {
-                self.session.not_done(Fault::Busy(reason)).await?;
+            Ok(Response::StoreRows { outcome, .. }) if outcome != Outcome::Done => {
+                self.not_done(outcome).await
             }
-            Ok(Response::StoreRows { outcome: Outcome::Refused(refusal, reason), .. }) => {
-                self.refused(refusal, reason).await?;
-            }
-            Ok(Response::Error(reason)) => self.session.leave(&Fault::Busy(reason)),
-            Ok(other) => self.session.leave(&Fault::nonsense(&other)),
-            Err(_) => {}
+            other => Ok(self.no_answer(other)),
         }
-        Ok(Step::AskAgain)
     }
 
-    async fn close(&mut self) -> Result<Step, Ended> {
+    async fn close(&mut self) -> Result<Step, SessionError> {
         let (agency, rows) = (self.session.agency(), self.stored.rows);
         let mut packet = Vec::new();
         Request::AgencyClose { agency, rows: Some(rows) }.write(&mut packet);
         match self.session.ask(&packet).await? {
             Ok(Response::AgencyClose(Outcome::Done)) => {
-                self.session.progressed();
+                self.session.note_progress();
                 log_closed(self.session, rows);
-                return Ok(Step::Done);
+                Ok(Step::Done)
             }
-            Ok(Response::AgencyClose(Outcome::TryAgain(reason))) => {
-                self.session.not_done(Fault::Busy(reason)).await?;
+            Ok(Response::AgencyClose(outcome)) => self.not_done(outcome).await,
+            other => Ok(self.no_answer(other)),
+        }
+    }
+
+    /// Most refusals follow from a status that this client did not know, so it asks again. The
+    /// pause prevents two clients of one agency from refusing each other without end.
+    async fn not_done(&mut self, outcome: Outcome) -> Result<Step, SessionError> {
+        match outcome {
+            Outcome::Done => return Ok(Step::Done),
+            Outcome::TryAgain(reason) => {
+                self.session.retry_later(ExchangeError::Busy(reason)).await?;
             }
-            Ok(Response::AgencyClose(Outcome::Refused(refusal, reason))) => {
-                self.refused(refusal, reason).await?;
+            Outcome::Refused(refusal, reason) => {
+                let error = format!("{refusal} {reason}");
+                match refusal {
+                    Refusal::Agency | Refusal::Invalid => {
+                        return Err(SessionError::refused(&error));
+                    }
+                    Refusal::Short => {
+                        let error = format!("the close was refused: {error}");
+                        return Err(SessionError::Conflict(error));
+                    }
+                    Refusal::Closed | Refusal::Drawn | Refusal::Gap | Refusal::Overlap => {
+                        let next = "asks what is stored";
+                        self.session.bar().suspend(|| {
+                            info!(action = "apuestas_enviadas", result = "fail", error, next);
+                        });
+                        self.session.pause().await?;
+                    }
+                }
             }
-            Ok(Response::Error(reason)) => self.session.leave(&Fault::Busy(reason)),
-            Ok(other) => self.session.leave(&Fault::nonsense(&other)),
-            Err(_) => {}
         }
         Ok(Step::AskAgain)
     }
 
-    /// Of what a look at the status may explain, that look decides; a pause keeps two clients of
-    /// one agency from asking each other out of breath.
-    async fn refused(&mut self, refusal: Refusal, reason: String) -> Result<(), Ended> {
-        let told = format!("{refusal} {reason}");
-        match refusal {
-            Refusal::Agency | Refusal::Invalid => Err(Ended::refused(&told)),
-            Refusal::Short => Err(Ended::Conflict(format!("the close was refused: {told}"))),
-            Refusal::Closed | Refusal::Drawn | Refusal::Gap | Refusal::Overlap => {
-                let next = "asks what is stored";
-                self.session.bar().suspend(|| {
-                    info!(action = "apuestas_enviadas", result = "fail", error = told, next);
-                });
-                self.session.pause().await
-            }
+    fn no_answer(&mut self, answer: Answer) -> Step {
+        match answer {
+            Ok(Response::Error(reason)) => self.session.leave_server(&ExchangeError::Busy(reason)),
+            Ok(other) => self.session.leave_server(&ExchangeError::unexpected(&other)),
+            // The session has left the server already.
+            Err(_) => {}
         }
+        Step::AskAgain
     }
 }
 
-/// Logs a batch as stored, in the reference's words.
+/// Logs a stored batch with the reference's action and fields.
 pub(crate) fn log_sent(session: &Session, batch: Batch<'_>, is_single: bool) {
     let cantidad = batch.rows;
     session.bar().suspend(|| {

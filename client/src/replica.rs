@@ -1,11 +1,11 @@
-//! The number of this container among the replicas of its service, as Docker's resolver tells it.
+//! Finds the number of this container among the replicas of its Compose service.
 //!
-//! Docker Compose names the containers of a service `project-service-1`, `project-service-2`, ….
-//! A container does not know its name, because its host name is its id. Docker's resolver answers
-//! the PTR query of a container's address with the name: `project-service-2.project_network`.
+//! Compose names the containers of a service `project-service-1`, `project-service-2`, …. A
+//! container does not know its name, because its host name is its id. But Docker's resolver answers
+//! a PTR query for a container's address with the name: `project-service-2.project_network`.
 //!
-//! Asks Docker's resolver and no other, so that outside Docker no query goes anywhere. The number
-//! is a preference: every failure means that it is not known, and is logged at DEBUG.
+//! Asks no other resolver, so that no query is sent outside Docker. The number is only a
+//! preference: a failure is logged at DEBUG and means that the number is unknown.
 
 use std::fs;
 use std::io;
@@ -20,16 +20,16 @@ use tracing::debug;
 
 use crate::limits::{NAME_ANSWER_BYTES_MAX, NAME_QUERY_INTERVAL, NAME_TIMEOUT, OWN_ADDRESSES_MAX};
 
-/// Where a system names its resolvers.
+/// The file that names a system's resolvers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Docker's resolver: every container of a network that Compose made has it, and nothing else has.
+/// Docker's resolver, which each container of a Compose network has, and no other system.
 const DOCKER_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
-/// The port of every resolver.
+/// The port of DNS.
 const DNS_PORT: u16 = 53;
 
-/// The number of this container; `None` if it is not known. Takes [`NAME_TIMEOUT`] at most.
+/// The number of this container, or `None` if it is unknown. Takes [`NAME_TIMEOUT`] at most.
 pub async fn number() -> Option<u32> {
     match find().await {
         Ok(number) => {
@@ -51,7 +51,7 @@ async fn find() -> anyhow::Result<u32> {
     number_of(&addresses, resolver).await
 }
 
-/// Docker's resolver, if it is the first of this `resolv.conf`.
+/// Docker's resolver, if it is the first one in this `resolv.conf`.
 fn docker_resolver(resolv_conf: &str) -> Option<SocketAddr> {
     let mut words = resolv_conf.lines().map(str::split_ascii_whitespace);
     let first = words.find_map(|mut words| match words.next() {
@@ -79,11 +79,11 @@ async fn number_of(addresses: &[Ipv4Addr], resolver: SocketAddr) -> anyhow::Resu
         .with_context(|| format!("ask {resolver} for the names of {addresses:?}"))
 }
 
-/// Asks for the names of all `addresses` at once, so that one without an answer does not keep the
-/// client from the others. Sends each query again until it is answered.
+/// Asks for the names of all `addresses` at once, so that one without an answer does not delay the
+/// others. Sends each query again until it is answered.
 async fn first_number(addresses: &[Ipv4Addr], resolver: SocketAddr) -> anyhow::Result<u32> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
-    // From here on the system drops datagrams from other addresses.
+    // From now on the system drops datagrams from other addresses.
     socket.connect(resolver).await?;
     let mut queries =
         addresses.iter().map(|address| Query::of(*address)).collect::<Result<Vec<_>, _>>()?;
@@ -107,10 +107,10 @@ async fn first_number(addresses: &[Ipv4Addr], resolver: SocketAddr) -> anyhow::R
     bail!("no name has a number")
 }
 
-/// Waits for the answer to one of `queries`, and ignores other datagrams. Gives the place of the
-/// query and the first labels of the names. Nothing is lost if it is dropped.
+/// Waits for the answer to one of `queries`, and ignores other datagrams. Returns the query's index
+/// and the first labels of the names. Cancellation-safe.
 async fn answer_to(queries: &[Query], socket: &UdpSocket) -> io::Result<(usize, Vec<String>)> {
-    // Only a datagram that is too long to be an answer fills it.
+    // One byte more than an answer can have, so that a longer datagram is noticed.
     let mut datagram = [0; NAME_ANSWER_BYTES_MAX + 1];
     loop {
         let bytes = socket.recv(&mut datagram).await?;
@@ -152,8 +152,8 @@ impl Query {
         Ok(Self { id, name, bytes })
     }
 
-    /// The first labels of the names in the answer; `None` if the datagram is no answer to this
-    /// query.
+    /// The first labels of the names in the answer, or `None` if the datagram is not an answer to
+    /// this query.
     fn names_in(&self, datagram: &[u8]) -> Option<Vec<String>> {
         let packet = Packet::parse(datagram).ok()?;
         let [question] = packet.questions.as_slice() else { return None };

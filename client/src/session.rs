@@ -1,10 +1,12 @@
-//! One agency's dealings with the servers: whichever instance takes a packet, in bounded time.
+//! One agency's session with the servers: each packet goes to an instance that takes it, in bounded
+//! time.
 //!
-//! Owns the connection, the choice of the next instance, the pauses between failures and the
-//! patience with all of them. Knows when an answer is to the packet and not what follows from it.
+//! Owns the connection, the choice of the next instance, the pauses after failures and the time
+//! limit over all instances. Decides whether an answer belongs to the packet, not what follows from
+//! it.
 //!
-//! **Invariant**: an answer that did not come leaves no doubt behind: the connection is dropped,
-//! so that a late answer can never be taken for the answer to a later packet.
+//! **Invariant**: after a failed exchange the connection is dropped, so that a late answer is never
+//! taken for the answer to a later packet.
 
 mod agency_status;
 
@@ -18,91 +20,91 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::connection::{Connection, Fault};
 use crate::endpoints::{Choice, Endpoints};
+use crate::legacy_detection::LegacyDetection;
 use crate::limits::BUSY_ANSWERS_MAX;
-use crate::old_servers::OldServers;
-use crate::settings::{Config, Patience};
+use crate::server_connection::{ExchangeError, ServerConnection};
+use crate::settings::{Config, Timeouts};
 
 /// Why a session ended before its work was done.
 #[derive(Debug, thiserror::Error)]
-pub enum Ended {
-    /// A signal asked for it.
-    #[error("a signal ended it; started again it goes on from here")]
+pub enum SessionError {
+    /// A signal ended it.
+    #[error("a signal ended it; run it again, it continues from here")]
     Shutdown,
-    /// Nothing went on for too long.
+    /// There was no progress for too long.
     #[error(
         "no progress in {0:?} (CLI_GIVE_UP_AFTER) at any server of CLI_SERVER_ADDRESS; the last \
-         failure: {1}; run the client again when that is mended"
+         failure: {1}; run the client again when that is repaired"
     )]
     GaveUp(Duration, String),
-    /// What is stored is not what this agency's file says.
+    /// The stored rows are not the first rows of this agency's file.
     #[error("conflict: {0}")]
     Conflict(String),
-    /// A server refused for good.
+    /// A server refused, and trying again will not help.
     #[error("refused: {0}")]
     Refused(String),
-    /// The servers do not know `AgencyStatus`.
+    /// The servers are legacy servers.
     #[error("the servers do not know AgencyStatus")]
-    OldServers,
+    LegacyServers,
 }
 
-impl Ended {
-    /// The end by a refusal. Its first word is for programs; people need not read it twice.
+impl SessionError {
+    /// The error for a refusal with this reason. The reason's first word is for programs, so it is
+    /// left out where the text repeats it.
     #[must_use]
     pub fn refused(reason: &str) -> Self {
         let word = first_word(reason);
         let text = reason.strip_prefix(word).unwrap_or_default().trim_start();
-        let said = if text.starts_with(word) { text } else { reason };
+        let text = if text.starts_with(word) { text } else { reason };
         Self::Refused(match word {
-            "agency" => format!("{said} (is CLI_ID beyond the servers' AGENCIES_AMOUNT?)"),
-            _ => said.to_owned(),
+            "agency" => format!("{text} (is CLI_ID beyond the servers' AGENCIES_AMOUNT?)"),
+            _ => text.to_owned(),
         })
     }
 }
 
-/// What a server said about the agency.
+/// A server's answer about the agency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
     /// How many rows are stored.
     pub rows: u64,
     /// Their digest.
     pub digest: Digest,
-    /// Where the agency stands.
+    /// Whether the agency is open, has closed, or is part of a draw.
     pub state: AgencyState,
 }
 
-/// An answer, or why there is none; then the instance has been left.
-pub type Answer = Result<Response, Fault>;
+/// An answer, or why there is none. After an error the session has left the instance.
+pub type Answer = Result<Response, ExchangeError>;
 
-/// See the module.
+/// One agency's session; see the module.
 #[derive(Debug)]
 pub struct Session {
     agency: AgencyId,
-    patience: Patience,
+    timeouts: Timeouts,
     endpoints: Endpoints,
-    connection: Option<Connection>,
-    /// Where the last connection went, or was to go.
+    connection: Option<ServerConnection>,
+    /// The instance of the last connection or attempt to connect.
     last_address: Option<SocketAddr>,
-    /// Whether each packet goes by a connection of its own; these are too many to log.
-    has_connection_a_packet: bool,
+    uses_connection_per_packet: bool,
     shutdown: CancellationToken,
     bar: ProgressBar,
-    /// When something last went on.
+    /// When the last progress was made.
     progress_at: Instant,
     last_failure: String,
-    /// What a person should know if that failure lasts.
+    /// What to tell a person if the last failure lasts.
     advice: Option<&'static str>,
-    /// Pauses in a row, which sets the length of the next.
+    /// The number of consecutive pauses, from which the next pause's length follows.
     pauses: u32,
-    /// Answers in a row which said that the instance did nothing.
-    not_done_count: u32,
-    old_servers: OldServers,
+    /// The number of consecutive answers that the instance could not execute the request.
+    busy_answers: u32,
+    legacy_detection: LegacyDetection,
 }
 
 impl Session {
-    /// A session of `agency` with the servers of `config`, which ends early at `shutdown`. `bar`
-    /// steps aside for log lines.
+    /// A session of `agency` with the servers of `config` that ends early at `shutdown`. Log lines
+    /// suspend `bar` while they are printed.
     #[must_use]
     pub fn new(
         config: &Config,
@@ -110,262 +112,256 @@ impl Session {
         shutdown: CancellationToken,
         bar: ProgressBar,
     ) -> Self {
+        let timeouts = config.timeouts;
         Self {
             agency,
-            patience: config.patience,
+            timeouts,
             endpoints: Endpoints::new(config.servers.0.clone(), agency),
             connection: None,
             last_address: None,
-            has_connection_a_packet: false,
+            uses_connection_per_packet: false,
             shutdown,
             bar,
             progress_at: Instant::now(),
             last_failure: "none".to_owned(),
             advice: None,
             pauses: 0,
-            not_done_count: 0,
-            old_servers: OldServers::new(config.is_fallback_allowed, config.patience.old),
+            busy_answers: 0,
+            legacy_detection: LegacyDetection::new(
+                config.is_fallback_allowed,
+                timeouts.legacy_detection,
+            ),
         }
     }
 
-    /// Whose session it is.
+    /// The agency of the session.
     #[must_use]
     pub fn agency(&self) -> AgencyId {
         self.agency
     }
 
-    /// Where progress is shown on a terminal.
+    /// The progress bar, which may be hidden.
     #[must_use]
     pub fn bar(&self) -> &ProgressBar {
         &self.bar
     }
 
-    /// Says that something went on: the patience begins anew, and no instance is out of favour.
-    pub fn progressed(&mut self) {
+    /// Notes progress: the time limit starts again, and earlier failures are forgotten.
+    pub fn note_progress(&mut self) {
         self.progress_at = Instant::now();
         self.pauses = 0;
-        self.not_done_count = 0;
-        self.endpoints.went_well();
+        self.busy_answers = 0;
+        self.endpoints.clear_failures();
     }
 
-    /// Says that a server is there, though nothing goes on: there is nothing to do but wait.
-    pub fn reached(&mut self) {
+    /// Notes that a server is reachable while there is nothing to do but wait: the time limit
+    /// starts again.
+    pub fn note_reachable(&mut self) {
         self.progress_at = Instant::now();
     }
 
-    /// Sends `packet` to whichever instance is to be had and gives its answer. A fault has been
-    /// logged, and its instance left: it is not known then whether the packet took effect.
+    /// Sends `packet` to an instance and returns its answer. If the exchange fails, the failure is
+    /// logged and the instance left; the packet may have been executed or not.
     ///
     /// # Errors
-    /// No instance could be reached for too long, or a signal asks for the end.
-    pub async fn ask(&mut self, packet: &[u8]) -> Result<Answer, Ended> {
+    /// No instance was reachable for too long, or a signal ended the session.
+    pub async fn ask(&mut self, packet: &[u8]) -> Result<Answer, SessionError> {
         self.connect().await?;
-        let answer = self.exchange(packet, self.patience.answer, LINE_BYTES_MAX).await;
-        Ok(answer.inspect_err(|fault| self.leave(fault)))
+        let answer = self.exchange(packet, self.timeouts.answer, LINE_BYTES_MAX).await;
+        Ok(answer.inspect_err(|error| self.leave_server(error)))
     }
 
-    /// As [`Session::ask`] with the packet `WinnersRequest`, whose answer may take hours and be
-    /// `bytes_max` bytes long: after a while it is left for another instance to answer.
+    /// As [`Session::ask`] with the packet `WinnersRequest`, whose answer may take hours and have
+    /// `bytes_max` bytes. After [`Timeouts::winners`] the session leaves the instance for another.
     ///
     /// # Errors
     /// As [`Session::ask`].
-    pub async fn ask_for_winners(&mut self, bytes_max: usize) -> Result<Answer, Ended> {
+    pub async fn ask_for_winners(&mut self, bytes_max: usize) -> Result<Answer, SessionError> {
         let mut packet = Vec::new();
         Request::WinnersRequest { agency: self.agency }.write(&mut packet);
         self.connect().await?;
-        let (shutdown, limit) = (self.shutdown.clone(), self.patience.winners);
+        let (shutdown, limit) = (self.shutdown.clone(), self.timeouts.winners);
         let answer = tokio::select! {
             answer = self.exchange(&packet, limit, bytes_max) => answer,
-            () = shutdown.cancelled() => return Err(Ended::Shutdown),
+            () = shutdown.cancelled() => return Err(SessionError::Shutdown),
         };
-        Ok(answer.inspect_err(|fault| match fault {
-            Fault::AnswerTimeout(_) => self.leave_waiting(),
-            fault => self.leave(fault),
-        }))
+        match &answer {
+            // The draw may simply not be held yet, so this is not a failure.
+            Err(ExchangeError::AnswerTimeout(_)) => {
+                let (seconds, next) = (limit.as_secs(), "asks another server");
+                self.bar.suspend(|| {
+                    info!(action = "consulta_ganadores", result = "in_progress", seconds, next);
+                });
+                self.drop_connection();
+                self.pauses = 0;
+            }
+            Err(error) => self.leave_server(error),
+            Ok(_) => {}
+        }
+        Ok(answer)
     }
 
-    /// Sends `packet`, which has no answer, and sees that the instance has read it.
+    /// Sends `packet`, which has no answer, and waits until the instance has read it.
     ///
     /// # Errors
     /// As [`Session::ask`].
-    pub async fn tell(&mut self, packet: &[u8]) -> Result<Result<(), Fault>, Ended> {
+    pub async fn send_without_answer(
+        &mut self,
+        packet: &[u8],
+    ) -> Result<Result<(), ExchangeError>, SessionError> {
         self.connect().await?;
-        let limit = self.patience.answer;
-        let mut told = match &mut self.connection {
-            Some(connection) => connection.send(packet, limit).await,
-            None => Err(Fault::Closed),
+        let limit = self.timeouts.answer;
+        let sent = match self.connection.take() {
+            Some(mut connection) => match connection.send(packet, limit).await {
+                Ok(()) => connection.finish(limit).await,
+                Err(error) => Err(error),
+            },
+            None => Err(ExchangeError::Closed),
         };
-        if let (Ok(()), Some(connection)) = (&told, self.connection.take()) {
-            told = connection.finish(limit).await;
-        }
-        Ok(told.inspect_err(|fault| self.leave(fault)))
+        Ok(sent.inspect_err(|error| self.leave_server(error)))
     }
 
     async fn exchange(&mut self, packet: &[u8], first: Duration, bytes_max: usize) -> Answer {
-        let limit = self.patience.answer;
-        let Some(connection) = &mut self.connection else { return Err(Fault::Closed) };
+        let limit = self.timeouts.answer;
+        let Some(connection) = &mut self.connection else { return Err(ExchangeError::Closed) };
         connection.send(packet, limit).await?;
         connection.receive(first, limit, bytes_max).await
     }
 
-    /// Notes that the instance did nothing. Pauses, and leaves the instance after
-    /// [`BUSY_ANSWERS_MAX`] such answers in a row.
+    /// Notes an answer that the request was not executed, and pauses. After [`BUSY_ANSWERS_MAX`]
+    /// consecutive ones the session leaves the instance instead.
     ///
     /// # Errors
     /// As [`Session::pause`].
-    pub async fn not_done(&mut self, fault: Fault) -> Result<(), Ended> {
-        self.not_done_count += 1;
-        if self.not_done_count.is_multiple_of(BUSY_ANSWERS_MAX) {
-            self.leave(&fault);
+    pub async fn retry_later(&mut self, error: ExchangeError) -> Result<(), SessionError> {
+        self.busy_answers += 1;
+        if self.busy_answers.is_multiple_of(BUSY_ANSWERS_MAX) {
+            self.leave_server(&error);
             return Ok(());
         }
-        let next = match self.has_connection_a_packet {
+        let next = match self.uses_connection_per_packet {
             true => "a new connection",
             false => "the same server again",
         };
-        self.warn("answer", &fault, next);
+        self.warn("answer", &error, next);
         self.pause().await
     }
 
-    /// Ends the connection and puts its instance last.
-    pub fn leave(&mut self, fault: &Fault) {
+    /// Drops the connection, and tries its instance again only after all others.
+    pub fn leave_server(&mut self, error: &ExchangeError) {
         let next = match self.endpoints.known().len() {
             0 | 1 => "a new connection",
             _ => "another server",
         };
-        self.warn("connection", fault, next);
+        self.warn("connection", error, next);
         self.drop_connection();
     }
 
-    /// An instance that may only be waiting as well: nothing is wrong.
-    fn leave_waiting(&mut self) {
-        let (seconds, next) = (self.patience.winners.as_secs(), "asks anew");
-        self.bar.suspend(|| {
-            info!(action = "consulta_ganadores", result = "in_progress", seconds, next);
-        });
-        self.drop_connection();
-        self.pauses = 0;
-    }
-
-    /// Closes the connection, if there is one, for the next packet to go by another.
-    pub fn hang_up(&mut self) {
+    /// Closes the connection, if there is one. The next packet opens a new one.
+    pub fn close_connection(&mut self) {
         self.connection = None;
     }
 
     fn drop_connection(&mut self) {
         self.connection = None;
         if let Some(address) = self.last_address {
-            self.endpoints.failed(address);
+            self.endpoints.note_failure(address);
         }
     }
 
-    fn warn(&mut self, action: &str, fault: &Fault, next: &str) {
+    fn warn(&mut self, action: &str, error: &ExchangeError, next: &str) {
         let address = self.last_address.map(|address| address.to_string());
         self.last_failure = match &address {
-            Some(address) => format!("{address}: {fault}"),
-            None => fault.to_string(),
+            Some(address) => format!("{address}: {error}"),
+            None => error.to_string(),
         };
-        self.advice = fault.advice();
+        self.advice = error.advice();
         let address = address.unwrap_or_else(|| "none".to_owned());
-        self.bar.suspend(|| warn!(action, result = "fail", address, error = %fault, next));
+        self.bar.suspend(|| warn!(action, result = "fail", address, %error, next));
     }
 
-    /// Sees to a connection, to whichever instance takes one.
-    async fn connect(&mut self) -> Result<(), Ended> {
+    /// Connects to an instance, unless there is a connection.
+    async fn connect(&mut self) -> Result<(), SessionError> {
         while self.connection.is_none() {
             if self.shutdown.is_cancelled() {
-                return Err(Ended::Shutdown);
+                return Err(SessionError::Shutdown);
             }
-            let limit = self.patience.connect;
+            let limit = self.timeouts.connect;
             let choice = timeout(limit, self.endpoints.next()).await;
-            match choice.unwrap_or_else(|_| Err(self.endpoints.not_found_in(limit))) {
+            match choice.unwrap_or_else(|_| Err(self.endpoints.look_up_timed_out(limit))) {
                 Ok(choice) => self.connect_to(choice).await?,
                 Err(error) => {
                     self.last_address = None;
-                    self.old_servers.forget();
-                    self.warn("look_up", &Fault::Io(error), "the same names again");
+                    self.legacy_detection.reset();
+                    self.warn("look_up", &ExchangeError::Io(error), "the same names again");
                     self.pause().await?;
                 }
             }
         }
-        if self.shutdown.is_cancelled() { Err(Ended::Shutdown) } else { Ok(()) }
+        if self.shutdown.is_cancelled() { Err(SessionError::Shutdown) } else { Ok(()) }
     }
 
-    async fn connect_to(&mut self, choice: Choice) -> Result<(), Ended> {
+    async fn connect_to(&mut self, choice: Choice) -> Result<(), SessionError> {
         if choice.is_new_round {
             self.pause().await?;
         }
-        self.last_address = Some(choice.address);
-        match Connection::open(choice.address, self.patience.connect).await {
+        let address = choice.address;
+        self.last_address = Some(address);
+        match ServerConnection::open(address, self.timeouts.connect).await {
             Ok(connection) => {
                 self.connection = Some(connection);
-                self.log_connected(choice.address);
+                if self.uses_connection_per_packet {
+                    // One line for each packet would be too many.
+                    debug!(action = "connect", result = "success", %address);
+                } else {
+                    self.bar.suspend(|| info!(action = "connect", result = "success", %address));
+                }
             }
-            Err(fault) => {
-                self.note(&fault);
+            Err(error) => {
+                self.legacy_detection.note_error(address, &error);
                 let next = match self.endpoints.known().len() {
                     0 | 1 => "the same server",
                     _ => "another server",
                 };
-                self.warn("connect", &fault, next);
+                self.warn("connect", &error, next);
             }
         }
         Ok(())
     }
 
-    /// Takes note of a fault before the servers are known for new ones or old ones.
-    fn note(&mut self, fault: &Fault) {
-        if let Some(address) = self.last_address {
-            self.old_servers.failed(address, fault);
-        }
+    /// Sets whether each packet has its own connection from now on.
+    pub fn set_connection_per_packet(&mut self, is_so: bool) {
+        self.uses_connection_per_packet = is_so;
+        self.close_connection();
     }
 
-    /// Once for each change of the instance, not for each of many connections to it.
-    fn log_connected(&mut self, address: SocketAddr) {
-        if self.has_connection_a_packet {
-            debug!(action = "connect", result = "success", %address);
-        } else {
-            self.bar.suspend(|| info!(action = "connect", result = "success", %address));
-        }
-    }
-
-    /// Says whether every packet goes by a connection of its own from here on: then those are too
-    /// many to log.
-    pub fn set_connection_a_packet(&mut self, is_so: bool) {
-        self.has_connection_a_packet = is_so;
-        self.hang_up();
-    }
-
-    /// Waits a while, longer after each failure in a row.
+    /// Waits for a random time, which grows with each consecutive pause.
     ///
     /// # Errors
-    /// Nothing has gone on for too long, or a signal asks for the end.
-    pub async fn pause(&mut self) -> Result<(), Ended> {
-        if self.progress_at.elapsed() >= self.patience.give_up {
-            return Err(self.gave_up());
+    /// There was no progress for too long, or a signal ended the session.
+    pub async fn pause(&mut self) -> Result<(), SessionError> {
+        let give_up = self.timeouts.give_up;
+        if self.progress_at.elapsed() >= give_up {
+            let advice = self.advice.into_iter().chain(self.legacy_detection.hint());
+            let failure = advice.fold(self.last_failure.clone(), |text, more| text + "; " + more);
+            return Err(SessionError::GaveUp(give_up, failure));
         }
-        let pause = pause_after(self.pauses, &self.patience).mul_f64(rand::random_range(0.5..=1.0));
+        let pause = pause_max(self.pauses, &self.timeouts).mul_f64(rand::random_range(0.5..=1.0));
         self.pauses = self.pauses.saturating_add(1);
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
-            () = self.shutdown.cancelled() => Err(Ended::Shutdown),
+            () = self.shutdown.cancelled() => Err(SessionError::Shutdown),
         }
     }
-
-    fn gave_up(&self) -> Ended {
-        let advice = self.advice.into_iter().chain(self.old_servers.hint());
-        let failure = advice.fold(self.last_failure.clone(), |text, advice| text + "; " + advice);
-        Ended::GaveUp(self.patience.give_up, failure)
-    }
 }
 
-/// The longest pause after so many earlier ones.
-fn pause_after(pauses: u32, patience: &Patience) -> Duration {
+/// The longest pause after `pauses` consecutive ones.
+fn pause_max(pauses: u32, timeouts: &Timeouts) -> Duration {
     let factor = 2_u32.saturating_pow(pauses);
-    patience.pause_min.saturating_mul(factor).min(patience.pause_max)
+    timeouts.pause_min.saturating_mul(factor).min(timeouts.pause_max)
 }
 
-/// The word that a refusal's reason starts with.
+/// The word with which a refusal's reason starts.
 #[must_use]
 pub fn first_word(reason: &str) -> &str {
     reason.split([' ', ';', ':']).next().unwrap_or_default()
@@ -377,9 +373,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_limit() {
-        let patience = Patience::default();
-        let millis =
-            [0, 1, 2, 5, 6, 31, 32, u32::MAX].map(|n| pause_after(n, &patience).as_millis());
+        let timeouts = Timeouts::default();
+        let millis = [0, 1, 2, 5, 6, 31, 32, u32::MAX].map(|n| pause_max(n, &timeouts).as_millis());
         assert_eq!(millis, [100, 200, 400, 3200, 5000, 5000, 5000, 5000]);
     }
 

@@ -1,7 +1,6 @@
-//! The client's settings: what was typed, read once into a [`Config`] that holds.
+//! The client's settings: reads file and environment once into a valid [`Config`].
 //!
-//! The only place that reads the environment. `client/config.yaml` lists every key with its
-//! default.
+//! No other module reads the environment. `client/config.yaml` lists every key with its default.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,56 +15,34 @@ use protocol::{AgencyId, Bet, Field};
 use crate::bets::{BatchLimits, Bets, invalid_fields};
 use crate::limits;
 
-const ID: Key = key("id", "CLI_ID");
-const SERVER_ADDRESS: Key = key("server.address", "CLI_SERVER_ADDRESS");
-const BETS_DIR: Key = key("bets_dir", "CLI_BETS_DIR");
-const BATCH_SIZE: Key = key("batch_size", "CLI_BATCH_SIZE");
-const MAX_PACKET_BYTES: Key = key("max_packet_bytes", "CLI_MAX_PACKET_BYTES");
-const LOG_LEVEL: Key = key("log.level", "CLI_LOG_LEVEL");
-const LOG_FORMAT: Key = key("log.format", "LOG_FORMAT");
-const CONNECT_TIMEOUT: Key = key("connect_timeout", "CLI_CONNECT_TIMEOUT");
-const ANSWER_TIMEOUT: Key = key("answer_timeout", "CLI_ANSWER_TIMEOUT");
-const FALLBACK: Key = key("fallback", "CLI_FALLBACK");
-const GIVE_UP_AFTER: Key = key("give_up_after", "CLI_GIVE_UP_AFTER");
-const WINNERS_PATIENCE: Key = key("winners_patience", "CLI_WINNERS_PATIENCE");
-const WINNERS_FILE: Key = key("winners_file", "CLI_WINNERS_FILE");
-const CLAIMS_DIR: Key = key("claims_dir", "CLI_CLAIMS_DIR");
-const AGENCIES_AMOUNT: Key = key("agencies_amount", "CLI_AGENCIES_AMOUNT");
-const GENERATE_ROWS: Key = key("generate_rows", "CLI_GENERATE_ROWS");
-
-/// Every setting.
-pub const KEYS: [Key; 16] = [
-    ID,
-    SERVER_ADDRESS,
-    BETS_DIR,
-    BATCH_SIZE,
-    MAX_PACKET_BYTES,
-    LOG_LEVEL,
-    LOG_FORMAT,
-    CONNECT_TIMEOUT,
-    ANSWER_TIMEOUT,
-    GIVE_UP_AFTER,
-    FALLBACK,
-    WINNERS_PATIENCE,
-    WINNERS_FILE,
-    CLAIMS_DIR,
-    AGENCIES_AMOUNT,
-    GENERATE_ROWS,
-];
+program::setting_keys! {
+    ID = "CLI_ID" in_file "id";
+    SERVER_ADDRESS = "CLI_SERVER_ADDRESS" in_file "server.address";
+    BETS_DIR = "CLI_BETS_DIR" in_file "bets_dir";
+    BATCH_SIZE = "CLI_BATCH_SIZE" in_file "batch_size";
+    MAX_PACKET_BYTES = "CLI_MAX_PACKET_BYTES" in_file "max_packet_bytes";
+    LOG_LEVEL = "CLI_LOG_LEVEL" in_file "log.level";
+    LOG_FORMAT = "LOG_FORMAT" in_file "log.format";
+    CONNECT_TIMEOUT = "CLI_CONNECT_TIMEOUT" in_file "connect_timeout";
+    ANSWER_TIMEOUT = "CLI_ANSWER_TIMEOUT" in_file "answer_timeout";
+    GIVE_UP_AFTER = "CLI_GIVE_UP_AFTER" in_file "give_up_after";
+    FALLBACK = "CLI_FALLBACK" in_file "fallback";
+    WINNERS_PATIENCE = "CLI_WINNERS_PATIENCE" in_file "winners_patience";
+    WINNERS_FILE = "CLI_WINNERS_FILE" in_file "winners_file";
+    CLAIMS_DIR = "CLI_CLAIMS_DIR" in_file "claims_dir";
+    AGENCIES_AMOUNT = "CLI_AGENCIES_AMOUNT" in_file "agencies_amount";
+    GENERATE_ROWS = "CLI_GENERATE_ROWS" in_file "generate_rows";
+}
 
 /// The variables of a single bet, in the order of [`Field::ALL`].
 pub const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
 
-const fn key(file: &'static str, environment: &'static str) -> Key {
-    Key { file, environment }
-}
-
-/// Whose bets are replayed.
+/// The agency whose bets are replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Id {
-    /// This agency's.
+    /// This agency.
     Number(AgencyId),
-    /// Those of an agency that no other client has claimed.
+    /// An agency that no running client has claimed.
     Auto,
 }
 
@@ -88,26 +65,26 @@ impl fmt::Display for ServerAddresses {
     }
 }
 
-/// How long each thing is waited for.
+/// The timeouts and pauses of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// For a name to be looked up, and for an instance to take a connection.
+pub struct Timeouts {
+    /// For a look-up, and for an instance to accept a connection.
     pub connect: Duration,
-    /// For an instance to take a packet, or to answer it.
+    /// For an instance to accept a packet, and for it to answer.
     pub answer: Duration,
-    /// For anything to go on at all, over all instances, before the client gives up.
+    /// Without progress at any instance, before the client gives up.
     pub give_up: Duration,
-    /// For the draw at one instance, before another is asked.
+    /// For the draw at one instance, before the client asks another.
     pub winners: Duration,
-    /// After the first failure in a row; doubled after each further one.
+    /// The pause after the first failure. It doubles with each consecutive failure.
     pub pause_min: Duration,
-    /// After any number of failures.
+    /// The longest pause.
     pub pause_max: Duration,
-    /// For servers that close connections on `AgencyStatus` to answer it after all.
-    pub old: Duration,
+    /// For how long servers must close connections on `AgencyStatus` to be legacy servers.
+    pub legacy_detection: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: limits::CONNECT_TIMEOUT,
@@ -116,76 +93,77 @@ impl Default for Patience {
             winners: limits::WINNERS_TIMEOUT,
             pause_min: limits::PAUSE_MIN,
             pause_max: limits::PAUSE_MAX,
-            old: limits::OLD_TIMEOUT,
+            legacy_detection: limits::LEGACY_DETECTION_TIME,
         }
     }
 }
 
-/// Settings that hold.
+/// Valid settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Whose bets are replayed; `None` if that was not said and need not be.
+    /// The agency; `None` if it is not set and not needed.
     pub id: Option<Id>,
-    /// Where the servers are.
+    /// The servers' names and ports.
     pub servers: ServerAddresses,
     /// The directory of the files `agency-<n>.csv`.
     pub bets_dir: PathBuf,
-    /// The one bet that the environment gives; it goes before any file.
+    /// The one bet of the environment, which is used instead of a file.
     pub bet: Option<Bets>,
-    /// What one packet may hold.
+    /// The limits of one packet.
     pub limits: BatchLimits,
     /// The least serious level that is logged.
     pub level: Level,
     /// The form of a log line.
     pub form: Form,
-    /// How long each thing is waited for.
-    pub patience: Patience,
-    /// Whether servers may be taken for ones that know no `AgencyStatus`, to which bets go without
-    /// the promise that each is stored once.
+    /// The timeouts of a session.
+    pub timeouts: Timeouts,
+    /// Whether the client may use the fallback, which does not promise that each bet is stored
+    /// once.
     pub is_fallback_allowed: bool,
-    /// Where the winners' documents go besides standard output.
+    /// A file for the winners' documents, besides standard output.
     pub winners_file: Option<PathBuf>,
     /// The directory that the clients with the id `auto` share.
     pub claims_dir: PathBuf,
-    /// How many agencies there are to claim, and to make bets for.
+    /// The number of agencies, for claims and generated bets.
     pub agencies: u32,
-    /// How many rows to make up where there is no file of bets; 0 refuses.
+    /// The number of bets to generate if there is no file; 0 generates none.
     pub generate_rows: u64,
-    /// What tells this machine or container from others, for claims.
+    /// The name of this machine or container, for claims.
     pub host: String,
 }
 
-/// A [`Config`], and what to log about it.
+/// A [`Config`], and what is logged about it.
 #[derive(Debug)]
-pub struct Read {
+pub struct LoadedSettings {
     /// The settings.
     pub config: Config,
-    /// Names and values that are in force.
+    /// The names and values in effect.
     pub effective: Vec<(&'static str, String)>,
-    /// Keys of the file that nobody knows.
+    /// Keys of the file that are not settings.
     pub unknown: Vec<String>,
 }
 
-/// The process's environment; what is empty counts as unset.
+/// A variable of the process's environment. An empty one is not set.
 #[must_use]
 pub fn environment(name: &str) -> Option<String> {
     let value = std::env::var_os(name)?.to_string_lossy().into_owned();
     Some(value).filter(|value| !value.is_empty())
 }
 
-/// Reads the settings `typed` in `file` under `environment`. With `needs_id` the id must be set.
+/// Reads the settings from the `values` of `file`, which variables of `environment` override. With
+/// `needs_id` the id must be set.
 ///
 /// # Errors
 /// Every value that is not allowed.
 pub fn read(
     file: Option<&Path>,
-    typed: BTreeMap<String, String>,
+    values: BTreeMap<String, String>,
     environment: fn(&str) -> Option<String>,
     needs_id: bool,
-) -> Result<Read, SettingErrors> {
+) -> Result<LoadedSettings, SettingErrors> {
     let mut errors = Vec::new();
     let bet = read_bet(environment, &mut errors);
-    let mut all = Settings::with_environment(file, typed, environment);
+    let mut all = Settings::with_environment(file, values, environment);
     let unknown = all.unknown_keys(&KEYS);
     let allowed = format!("an agency number, 1 to {AGENCIES_MAX}, or auto");
     let id = all.read_optional(ID, &allowed, |text| match text.to_ascii_lowercase().as_str() {
@@ -194,6 +172,9 @@ pub fn read(
     });
     let winners_file = all.read_optional(WINNERS_FILE, "a path", path).map(|path| path.0);
     let mut config = read_config(&mut all);
+    // Legacy servers must be detected before the client gives up.
+    let timeouts = &mut config.timeouts;
+    timeouts.legacy_detection = timeouts.legacy_detection.min(timeouts.give_up / 2);
     config.bet = bet;
     config.host = environment("HOSTNAME").unwrap_or_else(host_name);
     (config.id, config.winners_file) = (id, winners_file);
@@ -207,7 +188,7 @@ pub fn read(
             let winners_file = config.winners_file.as_deref();
             effective
                 .extend(winners_file.map(|p| (WINNERS_FILE.environment, p.display().to_string())));
-            Ok(Read { config, effective, unknown })
+            Ok(LoadedSettings { config, effective, unknown })
         }
         Ok(_) => Err(SettingErrors(errors)),
         Err(SettingErrors(mut all)) => {
@@ -223,9 +204,9 @@ fn names_key<T>(finished: &Result<T, SettingErrors>, key: Key) -> bool {
     })
 }
 
-/// Everything but the id, the winners' file, the bet and the host.
+/// All settings except the id, the winners' file, the bet and the host.
 fn read_config(all: &mut Settings) -> Config {
-    let default = Patience::default();
+    let default = Timeouts::default();
     let default_address = ServerAddresses(vec!["127.0.0.1:12345".to_owned()]);
     let addresses = "one or more host:port, separated by commas";
     Config {
@@ -248,23 +229,18 @@ fn read_config(all: &mut Settings) -> Config {
         },
         level: all.read(LOG_LEVEL, Level::Info, Level::ALLOWED, |text| text.parse().ok()),
         form: all.read(LOG_FORMAT, Form::Text, Form::ALLOWED, |text| text.parse().ok()),
-        patience: with_time_for_old_servers(Patience {
+        timeouts: Timeouts {
             connect: seconds(all, CONNECT_TIMEOUT, default.connect, 1),
             answer: seconds(all, ANSWER_TIMEOUT, default.answer, limits::ANSWER_SECONDS_MIN),
             give_up: seconds(all, GIVE_UP_AFTER, default.give_up, 1),
             winners: seconds(all, WINNERS_PATIENCE, default.winners, 1),
             ..default
-        }),
+        },
         is_fallback_allowed: all.read(FALLBACK, YesNo(true), "yes or no", yes_or_no).0,
         claims_dir: all.read(CLAIMS_DIR, Shown("claims".into()), "a directory", path).0,
         agencies: number(all, AGENCIES_AMOUNT, 5, 1, u64::from(AGENCIES_MAX)) as u32,
         generate_rows: number(all, GENERATE_ROWS, 0, 0, limits::GENERATED_ROWS_MAX),
     }
-}
-
-/// Old servers are to be known for such before the client gives up.
-fn with_time_for_old_servers(patience: Patience) -> Patience {
-    Patience { old: patience.old.min(patience.give_up / 2), ..patience }
 }
 
 struct YesNo(bool);
@@ -322,7 +298,7 @@ fn setting_error(key: &str, value: &str, place: &str, allowed: String) -> Settin
     SettingError { key, value, source_name, allowed }
 }
 
-/// The bet of the environment: all of its variables are set, or none is.
+/// The bet of the environment, of which all variables must be set or none.
 fn read_bet(
     environment: fn(&str) -> Option<String>,
     errors: &mut Vec<SettingError>,

@@ -1,4 +1,4 @@
-//! The settings' file: YAML, flattened to dotted keys.
+//! Reads the settings file: YAML, flattened to dotted keys. Does not know which keys exist.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde_yaml::Value;
 
-/// Where the settings' file is looked for if none is given.
+/// The paths of the settings file if `--config` is not given, in this order.
 const PLACES: [&str; 2] = ["config.yaml", "client/config.yaml"];
 
-/// The path of a settings' file, if there is one, and its settings by their dotted keys.
-pub type Typed = (Option<PathBuf>, BTreeMap<String, String>);
+/// The path of the settings file, if there is one, and its values by dotted key.
+pub type FileSettings = (Option<PathBuf>, BTreeMap<String, String>);
 
-/// Reads the file `given`, or else the first that is there of `./config.yaml` and
-/// `./client/config.yaml`.
+/// Reads the file `given`, else the first of `./config.yaml` and `./client/config.yaml` that
+/// exists.
 ///
 /// # Errors
-/// The given file is not there, or a file is no map of settings.
-pub fn load(given: Option<&Path>) -> anyhow::Result<Typed> {
+/// The given file does not exist, or a file is not a map of settings.
+pub fn load(given: Option<&Path>) -> anyhow::Result<FileSettings> {
     if let Some(path) = given {
         let text = fs::read_to_string(path).with_context(|| format!("--config {}", shown(path)))?;
         return Ok((Some(path.to_owned()), parse(path, &text)?));
@@ -34,7 +34,7 @@ pub fn load(given: Option<&Path>) -> anyhow::Result<Typed> {
     Ok((None, BTreeMap::new()))
 }
 
-/// A *file* `client`, as in the image of the client, is no directory of settings either.
+/// In the client's image, `client` is a file and not a directory.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
@@ -47,40 +47,40 @@ fn parse(path: &Path, text: &str) -> anyhow::Result<BTreeMap<String, String>> {
     flatten(text).with_context(|| shown(path))
 }
 
-/// The settings of a YAML text by their dotted keys. A key without a value is not set; a list
-/// becomes its parts with commas between them.
+/// The values of a YAML text by dotted key. A key without a value is not set. A list becomes its
+/// parts with commas between them.
 ///
 /// # Errors
-/// The text is no YAML, or no map of settings.
+/// The text is not YAML, or not a map of settings.
 pub fn flatten(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut typed = BTreeMap::new();
+    let mut values = BTreeMap::new();
     match serde_yaml::from_str(text)? {
         Value::Null => {}
-        Value::Mapping(map) => flatten_map("", map, &mut typed)?,
+        Value::Mapping(map) => flatten_map("", map, &mut values)?,
         _ => bail!("must be a map of settings, `key: value`"),
     }
-    Ok(typed)
+    Ok(values)
 }
 
 fn flatten_map(
     prefix: &str,
     map: serde_yaml::Mapping,
-    typed: &mut BTreeMap<String, String>,
+    values: &mut BTreeMap<String, String>,
 ) -> anyhow::Result<()> {
     for (key, value) in map {
         let key = format!("{prefix}{}", scalar(&key).context("a key must be a word")?);
         match value {
             Value::Null => {}
-            Value::Mapping(map) => flatten_map(&format!("{key}."), map, typed)?,
+            Value::Mapping(map) => flatten_map(&format!("{key}."), map, values)?,
             Value::Sequence(parts) => {
                 let parts: Option<Vec<String>> = parts.iter().map(scalar).collect();
                 let parts = parts.with_context(|| format!("{key} must be a list of words"))?;
-                typed.insert(key, parts.join(","));
+                values.insert(key, parts.join(","));
             }
             other => {
                 let text = scalar(&other).with_context(|| format!("{key} must be a word"))?;
                 if !text.is_empty() {
-                    typed.insert(key, text);
+                    values.insert(key, text);
                 }
             }
         }
@@ -115,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_map_of_words_is_refused() {
+    fn anything_but_a_map_of_words_is_refused() {
         for text in ["- a\n", "text", "a: [[1]]", "[1]: 2", "a: ["] {
             assert!(flatten(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn a_given_file_must_be_there() {
+    fn a_given_file_must_exist() {
         let error = load(Some(Path::new("/no/such/file.yaml"))).unwrap_err();
         assert!(format!("{error:#}").starts_with("--config /no/such/file.yaml: "), "{error:#}");
     }

@@ -10,7 +10,7 @@ fn nothing(_: &str) -> Option<String> {
 fn read_text(
     yaml: &str,
     environment: fn(&str) -> Option<String>,
-) -> Result<Read, Vec<SettingError>> {
+) -> Result<LoadedSettings, Vec<SettingError>> {
     let file = Some(Path::new("config.yaml"));
     read(file, flatten(yaml).unwrap(), environment, true).map_err(|SettingErrors(errors)| errors)
 }
@@ -59,7 +59,7 @@ fn the_environment_goes_before_the_file() {
     assert_eq!(config.id, Some(Id::Number(AgencyId::new(7).unwrap())));
     assert_eq!(config.servers.0, ["a:1", "[::1]:2"]);
     assert_eq!((config.limits.bets, config.limits.bytes), (5, 8192));
-    assert_eq!(config.patience.answer, Duration::from_secs(6));
+    assert_eq!(config.timeouts.answer, Duration::from_secs(6));
     assert_eq!(config.host, "0123456789ab");
     assert_eq!(read.unknown, ["speed"]);
     assert!(read.effective.contains(&("CLI_ID", "7".to_owned())));
@@ -72,21 +72,23 @@ fn every_wrong_value_is_refused_by_name() {
                 give_up_after: -1\nfallback: maybe\nwinners_patience: 1.5\n\
                 agencies_amount: 100001\ngenerate_rows: many";
     let errors = read_text(yaml, nothing).unwrap_err();
-    let told = SettingErrors(errors.clone()).to_string();
+    let message = SettingErrors(errors.clone()).to_string();
     for key in KEYS {
         let wrong = !["bets_dir", "winners_file", "claims_dir"].contains(&key.file);
         assert_eq!(keys(&errors).contains(&key.file), wrong, "{}", key.file);
     }
-    assert!(told.contains("answer_timeout=5 (from config.yaml): must be whole seconds from 6 to"));
+    assert!(
+        message.contains("answer_timeout=5 (from config.yaml): must be whole seconds from 6 to")
+    );
 }
 
 #[test]
 fn numbers_have_no_sign() {
     let yaml = "id: '+1'\nserver: {address: 'a:+1'}\nbatch_size: '+5'\nconnect_timeout: '+5'";
     let errors = read_text(yaml, nothing).unwrap_err();
-    let mut told = keys(&errors);
-    told.sort_unstable();
-    assert_eq!(told, ["batch_size", "connect_timeout", "id", "server.address"]);
+    let mut wrong = keys(&errors);
+    wrong.sort_unstable();
+    assert_eq!(wrong, ["batch_size", "connect_timeout", "id", "server.address"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What is stored for an agency, and how its own bets compare, for people and scripts.
+//! The report of `client status`: what is stored for an agency, and how its own bets compare.
 
 use std::fmt;
 
@@ -7,31 +7,31 @@ use protocol::{AgencyId, AgencyState};
 use crate::bets::Bets;
 use crate::session::Status;
 
-/// An agency's standing.
+/// What is stored for an agency, beside its own bets.
 #[derive(Debug)]
-pub struct Standing<'b> {
+pub struct StatusReport<'b> {
     /// The agency.
     pub agency: AgencyId,
-    /// What a server said.
+    /// A server's answer.
     pub status: Status,
-    /// The agency's own bets, if there are any to compare.
+    /// The agency's own bets, if it has any to compare.
     pub bets: Option<&'b Bets>,
 }
 
 /// How an agency's own bets compare with what is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
-    /// They are what is stored.
+    /// They are the stored rows.
     Same,
-    /// They begin with what is stored; so many are to be sent.
+    /// They begin with the stored rows; this number is not stored yet.
     ToSend(u64),
-    /// They begin with what is stored; so many are missing, and the agency may send no more.
+    /// They begin with the stored rows; this number is not stored, and the agency has closed.
     Missing(u64),
-    /// They are something else.
+    /// They do not begin with the stored rows.
     Conflict,
 }
 
-impl Standing<'_> {
+impl StatusReport<'_> {
     /// How the own bets compare; `None` if there are none.
     #[must_use]
     pub fn comparison(&self) -> Option<Comparison> {
@@ -47,7 +47,7 @@ impl Standing<'_> {
     }
 }
 
-impl fmt::Display for Standing<'_> {
+impl fmt::Display for StatusReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Status { rows, digest, state } = self.status;
         writeln!(f, "agency: {}", self.agency)?;
@@ -89,7 +89,7 @@ mod tests {
         ] {
             let status = Status { rows, digest, state };
             let agency = AgencyId::new(1).unwrap();
-            let standing = Standing { agency, status, bets: Some(&bets) };
+            let standing = StatusReport { agency, status, bets: Some(&bets) };
             assert_eq!(standing.comparison(), Some(wanted), "{rows}");
         }
     }

@@ -1,4 +1,4 @@
-//! The end of an agency's day: waiting for the draw, and handing over the winners.
+//! The end of an agency run: wait for the draw, check the winners, and write them.
 
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
@@ -10,69 +10,71 @@ use protocol::limits::DOCUMENT_BYTES_MAX;
 use protocol::{Response, limits};
 use tracing::info;
 
+use crate::atomic_file;
 use crate::bets::{self, Bets};
-use crate::connection::Fault;
 use crate::limits::WINNERS_BYTES_MAX;
-use crate::replay::Stored;
-use crate::session::{Ended, Session, first_word};
-use crate::whole_file;
+use crate::replay::StoredRows;
+use crate::server_connection::ExchangeError;
+use crate::session::{Session, SessionError, first_word};
 
-/// Which servers are asked.
+/// What kind of servers is asked for the winners.
 #[derive(Debug)]
 pub enum Servers<'b> {
-    /// They know `AgencyStatus`: each is asked it first, which shows that it lives and, given the
-    /// agency's own bets, that the draw waited for is theirs. Given these it is asked once more
-    /// when the winners were told: what is stored may have been changed before the draw.
-    Known(Option<Stored<'b>>),
-    /// They do not.
-    Old,
+    /// Servers that know `AgencyStatus`. The client asks it before each wait: the answer shows that
+    /// the server lives and, with the agency's own rows, that it waits for the right draw. With
+    /// these rows it asks once more after the winners, because the stored rows may have been
+    /// changed before the draw.
+    Current(Option<StoredRows<'b>>),
+    /// Legacy servers.
+    Legacy,
 }
 
-/// Waits for the draw and gives the winners' documents, `;` between them.
+/// Waits for the draw and returns the winners' documents, with `;` between them. With `rows`, the
+/// answer may be as long as that number of winners needs.
 ///
 /// # Errors
-/// See [`Ended`].
+/// See [`SessionError`].
 pub async fn wait(
     session: &mut Session,
     mut servers: Servers<'_>,
     rows: Option<u64>,
-) -> Result<Arc<str>, Ended> {
+) -> Result<Arc<str>, SessionError> {
     let bytes_max = answer_bytes_max(rows);
-    session.progressed();
+    session.note_progress();
     loop {
-        if let Servers::Known(own) = &mut servers {
+        if let Servers::Current(own) = &mut servers {
             let status = session.status().await?;
             if let Some(own) = own {
                 own.check_closed(status)?;
             }
-            session.reached();
+            session.note_reachable();
         }
         match session.ask_for_winners(bytes_max).await? {
             Ok(Response::Winners(documents)) => {
-                session.progressed();
-                if let Servers::Known(Some(own)) = &mut servers {
+                session.note_progress();
+                if let Servers::Current(Some(own)) = &mut servers {
                     own.check_drawn(session.status().await?)?;
                 }
                 return Ok(documents);
             }
             Ok(Response::Error(reason)) => match first_word(&reason) {
-                "agency" | "invalid" => return Err(Ended::refused(&reason)),
-                _ => session.leave(&Fault::Busy(reason)),
+                "agency" | "invalid" => return Err(SessionError::refused(&reason)),
+                _ => session.leave_server(&ExchangeError::Busy(reason)),
             },
-            Ok(other) => session.leave(&Fault::nonsense(&other)),
-            // It took the packet and waits for the draw: it was reached.
-            Err(Fault::AnswerTimeout(_)) => session.reached(),
+            Ok(other) => session.leave_server(&ExchangeError::unexpected(&other)),
+            // It accepted the packet and waits for the draw, so it is reachable.
+            Err(ExchangeError::AnswerTimeout(_)) => session.note_reachable(),
             Err(_) => {}
         }
     }
 }
 
-/// Checks that every winner is one of `bets`, which are from `source`. How often each won is not
-/// looked at: what a server stored twice wins twice.
+/// Checks that each winner's document is one of `bets`, which are from `source`. A document may win
+/// more than once: a bet that a legacy server stored twice wins twice.
 ///
 /// # Errors
-/// [`Ended::Conflict`]: one is not.
-pub fn check_own(winners: &str, bets: &Bets, source: &str) -> Result<(), Ended> {
+/// [`SessionError::Conflict`] names the first document that is not.
+pub fn check_documents(winners: &str, bets: &Bets, source: &str) -> Result<(), SessionError> {
     let mut foreign: HashSet<&str> = documents(winners).collect();
     let mut own = bets.documents();
     while !foreign.is_empty()
@@ -82,11 +84,10 @@ pub fn check_own(winners: &str, bets: &Bets, source: &str) -> Result<(), Ended> 
     }
     let first = documents(winners).find(|document| foreign.contains(document));
     let Some(document) = first else { return Ok(()) };
-    let document = bets::shown(document);
-    Err(Ended::Conflict(format!(
-        "{document} is told as a winner's document and is none of {source}: the volume was changed \
-         or its draw archived meanwhile, or another file was sent for this agency; no winners are \
-         printed"
+    let document = bets::quoted(document);
+    Err(SessionError::Conflict(format!(
+        "the winner's document {document} is not in {source}: the volume was changed or its draw \
+         was archived meanwhile, or another file was sent for this agency; no winners are printed"
     )))
 }
 
@@ -94,26 +95,26 @@ fn documents(winners: &str) -> impl Iterator<Item = &str> {
     winners.split(';').filter(|document| !document.is_empty())
 }
 
-/// So long is the answer at most if every one of `rows` rows wins.
+/// The length of the longest answer, in bytes, if each of `rows` rows wins.
 fn answer_bytes_max(rows: Option<u64>) -> usize {
     let rows = rows.and_then(|rows| usize::try_from(rows).ok());
     let longest = rows.and_then(|rows| rows.checked_mul(DOCUMENT_BYTES_MAX + 1));
     longest.and_then(|bytes| bytes.checked_add(limits::LINE_BYTES_MAX)).unwrap_or(WINNERS_BYTES_MAX)
 }
 
-/// Writes the winners' documents one a line to `out` and, if there is to be one, to a file that is
-/// there whole or not at all; then logs how many there are.
+/// Writes the winners' documents, one a line, to `out` and, if there is a `file`, to that file as a
+/// whole or not at all. Then logs how many there are.
 ///
 /// # Errors
 /// `out` or the file cannot be written.
-pub fn hand_over(winners: &str, out: &mut impl Write, file: Option<&Path>) -> io::Result<()> {
+pub fn write_winners(winners: &str, out: &mut impl Write, file: Option<&Path>) -> io::Result<()> {
     let documents: Vec<&str> = documents(winners).collect();
     let mut lines = String::new();
     for document in &documents {
         lines.push_str(document);
         lines.push('\n');
     }
-    // Printed first: a file that cannot be written must not keep the winners from anybody.
+    // Standard output first: if the file cannot be written, the winners are printed nevertheless.
     out.write_all(lines.as_bytes())?;
     out.flush()?;
     if let Some(path) = file {
@@ -127,27 +128,27 @@ pub fn hand_over(winners: &str, out: &mut impl Write, file: Option<&Path>) -> io
     Ok(())
 }
 
-/// Whether the winners can be written to `path` when they are known, as far as that can be told
-/// without writing there: a pipe, say, may have no reader yet.
+/// Checks that the winners can be written to `path` later, as far as this shows without writing.
+/// A pipe is not opened, because it may have no reader yet.
 ///
 /// # Errors
-/// What writing would fail with.
+/// The error with which writing would fail.
 pub fn check_file(path: &Path) -> io::Result<()> {
     match path.metadata() {
         Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         Ok(found) if !found.is_file() => Ok(()),
         Ok(_) if path.is_symlink() => OpenOptions::new().append(true).open(path).map(|_| ()),
-        // It leads to what is not there yet.
+        // The link's target does not exist yet.
         Err(_) if path.is_symlink() => Ok(()),
-        _ => whole_file::check(path),
+        _ => atomic_file::check(path),
     }
 }
 
-/// A device, a pipe or a link is written where it is: a rename would put a file in its place.
+/// A device, a pipe or a link is written in place, because a rename would replace it by a file.
 fn write_file(path: &Path, lines: &[u8]) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(found) if !found.is_file() => fs::write(path, lines),
-        _ => whole_file::write(path, |file| file.write_all(lines)),
+        _ => atomic_file::write(path, |file| file.write_all(lines)),
     }
 }
 
@@ -161,11 +162,11 @@ mod tests {
         let (target, link) = (directory.path().join("target"), directory.path().join("link"));
         fs::write(&target, "old").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        hand_over("1;2", &mut Vec::new(), Some(&link)).unwrap();
+        write_winners("1;2", &mut Vec::new(), Some(&link)).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "1\n2\n");
         assert!(link.symlink_metadata().unwrap().is_symlink());
         let mut printed = Vec::new();
-        let error = hand_over("1", &mut printed, Some(directory.path())).unwrap_err();
+        let error = write_winners("1", &mut printed, Some(directory.path())).unwrap_err();
         assert!(error.to_string().contains("CLI_WINNERS_FILE"), "{error}");
         assert_eq!(printed, b"1\n");
     }
@@ -197,23 +198,27 @@ mod tests {
     }
 
     #[test]
-    fn winners_are_of_the_own_bets_as_often_as_they_like() {
+    fn winners_must_be_own_bets_and_may_win_more_than_once() {
         let bets = Bets::read(&b"Ana,Paz,1,2000-01-01,7\nLeo,1,X2,2000-01-02,8\n"[..]).unwrap();
         for (winners, foreign) in [
             ("", None),
             ("X2;1;1", None),
-            ("1;3;4", Some("\"3\" is told")),
-            ("Paz", Some("\"Paz\" is told")),
-            ("1;\u{1b}[2J", Some("\"\\u{1b}[2J\" is told")),
+            ("1;3;4", Some("\"3\"")),
+            ("Paz", Some("\"Paz\"")),
+            ("1;\u{1b}[2J", Some("\"\\u{1b}[2J\"")),
         ] {
-            let told = check_own(winners, &bets, "a.csv").err().map(|ended| ended.to_string());
-            let is_right = match (&told, foreign) {
-                (Some(told), Some(foreign)) => told.starts_with(&format!("conflict: {foreign}")),
-                (told, foreign) => told.is_none() && foreign.is_none(),
-            };
-            assert!(is_right, "{winners}: {told:?}");
+            let checked = check_documents(winners, &bets, "a.csv").map_err(|e| e.to_string());
+            let wanted =
+                foreign.map(|f| format!("conflict: the winner's document {f} is not in a.csv"));
+            assert!(
+                match (&checked, wanted) {
+                    (Err(error), Some(wanted)) => error.starts_with(&wanted),
+                    (checked, wanted) => checked.is_ok() && wanted.is_none(),
+                },
+                "{winners}: {checked:?}"
+            );
         }
-        check_own("1", &Bets::default(), "a.csv").unwrap_err();
+        check_documents("1", &Bets::default(), "a.csv").unwrap_err();
     }
 
     #[test]
@@ -222,7 +227,7 @@ mod tests {
         let path = directory.path().join("winners.txt");
         for (documents, lines) in [("30876370;24807259", "30876370\n24807259\n"), ("", "")] {
             let mut out = Vec::new();
-            hand_over(documents, &mut out, Some(&path)).unwrap();
+            write_winners(documents, &mut out, Some(&path)).unwrap();
             assert_eq!(out, lines.as_bytes());
             assert_eq!(fs::read_to_string(&path).unwrap(), lines);
         }

@@ -1,5 +1,5 @@
-//! Claims under a small limit of open files, which is the whole process's: so this is the only
-//! test of its program.
+//! Claims under a small limit of open files. The limit is that of the process, so this test has its
+//! own program.
 
 use std::fs;
 

@@ -1,8 +1,8 @@
-//! Telling the other instances that the draw is done, and hearing it from them.
+//! Announces the draw to the other instances, and receives their announcements. Reads no file.
 //!
-//! **Invariant**: an announcement is a hint and never a fact. Whoever hears one looks at the
-//! files; whoever misses it looks by itself. None is sent before the draw's record is durable: a
-//! server of the reference system takes it for a fact.
+//! **Invariant**: an announcement is a hint. An instance that receives one scans the files; one
+//! that misses it scans them by itself within a second. No announcement is sent before the draw's
+//! record is durable, because a server of the reference system relies on it.
 
 use std::future::Future;
 use std::io;
@@ -15,25 +15,25 @@ use tokio::time::sleep;
 
 use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_AT_ONCE, LOOK_PAUSE};
 
-/// What an announcement says, on the wire of the reference system.
+/// The datagram of the reference system.
 const BET_ENDED: &[u8] = b"bet_ended";
 
-/// How instances hint to each other.
+/// Sends and receives announcements.
 pub trait Announcer: Send + Sync + 'static {
-    /// Tells all instances to look, perhaps this one too. May be lost on the way.
+    /// Sends an announcement to all instances, perhaps to this one, too. It may be lost.
     ///
     /// # Errors
-    /// As the system reports them.
+    /// Errors of the system.
     fn announce(&self) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Waits for an announcement. Those that wait already count as one.
+    /// Waits for an announcement. All that were received already count as one.
     ///
     /// # Errors
-    /// As the system reports them.
+    /// Errors of the system.
     fn hear(&self) -> impl Future<Output = io::Result<()>> + Send;
 }
 
-/// Announcements as datagrams to everybody on the network.
+/// Announcements as broadcast datagrams.
 #[derive(Debug)]
 pub struct UdpAnnouncer {
     socket: UdpSocket,
@@ -41,11 +41,11 @@ pub struct UdpAnnouncer {
 }
 
 impl UdpAnnouncer {
-    /// Hears on `to`'s port, on every address, and announces to `to`. Several instances of one
-    /// machine may hear on one port. Must be called within a runtime.
+    /// Receives on the port of `to`, on every address, and sends to `to`. Several instances of one
+    /// machine may receive on one port. Must be called within a runtime.
     ///
     /// # Errors
-    /// As the system reports them.
+    /// Errors of the system.
     pub fn bind(to: SocketAddrV4) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_reuse_address(true)?;
@@ -76,7 +76,7 @@ impl Announcer for UdpAnnouncer {
             if heard {
                 return Ok(());
             }
-            // Whoever sends senseless ones takes no more of our time than with the right ones.
+            // A flood of other datagrams must not take more time than announcements do.
             sleep(LOOK_PAUSE).await;
         }
     }
@@ -86,11 +86,11 @@ fn says_bet_ended(datagram: &[u8], bytes: usize) -> bool {
     datagram.get(..bytes).is_some_and(|text| text.trim_ascii() == BET_ENDED)
 }
 
-/// The address to which an instance on `interface` announces, if the system knows one: the
-/// broadcast address of the interface; of the first one that has any, for 0.0.0.0.
+/// The broadcast address of `interface` or, for 0.0.0.0, of the first interface that has one;
+/// `None` if the system knows none.
 ///
 /// # Errors
-/// As the system reports them.
+/// Errors of the system.
 pub fn broadcast_address(interface: Ipv4Addr) -> io::Result<Option<Ipv4Addr>> {
     let found = if_addrs::get_if_addrs()?.into_iter().filter_map(|found| match found.addr {
         if_addrs::IfAddr::V4(address) if !address.is_loopback() => Some(address),
@@ -100,7 +100,7 @@ pub fn broadcast_address(interface: Ipv4Addr) -> io::Result<Option<Ipv4Addr>> {
     Ok(ours.find_map(|address| address.broadcast))
 }
 
-/// Announcements within one process, for instances that share it.
+/// Announcements within one process, for tests with several instances.
 #[derive(Debug)]
 pub struct MemoryAnnouncer {
     sender: broadcast::Sender<()>,
@@ -108,13 +108,13 @@ pub struct MemoryAnnouncer {
 }
 
 impl MemoryAnnouncer {
-    /// The first of a group of instances.
+    /// The announcer of the first instance of a group.
     #[must_use]
     pub fn first() -> Self {
         Self::of(broadcast::Sender::new(16))
     }
 
-    /// One more of the same group.
+    /// The announcer of another instance of the group.
     #[must_use]
     pub fn another(&self) -> Self {
         Self::of(self.sender.clone())
@@ -128,7 +128,7 @@ impl MemoryAnnouncer {
 
 impl Announcer for MemoryAnnouncer {
     async fn announce(&self) -> io::Result<()> {
-        // Nobody hears it: that is what a datagram into the void does.
+        // An error means that no instance receives it, as with a datagram.
         let _ = self.sender.send(());
         Ok(())
     }
@@ -150,7 +150,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    /// What both forms must do.
+    /// What each announcer must do.
     async fn hears_what_another_announces(one: impl Announcer, other: impl Announcer) {
         one.announce().await.unwrap();
         timeout(LONG, other.hear()).await.expect("the other hears it").unwrap();

@@ -1,4 +1,6 @@
-//! The command line of the server, and what each command does.
+//! The server's command line and its commands: parses, puts an instance together, runs it, and
+//! turns the result into one log line and an exit code. Knows no packets and no files of the
+//! volume.
 
 use std::ffi::OsString;
 use std::io;
@@ -30,24 +32,30 @@ use crate::watch::Common;
 use crate::{health, prepare, watch};
 
 const LISTEN_ADVICE: &str =
-    "they must be an address of this machine, and a port that no other program has";
-const HEAR_ADVICE: &str = " (a port that no other program has for itself, and that may be used)";
-const IN_USE_ADVICE: &str = "; if no program has it, closed connections of a server that ended keep \
-                             it for up to 60 s: wait a minute";
+    "they must be an address of this machine, and a port that no other program uses";
+const RECEIVE_ADVICE: &str =
+    " (a port that no other program uses alone, and that this user may use)";
+const IN_USE_ADVICE: &str = "; if no program uses it, closed connections of a server that ended \
+                             keep it for up to 60 s: wait a minute";
 const RESTART_OTHERS: &str = "restart the servers of the reference system on this volume, which \
-                              answer with the winners of this day until then; other servers go on";
-const DISK_FAILED: &str = "this instance ends, as nobody knows what its disk has kept: what was \
-                           acknowledged is safe; stop the other servers, look at the disk, then \
-                           start them again";
+                              answer with the winners of this day until then; other servers \
+                              continue";
+const DISK_FAILED: &str = "this instance ends, because its disk may have lost what was written: \
+                           what was acknowledged is safe; stop the other servers, check the disk, \
+                           then start them again";
 
 /// An instance of the lottery's server.
 ///
-/// Settings come from a file (--config, else ./config.ini, else ./server/config.ini; none is
-/// fine), each overridden by the environment variable of the same name: see server/config.ini.
+/// Settings are read from a file: that of --config, else ./config.ini, else ./server/config.ini.
+/// The file is optional. An environment variable of the same name overrides a setting.
+/// server/config.ini lists all settings.
+///
+/// Exit codes: 0 success, or a signal ended the server; 1 failed; 2 the command line or a setting
+/// is wrong.
 #[derive(Debug, Parser)]
 #[command(name = "server", version)]
 struct Arguments {
-    /// The file with the settings.
+    /// The settings file.
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -58,34 +66,34 @@ struct Arguments {
 enum Command {
     /// Serve agencies (the default).
     Serve,
-    /// Put a finished draw away into archive/ of the volume; running instances start the next
-    /// day by themselves.
+    /// Move the files of a finished draw to archive/ of the volume. Running instances start the
+    /// next day by themselves.
     Archive {
-        /// Put the day away although its draw has not been held.
+        /// Archive the day although its draw was not held.
         #[arg(long)]
         unfinished: bool,
     },
-    /// Ask the instance of these settings whether it serves.
+    /// Check whether the instance with these settings answers.
     ///
-    /// It asks for the status of agency 1, for which the instance takes its locks and reads its
-    /// files. Nothing is written: on a full disk an instance is healthy, as it still tells what is
-    /// stored and who won, and to start it anew makes no room. Lines of ERROR tell of that.
+    /// Asks for the status of agency 1. For the answer, the instance takes its locks and reads its
+    /// files, but writes nothing. An instance on a full disk is healthy, because it still answers
+    /// what is stored and who won, and a restart would not make room. ERROR lines report the disk.
     Health,
-    /// Make the volume writable for a group (for containers; needs the right to do so).
+    /// Make the volume writable for a group (for containers; needs the right to change files).
     Prepare {
-        /// The number of the group as which instances run.
+        /// The id of the group with which instances run.
         #[arg(long, value_name = "GID")]
         group: u32,
     },
 }
 
-/// Runs the server with these arguments, the program's name first, and says how it ended.
+/// Runs the server with these arguments, the program's name first, and returns its exit code.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and the version are no errors and go to standard output; what cannot be
-            // printed cannot be told either.
+            // Help and version are printed to standard output. If printing fails, there is nowhere
+            // to report it.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Right };
         }
@@ -189,9 +197,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let wait_end = store.wait_end();
     let broadcast = config.broadcast();
     let announcer = UdpAnnouncer::bind(broadcast).with_context(|| {
-        format!("hear announcements on UDP_BROADCAST_PORT={}{HEAR_ADVICE}", broadcast.port())
+        format!("receive announcements on UDP_BROADCAST_PORT={}{RECEIVE_ADVICE}", broadcast.port())
     })?;
-    // Not before all that may keep it from serving: whoever connects is served.
+    // Last, so that a client that can connect is served.
     let listener = net::listen(socket, config.backlog).map_err(refused)?;
     info!(action = "listen", result = "success", %address, announce_to = %broadcast);
     let lottery = Lottery::new(store.clone(), config.agencies_amount);
@@ -212,7 +220,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     match timeout(SETTLE_TIMEOUT, end.wait()).await {
         Ok(ended) => ended.context("finish the store"),
         Err(_) => {
-            let next = "whoever takes them next mends what is pending";
+            let next = "the next holder of the locks recovers what is pending";
             info!(action = "settle", result = "fail", error = "the locks are held", next);
             Ok(())
         }
@@ -224,15 +232,15 @@ fn open_store(settings: StoreSettings) -> Result<(FileStore, StoreEnd), OpenErro
     let is_new = !volume.exists();
     let opened = FileStore::open(settings)?;
     if is_new {
-        // Said, because a mistyped name would be an empty volume, and all bets of the day gone.
+        // A mistyped name would create an empty volume, without the day's bets: make that visible.
         let made = volume.display();
         info!(action = "volume", result = "success", %made);
     }
     Ok(opened)
 }
 
-/// How the draw's record names this instance: by its address, or by the host where it serves on
-/// every address of it.
+/// The name of this instance in the draw's record: its address, or the host's name and the port if
+/// it listens on all addresses.
 fn instance_name(address: SocketAddrV4) -> String {
     if !address.ip().is_unspecified() {
         return address.to_string();
@@ -245,7 +253,7 @@ fn local_address(socket: &Socket) -> anyhow::Result<SocketAddrV4> {
     socket.local_addr()?.as_socket_ipv4().context("the socket has no IPv4 address")
 }
 
-/// Serves and watches; when this ends, nothing holds the store any more.
+/// Serves and watches. When it returns, the store is not used any more.
 async fn run_both<S: Store>(
     listener: TcpListener,
     shared: Shared<S>,
@@ -255,7 +263,7 @@ async fn run_both<S: Store>(
     tokio::join!(net::run(listener, shared, connections_max), watching);
 }
 
-/// Asks the system for as many descriptors as the limit of connections needs; says how many
+/// Raises the limit of descriptors as far as [`CONNECTIONS_MAX`] needs. Returns how many
 /// connections the granted ones allow.
 fn raise_descriptors() -> usize {
     let granted = descriptors::raise((CONNECTIONS_MAX + DESCRIPTORS_RESERVED) as u64);

@@ -1,4 +1,5 @@
-//! Asking an instance whether it serves: for health checks of containers.
+//! `server health`: asks an instance whether it answers, for the health checks of containers. Reads
+//! no file of the volume and writes none.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -9,11 +10,11 @@ use protocol::{AgencyId, Request, Response};
 use crate::limits::{HEALTH_ANSWER_BYTES_MAX, HEALTH_STEP_TIMEOUT};
 use crate::settings::Config;
 
-/// Asks the instance of these settings for the status of agency 1, which takes its queue, its
-/// locks and its files to answer.
+/// Asks the instance with these settings for the status of agency 1. For the answer, the instance
+/// needs its queue, its locks and its files.
 ///
 /// # Errors
-/// What did not work.
+/// The instance is unreachable, did not answer in time, or cannot answer.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     let ip = if config.ip.is_unspecified() { Ipv4Addr::LOCALHOST } else { config.ip };
     let address = SocketAddr::V4(SocketAddrV4::new(ip, config.port));
@@ -28,7 +29,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     let mut line = String::new();
     let read = BufReader::new(stream.take(HEALTH_ANSWER_BYTES_MAX)).read_line(&mut line);
     match read {
-        // Which of them a timeout is depends on the system.
+        // It depends on the system which of them means a timeout.
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             let seconds = HEALTH_STEP_TIMEOUT.as_secs();
             bail!(

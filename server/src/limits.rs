@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::net::limits::DRAIN_TIMEOUT;
 use journal::limits::{BLOCK_BYTES, LOCK_WAIT_STEP, SCAN_STACK_BYTES, SCAN_THREADS_MAX};
 use protocol::limits::{
-    BETS_MAX, LINE_BYTES_MAX, LOCK_WAIT_SECONDS_MAX, ROW_EXTRA_BYTES_MAX, WINDOW_BYTES,
+    BETS_MAX, CHUNK_BYTES, LINE_BYTES_MAX, LOCK_WAIT_SECONDS_MAX, ROW_EXTRA_BYTES_MAX,
 };
 
 /// How long a batch waits for the locks at the most; then it is answered 1 and not stored.
@@ -32,7 +32,7 @@ pub const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most of it that the rows of one packet can claim: see
 /// [`protocol::WireBets::rows_bytes_max`].
 pub const BATCH_BYTES_MAX: usize =
-    LINE_BYTES_MAX * 2 + BETS_MAX * ROW_EXTRA_BYTES_MAX + WINDOW_BYTES;
+    LINE_BYTES_MAX * 2 + BETS_MAX * ROW_EXTRA_BYTES_MAX + CHUNK_BYTES;
 
 /// The stack of the store's thread, in bytes.
 pub const STORE_STACK_BYTES: usize = 256 * 1024;

@@ -1,12 +1,10 @@
-//! Making a volume writable for instances that run as another user than the one who owns it.
+//! `server prepare`: makes a volume writable for instances that run as another user than its owner.
 //!
-//! A container without root and without capabilities can write a host's directory only if it
-//! owns it or shares its group. This gives the directory, and what instances keep in it, to the
-//! group that the instances run as; the owner stays who it was, and may still read and remove
-//! everything.
+//! A container without root and capabilities can write to a directory of the host only if it owns
+//! the directory or has its group. This gives the volume, and the lottery's files in it, to the
+//! group of the instances. The owner does not change, and can still read and remove everything.
 //!
-//! **Invariant**: only what the lottery itself keeps there is touched, whatever else stands in the
-//! directory.
+//! **Invariant**: no other file in the directory is changed, and no link is followed.
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
@@ -20,12 +18,12 @@ use crate::store::file::{ARCHIVE, FILES, LOCKS};
 const DIRECTORY_FOR_GROUP: u32 = 0o070;
 const FILE_FOR_GROUP: u32 = 0o060;
 
-/// Gives `volume`, and the files that instances write in it, to `group`. Needs the right to
-/// change owners and groups (CAP_CHOWN) and modes (CAP_FOWNER) where the volume is somebody
-/// else's, and to run as that group where only its owner may read it.
+/// Gives `volume`, and the lottery's files in it, to `group`. If the volume belongs to another
+/// user, this needs the rights to change owners and groups (CAP_CHOWN) and modes (CAP_FOWNER). If
+/// only its owner may read the volume, the process must also run with that group.
 ///
 /// # Errors
-/// As the system reports them, with the path.
+/// An error of the system, with the path.
 pub fn give_to_group(volume: &Path, group: u32) -> anyhow::Result<()> {
     fs::create_dir_all(volume).with_context(|| format!("make {}", volume.display()))?;
     give(volume, None, group)?;
@@ -33,8 +31,8 @@ pub fn give_to_group(volume: &Path, group: u32) -> anyhow::Result<()> {
     for name in [LOCKS, ARCHIVE] {
         let directory = volume.join(name);
         fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
-        // What stands in a directory is removed by the directory's owner: were it an instance,
-        // the volume's owner could not.
+        // Only a directory's owner can remove its entries. If that were an instance, the volume's
+        // owner could not remove them.
         give(&directory, Some(owner), group)?;
     }
     for draw in entries(&volume.join(ARCHIVE)).context("list the archive")? {
@@ -54,7 +52,7 @@ fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect()
 }
 
-/// What is not there needs no giving; a link is left alone, for it may lead anywhere.
+/// Skips files that do not exist, and links, because their targets may be outside the volume.
 fn give(path: &Path, owner: Option<u32>, group: u32) -> anyhow::Result<()> {
     let give = |found: &Metadata| {
         chown(path, owner, Some(group))?;
@@ -87,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_group_may_write_what_is_the_lottery_s_and_nothing_else() {
+    fn the_group_may_write_the_lotterys_files_and_no_others() {
         let directory = tempfile::tempdir().unwrap();
         let volume = directory.path().join("volume");
         fs::create_dir_all(volume.join("locks")).unwrap();
@@ -107,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_the_place_of_a_directory_is_no_way_out() {
+    fn a_link_instead_of_a_directory_is_not_followed() {
         let directory = tempfile::tempdir().unwrap();
         let volume = directory.path().join("volume");
         let outside = directory.path().join("outside");

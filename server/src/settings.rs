@@ -1,4 +1,5 @@
-//! The server's settings: `config.ini`, with the environment over it.
+//! The server's settings: reads `config.ini` and the environment, which overrides it, once into a
+//! valid [`Config`]. No other module reads the environment.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,127 +9,115 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use config::{FileFormat, Source as _};
 use program::log::{Form, Level};
-use program::settings::{Key, Settings, Shown, number};
+use program::settings::{Settings, Shown, number};
 use protocol::BetNumber;
 use protocol::limits::{AGENCIES_MAX, NUMBER_MAX};
 
 use crate::announce::broadcast_address;
 
-const SERVER_PORT: Key = Key::same("SERVER_PORT");
-const SERVER_IP: Key = Key::same("SERVER_IP");
-const SERVER_LISTEN_BACKLOG: Key = Key::same("SERVER_LISTEN_BACKLOG");
-const UDP_BROADCAST_IP: Key = Key::same("UDP_BROADCAST_IP");
-const UDP_BROADCAST_PORT: Key = Key::same("UDP_BROADCAST_PORT");
-const AGENCIES_AMOUNT: Key = Key::same("AGENCIES_AMOUNT");
-const LOTTERY_WINNER_NUMBER: Key = Key::same("LOTTERY_WINNER_NUMBER");
-const SHARED_VOLUME: Key = Key::same("SHARED_VOLUME");
-const LOGGING_LEVEL: Key = Key::same("LOGGING_LEVEL");
-const LOG_FORMAT: Key = Key::same("LOG_FORMAT");
+program::setting_keys! {
+    SERVER_PORT = "SERVER_PORT";
+    SERVER_IP = "SERVER_IP";
+    SERVER_LISTEN_BACKLOG = "SERVER_LISTEN_BACKLOG";
+    UDP_BROADCAST_IP = "UDP_BROADCAST_IP";
+    UDP_BROADCAST_PORT = "UDP_BROADCAST_PORT";
+    AGENCIES_AMOUNT = "AGENCIES_AMOUNT";
+    LOTTERY_WINNER_NUMBER = "LOTTERY_WINNER_NUMBER";
+    SHARED_VOLUME = "SHARED_VOLUME";
+    LOGGING_LEVEL = "LOGGING_LEVEL";
+    LOG_FORMAT = "LOG_FORMAT";
+}
 
-/// Every key there is.
-pub const KEYS: [Key; 10] = [
-    SERVER_PORT,
-    SERVER_IP,
-    SERVER_LISTEN_BACKLOG,
-    UDP_BROADCAST_IP,
-    UDP_BROADCAST_PORT,
-    AGENCIES_AMOUNT,
-    LOTTERY_WINNER_NUMBER,
-    SHARED_VOLUME,
-    LOGGING_LEVEL,
-    LOG_FORMAT,
-];
-
-/// Where the file is looked for without `--config`, in this order.
+/// The paths of the settings file if `--config` is not given, in this order.
 const FILES: [&str; 2] = ["config.ini", "server/config.ini"];
 
-/// The settings of an instance. Immutable; nothing else is read from the environment.
+/// The settings of an instance.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The port that is served, 0..=65535; 0 takes any free one.
+    /// The port to listen on, 0..=65535; 0 takes any free one.
     pub port: u16,
-    /// The address that is served.
+    /// The address to listen on.
     pub ip: Ipv4Addr,
     /// How many connections may wait to be accepted, 1..=65535.
     pub backlog: u16,
-    /// Where announcements go; `None` stands for the broadcast address of the interface.
+    /// The address of announcements; `None` means the broadcast address of the interface.
     pub broadcast_ip: Option<Ipv4Addr>,
     /// The port of announcements, 1..=65535.
     pub broadcast_port: u16,
-    /// How many agencies the lottery has, 1..=[`AGENCIES_MAX`].
+    /// The number of agencies, 1..=[`AGENCIES_MAX`].
     pub agencies_amount: u32,
-    /// The number that wins.
+    /// The winning number.
     pub winning_number: BetNumber,
     /// The directory that all instances share.
     pub volume: PathBuf,
-    /// The least serious level that is logged.
+    /// The lowest level that is logged.
     pub level: Level,
     /// The form of log lines.
     pub form: Form,
-    /// Names and values of all settings in force, for the log.
+    /// The names and values in effect, for the log.
     pub effective: Vec<(&'static str, String)>,
-    /// Keys of the file that mean nothing.
+    /// Keys of the file that are not settings.
     pub unknown: Vec<String>,
 }
 
 impl Config {
-    /// Reads the settings: from `path` or else from `./config.ini` or `./server/config.ini`, with
-    /// the environment over it.
+    /// Reads the settings from `path`, else `./config.ini`, else `./server/config.ini`, and from
+    /// the environment, which overrides the file.
     ///
     /// # Errors
-    /// The file cannot be read; or every value that is not allowed, one a line.
+    /// The file cannot be read; or all values that are not allowed, one a line.
     pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
         let found = FILES.iter().map(Path::new).find(|file| file.is_file());
         let file = path.or(found);
-        let typed = file.map(read_ini).transpose()?.unwrap_or_default();
-        Self::read(Settings::new(file, typed))
+        let values = file.map(read_ini).transpose()?.unwrap_or_default();
+        Self::read(Settings::new(file, values))
     }
 
-    /// Reads the settings that were typed.
+    /// Reads the settings from file and environment.
     ///
     /// # Errors
-    /// Every value that is not allowed, one a line.
-    pub fn read(mut typed: Settings) -> anyhow::Result<Self> {
-        let unknown = typed.unknown_keys(&KEYS);
+    /// All values that are not allowed, one a line.
+    pub fn read(mut all: Settings) -> anyhow::Result<Self> {
+        let unknown = all.unknown_keys(&KEYS);
         let used_port = |text: &str| number(text).filter(|port| *port > 0);
         let name = |path: &str| Shown(PathBuf::from(path));
         let settings = Self {
-            port: typed.read(SERVER_PORT, 12_345, "a port, 0 to 65535 (0: any free one)", number),
-            ip: typed.read(SERVER_IP, Ipv4Addr::UNSPECIFIED, IP_ALLOWED, ip_of),
-            backlog: typed.read(SERVER_LISTEN_BACKLOG, 1_024, "1 to 65535", used_port),
-            broadcast_ip: typed
+            port: all.read(SERVER_PORT, 12_345, "a port, 0 to 65535 (0: any free one)", number),
+            ip: all.read(SERVER_IP, Ipv4Addr::UNSPECIFIED, IP_ALLOWED, ip_of),
+            backlog: all.read(SERVER_LISTEN_BACKLOG, 1_024, "1 to 65535", used_port),
+            broadcast_ip: all
                 .read(UDP_BROADCAST_IP, Broadcast(None), "an IPv4 address", |text| {
                     text.parse().ok().map(|ip| Broadcast(Some(ip)))
                 })
                 .0,
-            broadcast_port: typed.read(UDP_BROADCAST_PORT, 5_000, "a port, 1 to 65535", used_port),
-            agencies_amount: typed.read(
+            broadcast_port: all.read(UDP_BROADCAST_PORT, 5_000, "a port, 1 to 65535", used_port),
+            agencies_amount: all.read(
                 AGENCIES_AMOUNT,
                 5,
                 format_args!("a number of agencies, 1 to {AGENCIES_MAX} (in Compose: CLIENTS)"),
                 |text| number(text).filter(|amount| (1..=AGENCIES_MAX).contains(amount)),
             ),
-            winning_number: typed.read(
+            winning_number: all.read(
                 LOTTERY_WINNER_NUMBER,
                 BetNumber::new(7_574).context("the default is a bet's number")?,
                 format_args!("0 to {NUMBER_MAX}"),
                 |text| text.parse().ok(),
             ),
-            volume: typed
+            volume: all
                 .read(SHARED_VOLUME, name("shared-volume"), VOLUME_ALLOWED, |text| {
                     (!text.contains(char::is_control)).then(|| name(text))
                 })
                 .0,
-            level: typed.read(LOGGING_LEVEL, Level::Info, Level::ALLOWED, |text| text.parse().ok()),
-            form: typed.read(LOG_FORMAT, Form::Text, Form::ALLOWED, |text| text.parse().ok()),
+            level: all.read(LOGGING_LEVEL, Level::Info, Level::ALLOWED, |text| text.parse().ok()),
+            form: all.read(LOG_FORMAT, Form::Text, Form::ALLOWED, |text| text.parse().ok()),
             effective: Vec::new(),
             unknown,
         };
-        Ok(Self { effective: typed.finish()?, ..settings })
+        Ok(Self { effective: all.finish()?, ..settings })
     }
 
-    /// Where announcements go: UDP_BROADCAST_IP, else the broadcast address of the interface,
-    /// else everybody on the network.
+    /// The address of announcements: UDP_BROADCAST_IP, else the broadcast address of the interface,
+    /// else 255.255.255.255.
     #[must_use]
     pub fn broadcast(&self) -> SocketAddrV4 {
         let of_interface = || broadcast_address(self.ip).ok().flatten();
@@ -137,12 +126,12 @@ impl Config {
     }
 }
 
-/// It is told in log lines.
+/// Log lines contain the name, and a log line is one line.
 const VOLUME_ALLOWED: &str = "a directory, without control characters in its name";
 
 const IP_ALLOWED: &str = "an IPv4 address, or a name that has one";
 
-/// The reference system's own file gives a name.
+/// A name is allowed, because the reference system's settings file has one.
 fn ip_of(text: &str) -> Option<Ipv4Addr> {
     text.parse().ok().or_else(|| {
         let mut found = (text, 0).to_socket_addrs().ok()?;
@@ -159,25 +148,25 @@ fn read_ini(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
         .with_context(|| format!("read settings from {}", path.display()))
 }
 
-/// The settings of an INI text by their keys, in upper case. Keys may stand under `[DEFAULT]`, as
-/// in the reference system's file, or under nothing.
+/// The values of an INI text by their keys in upper case. Keys may be in the section `[DEFAULT]`,
+/// as in the reference system's file, or in none.
 ///
 /// # Errors
-/// The text is no INI, or has a key in two spellings or places, or a line without a value.
+/// The text is not INI, or a key is set twice, or a line has no value.
 pub fn flatten(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // Not by way of `config::Config`: that takes a key for a path, and `key[999999999]` for a list
-    // to make room for.
+    // Not through `config::Config`, which reads a key as a path and would allocate a list for
+    // `key[999999999]`.
     let tables = config::File::from_str(text, FileFormat::Ini).collect();
     let tables = tables.context("each line must be NAME = value")?;
-    let mut typed = BTreeMap::new();
+    let mut values = BTreeMap::new();
     let mut put = |key: String, value: String| {
-        let before = typed.insert(key.clone(), value);
-        anyhow::ensure!(before.is_none(), "{key} stands there twice");
+        let before = values.insert(key.clone(), value);
+        anyhow::ensure!(before.is_none(), "{key} is set twice");
         Ok(())
     };
     let name_of = |key: String| {
-        // A line without `=` is taken for the beginning of the next line's key.
+        // The parser makes a line without `=` a part of the next line's key.
         let line = key.lines().next().unwrap_or_default();
         let is_name = !key.contains(char::is_whitespace);
         anyhow::ensure!(is_name, "the line {line:?}: must be NAME = value");
@@ -194,7 +183,7 @@ pub fn flatten(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
             Err(_) => put(name_of(name)?, value.into_string()?)?,
         }
     }
-    Ok(typed)
+    Ok(values)
 }
 
 struct Broadcast(Option<Ipv4Addr>);
@@ -219,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_the_file_that_is_shipped() {
+    fn the_shipped_file_has_the_defaults() {
         let shipped = read_ini(Path::new("config.ini")).unwrap();
         let keys: Vec<_> = shipped.keys().map(String::as_str).collect();
         let mut known = KEYS.map(|key| key.file);
@@ -263,18 +252,18 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_a_name_and_stands_once() {
+    fn a_key_is_a_name_and_is_set_once() {
         let typed = flatten("a[999999999] = 1\nb.c = 2\n[d.e]\nf = 3\n").unwrap();
         assert_eq!(typed.into_keys().collect::<Vec<_>>(), ["A[999999999]", "B.C", "[d.e]"]);
         for text in
             ["a = 1\nA = 2", "a = 1\n[DEFAULT]\na = 1", "[default]\na = 1\n[DEFAULT]\na = 1"]
         {
-            assert_eq!(flatten(text).unwrap_err().to_string(), "A stands there twice", "{text}");
+            assert_eq!(flatten(text).unwrap_err().to_string(), "A is set twice", "{text}");
         }
     }
 
     #[test]
-    fn a_line_without_a_value_takes_no_other_line_with_it() {
+    fn a_line_without_a_value_is_an_error() {
         for text in ["server_port 7\nSERVER_IP = 1", "[DEFAULT]\nserver_port 7\nSERVER_IP = 1"] {
             let refused = flatten(text).unwrap_err().to_string();
             assert_eq!(refused, "the line \"server_port 7\": must be NAME = value");
@@ -283,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_may_stand_under_default_in_any_case() {
+    fn keys_may_be_in_the_default_section_in_any_case() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.ini");
         std::fs::write(&path, "[DEFAULT]\nserver_port = 77\nSERVER_IP = 127.0.0.1\n").unwrap();

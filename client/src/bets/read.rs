@@ -1,5 +1,5 @@
-//! Reading a file of bets: whole blocks of lines at once where nothing is special about them, else
-//! line by line, which finds out what is wrong with each.
+//! Reads a file of bets: a buffer of lines at once if all are canonical, which is fast, else line
+//! by line, which finds out what is wrong with each.
 //!
 //! **Invariant**: both ways give the same bets.
 
@@ -8,7 +8,7 @@ use std::io::{self, BufRead};
 use protocol::limits::LINE_BYTES_MAX;
 use protocol::{Bet, Field};
 
-use super::{BadLines, Bets, ReadError, invalid_fields, shown};
+use super::{BadLines, Bets, ReadError, invalid_fields, quoted};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -26,20 +26,20 @@ pub(super) fn read(input: impl BufRead) -> Result<Bets, ReadError> {
     if reader.bad.count > 0 { Err(ReadError::Bad(reader.bad)) } else { Ok(reader.rows.finish()) }
 }
 
-/// A file that is being read.
+/// The state of reading a file.
 struct Reader<R> {
     input: R,
-    /// The line that was read last, from 1.
+    /// The number of the last line that was read, from 1.
     number: u64,
     rows: Rows,
     bad: BadLines,
-    /// A blank line that was read last: fine, if it is the file's last.
+    /// The number of a blank line, if that was the last line. At the end of a file it is allowed.
     blank: Option<u64>,
     line: Vec<u8>,
 }
 
 impl<R: BufRead> Reader<R> {
-    /// Reads the lines that are at hand, or at least one; says whether there was any.
+    /// Reads the buffered lines, or at least one; `false` at the end of the file.
     fn read_block(&mut self) -> io::Result<bool> {
         let block = self.input.fill_buf()?;
         let bytes = memchr::memrchr(b'\n', block).map_or(0, |at| at + 1);
@@ -50,7 +50,7 @@ impl<R: BufRead> Reader<R> {
         };
         let lines = block.get(mark..bytes).unwrap_or_default();
         if self.blank.is_none()
-            && let Some(count) = self.rows.read_plain(lines)
+            && let Some(count) = self.rows.read_canonical(lines)
         {
             self.number += count;
             self.input.consume(bytes);
@@ -65,7 +65,7 @@ impl<R: BufRead> Reader<R> {
         Ok(true)
     }
 
-    /// Reads one line, and finds out what is wrong with it; says whether there was one.
+    /// Reads one line and finds out what is wrong with it; `false` at the end of the file.
     fn read_line(&mut self) -> io::Result<bool> {
         let length = read_line(&mut self.input, &mut self.line)?;
         if length == Length::End {
@@ -95,7 +95,7 @@ enum Length {
     Over,
 }
 
-/// Reads a line with its `\n` into `line`. Of an over-long one only the front is kept.
+/// Reads a line with its `\n` into `line`. Of a line that is too long only the start is kept.
 fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Length> {
     line.clear();
     let limit = LINE_BYTES_MAX as u64;
@@ -107,22 +107,21 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Length>
     Ok(Length::Over)
 }
 
-/// A line without its end and, if it is the first, without the mark that some editors put at the
-/// start of a file.
+/// A line without its end. The first one also without the byte order mark that some editors write.
 fn content(line: &[u8], number: u64) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if number == 1 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line }
 }
 
-/// Bets that are being read.
+/// The rows that were read so far.
 #[derive(Default)]
 pub(super) struct Rows {
     wire: String,
     ends: Vec<usize>,
-    /// None until the first line needs it, and while one is read.
+    /// `None` before the first line with quotes, and while one is read.
     quotes: Option<Quotes>,
-    /// Room for what is being read.
+    /// A buffer that is used again for each block and row.
     block: Vec<u8>,
 }
 
@@ -135,13 +134,13 @@ impl Rows {
         self.wire.push(':');
     }
 
-    /// Takes whole lines at once, if none of them needs a closer look; says how many there were.
-    /// `None` says that some line does, and nothing was taken.
-    fn read_plain(&mut self, lines: &[u8]) -> Option<u64> {
+    /// Appends whole lines at once if all of them are canonical, and returns their number.
+    /// Otherwise appends none and returns `None`.
+    fn read_canonical(&mut self, lines: &[u8]) -> Option<u64> {
         let mut block = std::mem::take(&mut self.block);
         block.clear();
         let ends_before = self.ends.len();
-        let count = self.take_plain(lines, &mut block);
+        let count = self.append_canonical(lines, &mut block);
         if count.is_none() {
             self.ends.truncate(ends_before);
         }
@@ -149,8 +148,8 @@ impl Rows {
         count
     }
 
-    /// A line without quotes is the wire's form with other separators, and so are many.
-    fn take_plain(&mut self, lines: &[u8], block: &mut Vec<u8>) -> Option<u64> {
+    /// A canonical line is the wire form with other separators. So are many lines.
+    fn append_canonical(&mut self, lines: &[u8], block: &mut Vec<u8>) -> Option<u64> {
         if memchr::memchr3(b'"', b';', b':', lines).is_some() {
             return None;
         }
@@ -165,7 +164,7 @@ impl Rows {
         block.iter_mut().for_each(|byte| *byte = if *byte == b',' { b';' } else { *byte });
         let wire = str::from_utf8(block).ok()?;
         let bets = protocol::WireBets::parse(wire.strip_suffix(':')?).ok()?;
-        if !bets.is_plain() {
+        if !bets.is_canonical() {
             return None;
         }
         self.wire.push_str(wire);
@@ -203,9 +202,9 @@ impl Rows {
             return Err(format!("the line has {count} fields instead of {}", five.len()));
         }
         let bet = Bet::new(five).map_err(|_| {
-            let told = invalid_fields(five).into_iter();
-            let told = told.map(|(invalid, value)| format!("{invalid}: {}", shown(value)));
-            told.collect::<Vec<_>>().join("; ")
+            let invalid = invalid_fields(five).into_iter();
+            let lines = invalid.map(|(invalid, value)| format!("{invalid}: {}", quoted(value)));
+            lines.collect::<Vec<_>>().join("; ")
         })?;
         self.push(&bet);
         Ok(())
@@ -216,7 +215,7 @@ impl Rows {
     }
 }
 
-/// What takes quotes off, made once: that takes longer than reading a line.
+/// Removes quotes. It is kept, because building it takes longer than reading a line.
 struct Quotes {
     csv: csv_core::Reader,
     text: Vec<u8>,
@@ -247,7 +246,7 @@ impl Quotes {
         ends.iter().take(fields + last).map(move |end| {
             let field = text.get(start..*end).unwrap_or_default();
             start = *end;
-            str::from_utf8(field).expect("quotes are taken off between characters")
+            str::from_utf8(field).expect("removing quotes keeps UTF-8 valid")
         })
     }
 }

@@ -1,8 +1,8 @@
-//! Bets that are made up: seeded, believable, with as many winners as wanted.
+//! Generates bets: realistic ones, from a seed, with a given number of winners.
 //!
-//! **Invariant**: the same plan gives the same bytes, on every machine and in every version. So
-//! the numbers come from SplitMix64 (Steele, Lea, Flood 2014), which is written out here, and not
-//! from a library's generator, which may change between versions.
+//! **Invariant**: the same [`GeneratedBets`] always give the same bytes, on every machine and in
+//! every version. So the random numbers are those of SplitMix64 (Steele, Lea, Flood 2014), which is
+//! implemented here: a library's generator may change between versions.
 
 mod names;
 
@@ -16,39 +16,39 @@ use protocol::{AgencyId, BetNumber};
 use crate::limits::GENERATED_ROWS_MAX;
 use names::{FIRST_NAMES, LAST_NAMES, MIDDLE_NAMES};
 
-/// Documents lie in 10,000,000..50,000,000.
+/// Documents are in 10,000,000..50,000,000.
 const DOCUMENT_MIN: u64 = 10_000_000;
 const DOCUMENTS: u64 = GENERATED_ROWS_MAX;
 
-/// A step through the documents that meets each of them once: it shares no divisor with
-/// [`DOCUMENTS`], which 2 and 5 alone divide.
+/// Steps of this length reach each document once, because it has no common divisor with
+/// [`DOCUMENTS`], whose prime factors are 2 and 5.
 const DOCUMENT_STEP: u64 = 27_644_437;
 
-/// The file of an agency's bets within its directory, `agency-<n>.csv`.
+/// The name of the file of an agency's bets, `agency-<n>.csv`.
 #[must_use]
 pub fn file_name(agency: AgencyId) -> String {
     format!("agency-{agency}.csv")
 }
 
-/// The bets of one agency.
+/// What the generated bets of one agency are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
-    /// Whose bets they are.
+pub struct GeneratedBets {
+    /// The agency.
     pub agency: AgencyId,
-    /// How many there are, up to [`GENERATED_ROWS_MAX`]. Up to 40 million rows over all agencies,
-    /// documents are unique in all files of one row count and seed; in one file they always are.
+    /// The number of bets, up to [`GENERATED_ROWS_MAX`]. The documents of one file are unique. So
+    /// are those of all files with the same row count and seed, up to 40 million rows in total.
     pub rows: u64,
-    /// How many of them bet on the winning number, spread evenly; no more than there are rows.
+    /// The number of bets on the winning number, spread evenly; at most `rows`.
     pub winners: u64,
-    /// The winning number. No other row bets on it.
+    /// The winning number. No other bet is on it.
     pub winner_number: BetNumber,
-    /// What they are made from.
+    /// The seed of the random numbers.
     pub seed: u64,
 }
 
-impl Plan {
-    /// Whether the row with this index, from 0, wins. The j-th winner of w stands in the middle
-    /// of the j-th of w equal parts.
+impl GeneratedBets {
+    /// Whether the row with this index, from 0, wins. The j-th of w winners is in the middle of the
+    /// j-th of w equal parts.
     fn wins(&self, index: u64) -> bool {
         let (rows, winners) = (u128::from(self.rows), u128::from(self.winners.min(self.rows)));
         if winners == 0 {
@@ -60,27 +60,29 @@ impl Plan {
     }
 }
 
-/// Writes the bets of `plan` as CSV without a header: `first,last,document,birthdate,number`, lines
-/// ended by `\n`. Writes in small pieces: give it a buffered writer.
+/// Writes the bets as CSV without a header: `first,last,document,birthdate,number`, with lines
+/// ended by `\n`. Makes many small writes, so `out` should be buffered.
 ///
 /// # Errors
-/// Those of `out`.
-pub fn write_bets(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
-    let mut random = SplitMix::new(plan.seed, plan.agency);
-    let offset = SplitMix(plan.seed).below(DOCUMENTS);
-    let before = (plan.agency.index() as u64).wrapping_mul(plan.rows);
-    for index in 0..plan.rows {
+/// The errors of `out`.
+pub fn write_bets(bets: &GeneratedBets, out: &mut impl Write) -> io::Result<()> {
+    let [first_names, middle_names, last_names] =
+        [FIRST_NAMES, MIDDLE_NAMES, LAST_NAMES].map(|names| names.split(',').collect::<Vec<_>>());
+    let mut random = SplitMix::new(bets.seed, bets.agency);
+    let offset = SplitMix(bets.seed).below(DOCUMENTS);
+    let before = (bets.agency.index() as u64).wrapping_mul(bets.rows);
+    for index in 0..bets.rows {
         let place = before.wrapping_add(index) % DOCUMENTS;
         let document = DOCUMENT_MIN + (place * DOCUMENT_STEP + offset) % DOCUMENTS;
-        out.write_all(random.of(&FIRST_NAMES).as_bytes())?;
+        out.write_all(random.choose(&first_names).as_bytes())?;
         if random.below(3) == 0 {
-            write!(out, " {}", random.of(&MIDDLE_NAMES))?;
+            write!(out, " {}", random.choose(&middle_names))?;
         }
-        let last_name = random.of(&LAST_NAMES);
+        let last_name = random.choose(&last_names);
         let (year, month) = (1940 + random.below(66), 1 + random.below(12));
         let day = 1 + random.below(days(year, month));
-        let number = random.number(plan.winner_number);
-        let number = if plan.wins(index) { u64::from(plan.winner_number.get()) } else { number };
+        let number = random.number(bets.winner_number);
+        let number = if bets.wins(index) { u64::from(bets.winner_number.get()) } else { number };
         writeln!(out, ",{last_name},{document},{year}-{month:02}-{day:02},{number}")?;
     }
     Ok(())
@@ -95,30 +97,30 @@ fn days(year: u64, month: u64) -> u64 {
     }
 }
 
-/// Writes the file of `plan` into `directory` and gives its path. The file is there whole or not
-/// at all; without `replace` one that is there already is an error.
+/// Writes the bets to their file in `directory`, as a whole or not at all, and returns its path.
+/// Without `replace` it is an error if the file exists.
 ///
 /// # Errors
-/// The file is there, or cannot be written.
-pub fn write_file(plan: &Plan, directory: &Path, replace: bool) -> io::Result<PathBuf> {
-    let path = directory.join(file_name(plan.agency));
+/// The file exists, or cannot be written.
+pub fn write_file(bets: &GeneratedBets, directory: &Path, replace: bool) -> io::Result<PathBuf> {
+    let path = directory.join(file_name(bets.agency));
     if !replace && path.exists() {
         return Err(io::Error::from(io::ErrorKind::AlreadyExists));
     }
     fs::create_dir_all(directory)?;
-    crate::whole_file::write(&path, |file: &mut File| {
+    crate::atomic_file::write(&path, |file: &mut File| {
         let mut out = BufWriter::new(file);
-        write_bets(plan, &mut out)?;
+        write_bets(bets, &mut out)?;
         out.flush()
     })?;
     Ok(path)
 }
 
-/// SplitMix64.
+/// The generator SplitMix64.
 struct SplitMix(u64);
 
 impl SplitMix {
-    /// Each agency has a sequence of its own.
+    /// Each agency has another sequence.
     fn new(seed: u64, agency: AgencyId) -> Self {
         let start = Self(seed).next() ^ u64::from(agency.get()).wrapping_mul(0xd6e8_feb8_6659_fd93);
         Self(start)
@@ -132,12 +134,12 @@ impl SplitMix {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`, which is small enough for the bias not to matter.
+    /// A number below `end`. The bias does not matter, because `end` is small.
     fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    fn of(&mut self, names: &[&'static str]) -> &'static str {
+    fn choose<'n>(&mut self, names: &[&'n str]) -> &'n str {
         let place = self.below(names.len() as u64) as usize;
         names.get(place).copied().unwrap_or_default()
     }
@@ -155,21 +157,27 @@ mod tests {
     use crate::bets::Bets;
     use std::collections::HashSet;
 
-    fn plan(agency: u32, rows: u64, winners: u64) -> Plan {
+    fn plan(agency: u32, rows: u64, winners: u64) -> GeneratedBets {
         let agency = AgencyId::new(agency).unwrap();
-        Plan { agency, rows, winners, winner_number: BetNumber::new(7574).unwrap(), seed: 1 }
+        GeneratedBets {
+            agency,
+            rows,
+            winners,
+            winner_number: BetNumber::new(7574).unwrap(),
+            seed: 1,
+        }
     }
 
-    fn text(plan: &Plan) -> String {
+    fn text(plan: &GeneratedBets) -> String {
         let mut out = Vec::new();
         write_bets(plan, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn a_seed_always_means_the_same_bets() {
+    fn a_seed_always_gives_the_same_bets() {
         assert_eq!(text(&plan(1, 3, 1)), FIRST_ROWS);
-        assert_ne!(text(&Plan { seed: 2, ..plan(1, 3, 1) }), FIRST_ROWS);
+        assert_ne!(text(&GeneratedBets { seed: 2, ..plan(1, 3, 1) }), FIRST_ROWS);
         assert_ne!(text(&plan(2, 3, 1)), FIRST_ROWS);
     }
 
@@ -191,7 +199,7 @@ Candelaria,Cabrera,26111339,1983-09-08,8867
     }
 
     #[test]
-    fn exactly_the_wanted_rows_win() {
+    fn the_given_number_of_rows_wins() {
         for (rows, winners, wanted) in
             [(1000, 2, 2), (1000, 0, 0), (7, 3, 3), (5, 5, 5), (5, 9, 5), (1, 1, 1), (0, 2, 0)]
         {
@@ -202,7 +210,7 @@ Candelaria,Cabrera,26111339,1983-09-08,8867
     }
 
     #[test]
-    fn a_file_is_not_replaced_unasked() {
+    fn a_file_is_replaced_only_on_request() {
         let directory = tempfile::tempdir().unwrap();
         let path = write_file(&plan(3, 2, 1), directory.path(), false).unwrap();
         assert_eq!(path, directory.path().join("agency-3.csv"));

@@ -1,121 +1,126 @@
-//! The question what is stored, and what follows for whether the servers know it at all.
+//! The question `AgencyStatus`, and what its answers say about whether the servers are legacy
+//! servers.
 //!
-//! **Invariant**: a server that gave a proper answer once is never sent rows without their numbers
-//! again, by this session.
+//! **Invariant**: after one proper answer this session never sends rows without their numbers.
 
 use protocol::limits::LINE_BYTES_MAX;
 use protocol::{Request, Response};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Ended, Session, Status, first_word};
-use crate::connection::Fault;
+use super::{Session, SessionError, Status, first_word};
+use crate::server_connection::ExchangeError;
 
-/// The reason with which a server of ours, of any version, answers a packet that it does not know.
+/// The reason with which our servers, in every version, answer a packet that they do not know.
 const UNKNOWN_PACKET: &str = "unknown packet";
 
-/// What a server made of `AgencyStatus`.
+/// How a server reacted to `AgencyStatus`.
 enum Reaction {
-    Told(Status),
-    /// It knows the packet and could not.
+    Answered(Status),
+    /// It knows the packet and could not answer it now.
     Busy(String),
     /// It knows the packet and has no such agency.
     Refused(String),
     /// It closed the connection without a byte.
     Closed,
-    /// It said that it knows no such packet.
+    /// It answered that it does not know the packet.
     Unknown,
-    /// Whatever went wrong: nothing follows.
-    Failed(Fault),
+    /// Any other failure, from which nothing follows.
+    Failed(ExchangeError),
 }
 
 impl Session {
-    /// Asks what is stored for the agency, until a server says.
+    /// Asks for the agency's status until a server answers.
     ///
     /// # Errors
-    /// [`Ended::OldServers`] if the settings allow for such, and servers have closed connections
-    /// on it so often that they are taken for some, or one said that it knows no such packet.
-    pub async fn status(&mut self) -> Result<Status, Ended> {
+    /// As [`Session::ask`]; [`SessionError::LegacyServers`] if the fallback is allowed and the
+    /// servers are taken for legacy servers; [`SessionError::Refused`] if the agency is unknown.
+    pub async fn status(&mut self) -> Result<Status, SessionError> {
         loop {
             match self.ask_status().await? {
-                Reaction::Told(status) => {
-                    self.old_servers.rule_out();
+                Reaction::Answered(status) => {
+                    self.legacy_detection.exclude();
                     let Status { rows, digest, state } = status;
                     debug!(action = "status", result = "success", rows, %digest, %state);
                     return Ok(status);
                 }
                 Reaction::Busy(reason) => {
-                    self.old_servers.rule_out();
-                    self.not_done(Fault::Busy(reason)).await?;
+                    self.legacy_detection.exclude();
+                    self.retry_later(ExchangeError::Busy(reason)).await?;
                 }
-                Reaction::Refused(reason) => return Err(Ended::refused(&reason)),
+                Reaction::Refused(reason) => return Err(SessionError::refused(&reason)),
                 Reaction::Closed => {
-                    self.leave(&Fault::Closed);
+                    self.leave_server(&ExchangeError::Closed);
                     let (known, now) = (self.endpoints.known(), Instant::now());
                     if let Some(address) = self.last_address
-                        && self.old_servers.closed(address, known, now)
+                        && self.legacy_detection.note_close(address, known, now)
                     {
-                        return Err(Ended::OldServers);
+                        return Err(SessionError::LegacyServers);
                     }
                 }
                 Reaction::Unknown => {
-                    self.leave(&Fault::Nonsense(format!("Error:{UNKNOWN_PACKET}")));
-                    if self.old_servers.unknown() {
-                        return Err(Ended::OldServers);
+                    let answer = format!("Error:{UNKNOWN_PACKET}");
+                    self.leave_server(&ExchangeError::UnexpectedAnswer(answer));
+                    if self.legacy_detection.note_unknown_packet() {
+                        return Err(SessionError::LegacyServers);
                     }
                 }
-                Reaction::Failed(fault) => {
-                    self.note(&fault);
-                    self.leave(&fault);
+                Reaction::Failed(error) => {
+                    if let Some(address) = self.last_address {
+                        self.legacy_detection.note_error(address, &error);
+                    }
+                    self.leave_server(&error);
                 }
             }
         }
     }
 
-    /// Asks the same by a connection of its own, and says whether the servers still do what those
-    /// do that do not know it. If not, they are never taken for such again.
+    /// Asks for the status on a new connection, and returns whether the server still reacts as a
+    /// legacy server. If not, the session never takes the servers for legacy servers again.
     ///
     /// # Errors
-    /// As [`Session::ask`]; [`Ended::Refused`] if there is no such agency.
-    pub async fn is_still_old(&mut self) -> Result<bool, Ended> {
+    /// As [`Session::ask`]; [`SessionError::Refused`] if the agency is unknown.
+    pub async fn is_still_legacy(&mut self) -> Result<bool, SessionError> {
         loop {
-            self.hang_up();
+            self.close_connection();
             let reaction = self.ask_status().await?;
-            self.hang_up();
+            self.close_connection();
             match reaction {
                 Reaction::Closed | Reaction::Unknown => {
-                    // It is there, and did what was to be expected.
-                    self.last_address.iter().for_each(|address| self.endpoints.is_there(*address));
+                    // A legacy server reacts like this when all is well, so it did not fail.
+                    if let Some(address) = self.last_address {
+                        self.endpoints.clear_failure(address);
+                    }
                     return Ok(true);
                 }
-                Reaction::Told(_) | Reaction::Busy(_) => {
-                    self.old_servers.rule_out();
+                Reaction::Answered(_) | Reaction::Busy(_) => {
+                    self.legacy_detection.exclude();
                     return Ok(false);
                 }
-                Reaction::Refused(reason) => return Err(Ended::refused(&reason)),
-                Reaction::Failed(fault) => self.leave(&fault),
+                Reaction::Refused(reason) => return Err(SessionError::refused(&reason)),
+                Reaction::Failed(error) => self.leave_server(&error),
             }
         }
     }
 
-    /// Asks once, and leaves it to the caller to leave the server.
-    async fn ask_status(&mut self) -> Result<Reaction, Ended> {
+    /// Asks once. The caller leaves the server if it has to.
+    async fn ask_status(&mut self) -> Result<Reaction, SessionError> {
         let mut packet = Vec::new();
         Request::AgencyStatus { agency: self.agency }.write(&mut packet);
         self.connect().await?;
-        Ok(match self.exchange(&packet, self.patience.answer, LINE_BYTES_MAX).await {
+        Ok(match self.exchange(&packet, self.timeouts.answer, LINE_BYTES_MAX).await {
             Ok(Response::AgencyStatus { rows, digest, state }) => {
-                Reaction::Told(Status { rows, digest, state })
+                Reaction::Answered(Status { rows, digest, state })
             }
             Ok(Response::Error(reason)) if reason == UNKNOWN_PACKET => Reaction::Unknown,
             Ok(Response::Error(reason)) => match first_word(&reason) {
                 "agency" | "invalid" => Reaction::Refused(reason),
                 "busy" => Reaction::Busy(reason),
-                _ => Reaction::Failed(Fault::Nonsense(format!("Error:{reason}"))),
+                _ => Reaction::Failed(ExchangeError::UnexpectedAnswer(format!("Error:{reason}"))),
             },
-            Ok(other) => Reaction::Failed(Fault::nonsense(&other)),
-            Err(Fault::Closed) => Reaction::Closed,
-            Err(fault) => Reaction::Failed(fault),
+            Ok(other) => Reaction::Failed(ExchangeError::unexpected(&other)),
+            Err(ExchangeError::Closed) => Reaction::Closed,
+            Err(error) => Reaction::Failed(error),
         })
     }
 }

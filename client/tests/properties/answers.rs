@@ -1,30 +1,34 @@
-//! Answers: whatever arrives in their place, a connection gives the answers that are there, keeps
-//! little of the rest, and says what is wrong.
+//! Properties of answers: from any bytes, a connection reads the answers that they contain, keeps
+//! little of the rest, and reports what is wrong.
 
 use std::time::Duration;
 
-use client::connection::{Connection, Fault};
+use client::server_connection::{ExchangeError, ServerConnection};
 use protocol::Response;
 use tokio::io::AsyncWriteExt as _;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A connection by which `bytes` arrive in reads of `piece`, and then its end, gives the answers
-/// that its lines are, up to the first that is none or longer than `bytes_max`.
+/// A connection that receives `bytes` in reads of `piece`, and then its end, returns each line's
+/// answer, up to the first line that is not an answer or is longer than `bytes_max`.
 pub fn a_connection_gives_answers_or_says_why(bytes: &[u8], piece: usize, bytes_max: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime starts").block_on(async {
         let (mut server, client) = tokio::io::duplex(piece.max(1));
         let sends = async {
-            // The client may hang up before it has read everything.
+            // The client may close the connection before it has read everything.
             let _ = server.write_all(bytes).await;
             drop(server);
         };
-        tokio::join!(sends, receives(Connection::over(client), bytes, bytes_max));
+        tokio::join!(sends, receives(ServerConnection::new(client), bytes, bytes_max));
     });
 }
 
-async fn receives(mut connection: Connection<tokio::io::DuplexStream>, bytes: &[u8], max: usize) {
+async fn receives(
+    mut connection: ServerConnection<tokio::io::DuplexStream>,
+    bytes: &[u8],
+    max: usize,
+) {
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let answer = connection.receive(LIMIT, LIMIT, max).await;
         let content = line.strip_suffix(b"\n");
@@ -33,21 +37,21 @@ async fn receives(mut connection: Connection<tokio::io::DuplexStream>, bytes: &[
                 assert!(line.len() <= max.max(protocol::limits::HEAD_BYTES));
                 assert_eq!(Response::parse(content), Ok(answer));
             }
-            (_, Err(Fault::TooLong(limit))) => {
+            (_, Err(ExchangeError::TooLong(limit))) => {
                 assert!(limit == max && line.len() >= max);
                 return;
             }
-            (Some(content), Err(Fault::Nonsense(shown))) => {
+            (Some(content), Err(ExchangeError::UnexpectedAnswer(shown))) => {
                 assert!(Response::parse(content).is_err());
                 assert!(!shown.chars().any(char::is_control), "{shown}");
                 return;
             }
-            (None, Err(Fault::Cut)) => return,
+            (None, Err(ExchangeError::TruncatedAnswer)) => return,
             (_, other) => panic!("{other:?} for {:?}", String::from_utf8_lossy(line)),
         }
     }
     let end = connection.receive(LIMIT, LIMIT, max).await;
-    assert!(matches!(end, Err(Fault::Closed)), "{end:?}");
+    assert!(matches!(end, Err(ExchangeError::Closed)), "{end:?}");
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! The file of bets: whatever it holds, it is bets that can be sent, or its bad lines are named.
+//! Properties of the file of bets: any file is bets that can be sent, or an error names its bad
+//! lines.
 
 use std::io::BufReader;
 
 use client::bets::{BatchLimits, Bets, ReadError};
-use client::limits::{BAD_LINES_TOLD_MAX, PACKET_BYTES_MIN};
+use client::limits::{BAD_LINES_SHOWN_MAX, PACKET_BYTES_MIN};
 use protocol::{AgencyId, Bet, Digest, Request, write_rows_packet};
 
-/// A file is read the same in reads of `piece` bytes as at once. If it holds bets, batches of
-/// `batch` are packets of all of them, in order; if not, its bad lines are named, from the first.
+/// A file gives the same result in reads of `piece` bytes as at once. If it has bets, batches of
+/// `batch` are packets with all of them, in order; if not, the first bad lines are named.
 pub fn a_file_is_bets_or_its_bad_lines_are_named(bytes: &[u8], piece: usize, batch: usize) {
     let read = Bets::read(bytes);
     let in_pieces = Bets::read(BufReader::with_capacity(piece.max(1), bytes));
@@ -20,7 +21,7 @@ pub fn a_file_is_bets_or_its_bad_lines_are_named(bytes: &[u8], piece: usize, bat
             assert_eq!(bad, in_pieces);
             let lines = bytes.split(|byte| *byte == b'\n').count() as u64;
             assert!((1..=lines).contains(&bad.count));
-            assert_eq!(bad.lines.len() as u64, bad.count.min(BAD_LINES_TOLD_MAX as u64));
+            assert_eq!(bad.lines.len() as u64, bad.count.min(BAD_LINES_SHOWN_MAX as u64));
             assert!(bad.lines.is_sorted_by(|one, next| one.0 < next.0), "in their order, once");
             assert!(bad.lines.iter().all(|(line, why)| *line <= lines && is_plain(why)));
         }
@@ -60,11 +61,11 @@ fn wire(bet: &Bet<'_>) -> Vec<u8> {
     wire
 }
 
-/// Whatever records the `csv` crate finds in `bytes`: written by it, they are read as the bets
-/// that they are, if all of them are bets, and else as many lines are named as are none. Records
-/// with line ends in their fields, and blank ones, are left out: here a physical line is a row.
+/// The records that the `csv` crate finds in `bytes`, written by that crate, are read as the same
+/// bets; if some are not bets, as many lines are named. Blank records, and those with line ends in
+/// their fields, are left out, because a row is a physical line.
 pub fn records_are_bets(bytes: &[u8]) {
-    // With the mark that a file may start with, so that none is taken out of a first name.
+    // With a byte order mark, so that none is removed from a first name.
     let (mut file, mut wanted, mut none) = ("\u{feff}".as_bytes().to_vec(), Vec::new(), 0);
     for record in records(bytes) {
         let mut writer = csv::Writer::from_writer(Vec::new());

@@ -1,7 +1,7 @@
-//! What must hold of whatever stands in a client's files and of whatever servers answer.
+//! Properties of what a client reads: its files and the servers' answers.
 //!
-//! A property is a function of one input. Here random inputs and those that once failed are put
-//! to it; `testing/fuzz` puts the same functions to inputs that a fuzzer looks for.
+//! A property is a function of one input. These tests call it with random inputs and with inputs
+//! that failed once; `testing/fuzz` calls it with a fuzzer's inputs.
 
 #![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
 

@@ -1,12 +1,12 @@
-//! The client's settings: whatever the file and the environment say, they hold or are refused by
-//! name.
+//! Properties of the client's settings: any file and environment give valid settings, or an error
+//! for each wrong value.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use client::limits::{ANSWER_SECONDS_MIN, PACKET_BYTES_MIN};
-use client::settings::{BET_VARIABLES, KEYS, Read, read};
+use client::settings::{BET_VARIABLES, KEYS, LoadedSettings, read};
 use client::settings_file::flatten;
 use program::settings::SettingErrors;
 use protocol::limits::{BETS_MAX, LINE_BYTES_MAX};
@@ -14,7 +14,7 @@ use protocol::limits::{BETS_MAX, LINE_BYTES_MAX};
 type Variables = BTreeMap<String, String>;
 
 thread_local! {
-    /// The environment is a function, as the process's is.
+    /// The variables for `environment`, which must be a function.
     static ENVIRONMENT: RefCell<Variables> = const { RefCell::new(Variables::new()) };
 }
 
@@ -23,16 +23,16 @@ fn environment(name: &str) -> Option<String> {
     value.filter(|value| !value.is_empty())
 }
 
-/// The settings of a `config.yaml` with the text `yaml` under an environment of `NAME=value` lines
-/// hold, and say the same when they are typed again as they are told; or every value that is not
-/// allowed is refused by its key.
+/// Reads the settings from a `config.yaml` with the text `yaml` and from an environment of
+/// `NAME=value` lines. They are valid and can be read again from their own output, or an error
+/// names each key with a wrong value.
 pub fn settings_hold_or_are_refused_by_name(yaml: &str, environment: &str) {
     let Ok(typed) = flatten(yaml) else { return };
     let pair = |line: &str| line.split_once('=').map(|(key, value)| (key.into(), value.into()));
     match read_under(&typed, environment.lines().filter_map(pair).collect()) {
         Ok(read) => {
             holds(&read, &typed);
-            reads_itself_again(&read);
+            reads_its_own_output(&read);
         }
         Err(SettingErrors(errors)) => {
             assert!(!errors.is_empty());
@@ -47,29 +47,29 @@ pub fn settings_hold_or_are_refused_by_name(yaml: &str, environment: &str) {
     }
 }
 
-fn read_under(typed: &Variables, variables: Variables) -> Result<Read, SettingErrors> {
+fn read_under(typed: &Variables, variables: Variables) -> Result<LoadedSettings, SettingErrors> {
     ENVIRONMENT.set(variables);
     read(Some(Path::new("config.yaml")), typed.clone(), environment, false)
 }
 
-fn holds(read: &Read, typed: &Variables) {
+fn holds(read: &LoadedSettings, typed: &Variables) {
     let config = &read.config;
     assert!((1..=BETS_MAX).contains(&config.limits.bets));
     assert!((PACKET_BYTES_MIN..=LINE_BYTES_MAX).contains(&config.limits.bytes));
     assert!(!config.servers.0.is_empty() && config.servers.0.iter().all(|a| a.contains(':')));
-    assert!(config.patience.answer.as_secs() >= ANSWER_SECONDS_MIN);
+    assert!(config.timeouts.answer.as_secs() >= ANSWER_SECONDS_MIN);
     assert!(!config.bets_dir.as_os_str().is_empty() && !config.claims_dir.as_os_str().is_empty());
     assert!(config.bet.as_ref().is_none_or(|bets| bets.rows() == 1));
     for key in typed.keys() {
         let is_known = KEYS.iter().any(|known| known.file == key);
-        assert!(is_known || read.unknown.contains(key), "{key} is told");
+        assert!(is_known || read.unknown.contains(key), "{key} is reported");
     }
 }
 
-fn reads_itself_again(told: &Read) {
-    let typed = told.effective.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+fn reads_its_own_output(loaded: &LoadedSettings) {
+    let typed = loaded.effective.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
     let again = read_under(&Variables::new(), typed.collect());
-    assert_eq!(again.expect("what is in force is allowed").effective, told.effective);
+    assert_eq!(again.expect("effective values are allowed").effective, loaded.effective);
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The client's library against servers within the test's process, which follow a script.
+//! The client's library against servers in the test's process that follow a script.
 
-mod legacy;
+mod fallback;
 #[cfg(test)]
 mod reference;
 mod replay;

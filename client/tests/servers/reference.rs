@@ -1,12 +1,12 @@
-//! An imitation of a server of the reference system, as such a server was seen to behave.
+//! An imitation of a server of the reference system, from its observed behaviour.
 //!
-//! It reads one packet of a connection, answers, and closes the connection itself. It takes bets
+//! It reads one packet of a connection, answers, and closes the connection itself. It accepts bets
 //! in one form only, `StoreBatch:agency:first;…;number:…`, and answers the other form with
 //! `StoreResponse:1`. It has no answer to `AgencyClose`. It answers `WinnersRequest` when the draw
-//! is done. It closes the connection without a byte on a packet that it does not know.
+//! is held. It closes the connection without a byte on a packet that it does not know.
 //!
-//! **Invariant**: it shares no code with `protocol`. Our parser takes more than that server does,
-//! so a client that is tested against our parser proves nothing.
+//! **Invariant**: it shares no code with `protocol`. Our parser accepts more than that server
+//! does, so a test against our parser would prove nothing.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,20 +17,20 @@ pub type Fields<'p> = [&'p str; 5];
 
 /// The bets and closes that the servers of a lottery share.
 pub trait ReferenceStore: Send + Sync + 'static {
-    /// Takes note of a packet.
+    /// Notes a packet.
     fn received(&self, packet: &str);
 
-    /// Stores these bets behind those that are stored.
+    /// Stores these bets after the stored ones.
     fn store(&self, agency: u32, bets: &[Fields<'_>]) -> impl Future<Output = ()> + Send;
 
     /// Stores that the agency has closed.
     fn close(&self, agency: u32);
 
-    /// Waits for the draw; gives the winners' documents, `;` between them.
+    /// Waits for the draw and returns the winners' documents, with `;` between them.
     fn winners(&self, agency: u32) -> impl Future<Output = String> + Send;
 }
 
-/// Serves on a free port of `ip` until the runtime ends. The script says what it does wrong.
+/// Serves on a free port of `ip` until the runtime ends. It does wrong what the script says.
 pub async fn serve(ip: IpAddr, store: impl ReferenceStore, script: Script) -> SocketAddr {
     let behaviour = Behaviour { script, takes_one_packet: true, ..Behaviour::default() };
     scripted::serve(ip, Reference(store), behaviour).await

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::scripted::{Behaviour, Fault};
+use crate::scripted::{Behaviour, Failure};
 use crate::support::{Agency, Lottery, bets, row, rows};
-use client::session::Ended;
+use client::session::SessionError;
 use protocol::AgencyState;
 
-fn script(script: &[(&'static str, Fault)]) -> Behaviour {
+fn script(script: &[(&'static str, Failure)]) -> Behaviour {
     Behaviour { script: script.to_vec(), ..Behaviour::default() }
 }
 
@@ -17,9 +17,9 @@ async fn lottery_with(behaviour: Behaviour) -> (Lottery, Agency) {
     (lottery, Agency::new(&[address]))
 }
 
-fn conflict(ended: Result<String, Ended>) -> String {
+fn conflict(ended: Result<String, SessionError>) -> String {
     match ended {
-        Err(Ended::Conflict(what)) => what,
+        Err(SessionError::Conflict(what)) => what,
         other => panic!("no conflict: {other:?}"),
     }
 }
@@ -98,25 +98,26 @@ async fn an_agency_that_closed_early_is_a_conflict() {
 #[tokio::test]
 async fn no_fault_stores_a_row_twice() {
     for (start, fault) in [
-        ("AgencyStatus", Fault::Close),
-        ("AgencyStatus", Fault::Say("Error:busy the volume is away")),
-        ("AgencyStatus", Fault::Say("AgencyStatusResponse:many")),
-        ("StoreRows", Fault::Close),
-        ("StoreRows", Fault::CloseAfter),
-        ("StoreRows", Fault::Say("StoreRowsResponse:1;0;0000000000000000;locked")),
-        ("StoreRows", Fault::Say("StoreRowsResponse:0;0;0000000000000000")),
-        ("StoreRows", Fault::Say("StoreResponse:0")),
-        ("StoreRows", Fault::Say("StoreRowsResponse:2;0;0000000000000000;overlap")),
-        ("StoreRows", Fault::Say("StoreRowsResponse:2;0;0000000000000000;gap 7 rows")),
-        ("AgencyClose", Fault::Close),
-        ("AgencyClose", Fault::CloseAfter),
-        ("AgencyClose", Fault::Say("AgencyCloseResponse:1;locked")),
-        ("AgencyClose", Fault::Say("Error:busy")),
-        ("WinnersRequest", Fault::Close),
-        ("WinnersRequest", Fault::CloseAfter),
-        ("WinnersRequest", Fault::Say("Error:busy")),
+        ("AgencyStatus", Failure::Close),
+        ("AgencyStatus", Failure::Say("Error:busy the volume is away")),
+        ("AgencyStatus", Failure::Say("AgencyStatusResponse:many")),
+        ("StoreRows", Failure::Close),
+        ("StoreRows", Failure::CloseAfter),
+        ("StoreRows", Failure::Say("StoreRowsResponse:1;0;0000000000000000;locked")),
+        ("StoreRows", Failure::Say("StoreRowsResponse:0;0;0000000000000000")),
+        ("StoreRows", Failure::Say("StoreResponse:0")),
+        ("StoreRows", Failure::Say("StoreRowsResponse:2;0;0000000000000000;overlap")),
+        ("StoreRows", Failure::Say("StoreRowsResponse:2;0;0000000000000000;gap 7 rows")),
+        ("AgencyClose", Failure::Close),
+        ("AgencyClose", Failure::CloseAfter),
+        ("AgencyClose", Failure::Say("AgencyCloseResponse:1;locked")),
+        ("AgencyClose", Failure::Say("Error:busy")),
+        ("WinnersRequest", Failure::Close),
+        ("WinnersRequest", Failure::CloseAfter),
+        ("WinnersRequest", Failure::Say("Error:busy")),
     ] {
-        // More than a server may do wrong before it is left, and less than makes it an old one.
+        // More than a server may do wrong before the client leaves it, and too few for a legacy
+        // server.
         let faults: Vec<_> = (0..4).map(|_| (start, fault.clone())).collect();
         let count = if start == "AgencyStatus" { 2 } else { 4 };
         let (lottery, agency) = lottery_with(script(&faults[..count])).await;
@@ -130,12 +131,12 @@ async fn no_fault_stores_a_row_twice() {
 async fn a_hung_server_is_left_for_another() {
     for start in ["AgencyStatus", "StoreRows", "AgencyClose", "WinnersRequest"] {
         let lottery = Lottery::drawn("1;2");
-        let hangs = vec![(start, Fault::Hang); 3];
+        let hangs = vec![(start, Failure::Hang); 3];
         let hung = lottery.serve(script(&hangs)).await;
         let sound = lottery.serve(Behaviour::default()).await;
         let mut agency = Agency::new(&[hung, sound]);
-        agency.config.patience.answer = Duration::from_millis(100);
-        agency.config.patience.winners = Duration::from_millis(100);
+        agency.config.timeouts.answer = Duration::from_millis(100);
+        agency.config.timeouts.winners = Duration::from_millis(100);
         assert_eq!(agency.run(&bets(25)).await.unwrap(), "1;2", "{start}");
         assert_eq!(lottery.rows(), rows(25), "{start}");
     }
@@ -153,15 +154,15 @@ async fn a_dead_server_is_left_for_another() {
 
 #[tokio::test]
 async fn a_refusal_for_good_ends_it() {
-    for (start, answer, told) in [
+    for (start, answer, wanted) in [
         ("AgencyStatus", "Error:agency agency 1 is unknown", "agency 1 is unknown (is CLI_ID "),
         ("StoreRows", "StoreRowsResponse:2;0;0000000000000000;invalid bet 1", "invalid bet 1"),
         ("AgencyClose", "AgencyCloseResponse:2;agency 1", "agency 1 (is CLI_ID "),
         ("WinnersRequest", "Error:agency agency 1 took no part", "agency 1 took no part (is "),
     ] {
-        let (_, agency) = lottery_with(script(&[(start, Fault::Say(answer))])).await;
+        let (_, agency) = lottery_with(script(&[(start, Failure::Say(answer))])).await;
         match agency.run(&bets(25)).await {
-            Err(Ended::Refused(reason)) => assert!(reason.starts_with(told), "{reason}"),
+            Err(SessionError::Refused(reason)) => assert!(reason.starts_with(wanted), "{reason}"),
             other => panic!("{start}: {other:?}"),
         }
     }
@@ -169,7 +170,7 @@ async fn a_refusal_for_good_ends_it() {
 
 #[tokio::test]
 async fn a_close_that_is_short_is_a_conflict() {
-    let short = Fault::Say("AgencyCloseResponse:2;short 24 rows are stored");
+    let short = Failure::Say("AgencyCloseResponse:2;short 24 rows are stored");
     let (_, agency) = lottery_with(script(&[("AgencyClose", short)])).await;
     let what = conflict(agency.run(&bets(25)).await);
     assert!(what.contains("short 24 rows are stored"), "{what}");
@@ -186,7 +187,7 @@ async fn answers_may_come_in_pieces() {
 #[tokio::test]
 async fn an_answer_without_an_end_is_not_kept() {
     let long: &'static str = "x".repeat(70_000).leak();
-    let (lottery, agency) = lottery_with(script(&[("StoreRows", Fault::Say(long))])).await;
+    let (lottery, agency) = lottery_with(script(&[("StoreRows", Failure::Say(long))])).await;
     agency.run(&bets(25)).await.unwrap();
     assert_eq!((lottery.rows(), lottery.count("StoreRows")), (rows(25), 4));
 }
@@ -209,8 +210,8 @@ async fn the_draw_is_waited_for_longer_than_any_patience() {
     let servers =
         [lottery.serve(Behaviour::default()).await, lottery.serve(Behaviour::default()).await];
     let mut agency = Agency::new(&servers);
-    agency.config.patience.winners = Duration::from_millis(10);
-    agency.config.patience.give_up = Duration::from_millis(50);
+    agency.config.timeouts.winners = Duration::from_millis(10);
+    agency.config.timeouts.give_up = Duration::from_millis(50);
     let draw = async {
         while lottery.count("WinnersRequest") < 20 {
             tokio::task::yield_now().await;
@@ -226,7 +227,7 @@ async fn the_draw_is_waited_for_longer_than_any_patience() {
 async fn a_draw_archived_meanwhile_is_not_waited_for() {
     let lottery = Lottery::new();
     let mut agency = Agency::new(&[lottery.serve(Behaviour::default()).await]);
-    agency.config.patience.winners = Duration::from_millis(10);
+    agency.config.timeouts.winners = Duration::from_millis(10);
     let archive = async {
         while lottery.count("WinnersRequest") < 1 {
             tokio::task::yield_now().await;
@@ -241,12 +242,12 @@ async fn a_draw_archived_meanwhile_is_not_waited_for() {
 #[tokio::test]
 async fn it_gives_up_where_nothing_goes_on() {
     let lottery = Lottery::new();
-    let locked = Fault::Say("StoreRowsResponse:1;0;0000000000000000;locked");
+    let locked = Failure::Say("StoreRowsResponse:1;0;0000000000000000;locked");
     let server = lottery.serve(script(&vec![("StoreRows", locked); 10_000])).await;
     let mut agency = Agency::new(&[server]);
-    agency.config.patience.give_up = Duration::from_millis(50);
+    agency.config.timeouts.give_up = Duration::from_millis(50);
     match agency.run(&bets(25)).await {
-        Err(Ended::GaveUp(_, failure)) => assert!(failure.contains("locked"), "{failure}"),
+        Err(SessionError::GaveUp(_, failure)) => assert!(failure.contains("locked"), "{failure}"),
         other => panic!("{other:?}"),
     }
 }
@@ -263,5 +264,5 @@ async fn a_shutdown_ends_the_wait_for_the_draw() {
     };
     let bets = bets(5);
     let (ended, ()) = tokio::join!(agency.run(&bets), stop);
-    assert!(matches!(ended, Err(Ended::Shutdown)), "{ended:?}");
+    assert!(matches!(ended, Err(SessionError::Shutdown)), "{ended:?}");
 }

@@ -1,6 +1,6 @@
-//! A TCP server for tests, on port 0: reads packets, follows a script of faults, sends answers.
+//! A TCP server for tests, on port 0: reads packets, follows a script of failures, sends answers.
 //!
-//! It knows no packet. What answers them is an [`Answerer`].
+//! Knows no packet: an [`Answerer`] executes them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -12,42 +12,42 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Answers packets.
 pub trait Answerer: Send + Sync + 'static {
-    /// Takes note of a packet, before anything is done about it.
+    /// Notes a packet, before it is executed.
     fn received(&self, packet: &str);
 
-    /// Executes a packet. Gives its answer with the `\n`, which is empty if the packet has none;
-    /// `None` closes the connection.
+    /// Executes a packet. Returns its answer with the `\n`, an empty one if the packet has no
+    /// answer, or `None` to close the connection.
     fn answer(&self, packet: &str) -> impl Future<Output = Option<String>> + Send;
 }
 
-/// What a server does wrong, once.
+/// What a server does wrong with one packet.
 #[derive(Debug, Clone)]
-pub enum Fault {
-    /// Nothing, and nothing more on this connection.
+pub enum Failure {
+    /// It does nothing, and nothing more on this connection.
     Hang,
     /// It closes the connection and does nothing.
     Close,
     /// It resets the connection and does nothing.
     Reset,
-    /// It does what it should and closes the connection before its answer.
+    /// It executes the packet and closes the connection before its answer.
     CloseAfter,
-    /// It does what it should and closes the connection behind its answer.
+    /// It executes the packet, answers, and closes the connection.
     CloseBehind,
     /// It does nothing and answers this.
     Say(&'static str),
 }
 
-/// Faults, each at the first packet that starts so.
-pub type Script = Vec<(&'static str, Fault)>;
+/// Failures, each for the first packet with this start.
+pub type Script = Vec<(&'static str, Failure)>;
 
 /// How a server handles its connections.
 #[derive(Debug, Clone, Default)]
 pub struct Behaviour {
-    /// What it does wrong.
+    /// The failures.
     pub script: Script,
-    /// It reads one packet of a connection and closes it behind the answer.
+    /// It reads one packet of each connection and closes it after the answer.
     pub takes_one_packet: bool,
-    /// Answers go out byte by byte.
+    /// It sends answers byte by byte.
     pub in_pieces: bool,
 }
 
@@ -83,20 +83,20 @@ impl<A: Answerer> Server<A> {
             self.answerer.received(packet);
             let fault = self.fault(packet);
             let is_last =
-                self.behaviour.takes_one_packet || matches!(fault, Some(Fault::CloseBehind));
+                self.behaviour.takes_one_packet || matches!(fault, Some(Failure::CloseBehind));
             let answer = match fault {
-                None | Some(Fault::CloseBehind) => self.answerer.answer(packet).await,
-                Some(Fault::Hang) => std::future::pending().await,
-                Some(Fault::Close) => None,
-                Some(Fault::Reset) => {
+                None | Some(Failure::CloseBehind) => self.answerer.answer(packet).await,
+                Some(Failure::Hang) => std::future::pending().await,
+                Some(Failure::Close) => None,
+                Some(Failure::Reset) => {
                     SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
                     None
                 }
-                Some(Fault::CloseAfter) => {
+                Some(Failure::CloseAfter) => {
                     self.answerer.answer(packet).await;
                     None
                 }
-                Some(Fault::Say(text)) => Some(format!("{text}\n")),
+                Some(Failure::Say(text)) => Some(format!("{text}\n")),
             };
             let Some(answer) = answer else { return };
             if self.send(&mut stream, answer.as_bytes()).await.is_err() || is_last {
@@ -116,7 +116,7 @@ impl<A: Answerer> Server<A> {
         Ok(())
     }
 
-    fn fault(&self, packet: &str) -> Option<Fault> {
+    fn fault(&self, packet: &str) -> Option<Failure> {
         let mut script = self.script.lock().unwrap();
         let place = script.iter().position(|(start, _)| packet.starts_with(start))?;
         Some(script.remove(place).1)

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::reference::{self, Fields, ReferenceStore};
-use crate::scripted::{self, Answerer, Behaviour, Fault};
+use crate::scripted::{self, Answerer, Behaviour, Failure};
 
+use client::agency_run;
 use client::bets::Bets;
-use client::day;
 use client::replay::Work;
-use client::session::{Ended, Session};
+use client::session::{Session, SessionError};
 use client::settings::{self, Config, ServerAddresses};
 use indicatif::ProgressBar;
 use protocol::{AgencyId, AgencyState, Digest, Outcome, Refusal, Request, Response};
@@ -25,7 +25,7 @@ const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub struct Volume {
     pub rows: Vec<String>,
     pub state: AgencyState,
-    /// Every packet that came in.
+    /// Every packet that was received.
     pub packets: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl Lottery {
         Self { volume: Arc::new(Mutex::new(volume)), winners: Arc::new(winners) }
     }
 
-    /// A lottery whose draw is held as soon as anybody asks.
+    /// A lottery whose draw is held already.
     pub fn drawn(winners: &'static str) -> Self {
         let lottery = Self::new();
         lottery.draw(winners);
@@ -67,12 +67,12 @@ impl Lottery {
         self.volume.lock().unwrap().state
     }
 
-    /// The packets that came in.
+    /// The packets that were received.
     pub fn packets(&self) -> Vec<String> {
         self.volume.lock().unwrap().packets.clone()
     }
 
-    /// The packets that came in, up to their first `:`.
+    /// The types of the packets that were received.
     pub fn packet_types(&self) -> Vec<String> {
         let packets = &self.volume.lock().unwrap().packets;
         packets.iter().map(|packet| packet.split(':').next().unwrap().to_owned()).collect()
@@ -82,13 +82,13 @@ impl Lottery {
         self.packet_types().iter().filter(|name| *name == packet_type).count()
     }
 
-    /// Starts a server of ours.
+    /// Starts a current server.
     pub async fn serve(&self, behaviour: Behaviour) -> SocketAddr {
         scripted::serve(LOCALHOST, self.clone(), behaviour).await
     }
 
-    /// Starts a server of the reference system on the same volume.
-    pub async fn serve_reference(&self, script: &[(&'static str, Fault)]) -> SocketAddr {
+    /// Starts a legacy server on the same volume.
+    pub async fn serve_reference(&self, script: &[(&'static str, Failure)]) -> SocketAddr {
         reference::serve(LOCALHOST, self.clone(), script.to_vec()).await
     }
 }
@@ -112,7 +112,7 @@ impl ReferenceStore for Lottery {
     }
 }
 
-/// Our servers, with their own packets too.
+/// A current server, which knows every packet.
 impl Answerer for Lottery {
     fn received(&self, packet: &str) {
         ReferenceStore::received(self, packet);
@@ -204,7 +204,7 @@ pub fn bets(count: usize) -> Bets {
     Bets::read(rows(count).join("\n").replace(';', ",").as_bytes()).unwrap()
 }
 
-/// An agency that waits for nothing long, and sends 10 bets a packet.
+/// An agency with short timeouts, which sends 10 bets in a packet.
 pub struct Agency {
     pub config: Config,
     pub shutdown: CancellationToken,
@@ -216,10 +216,10 @@ impl Agency {
             settings::read(None, BTreeMap::new(), |_| None, false).expect("the defaults").config;
         config.servers = ServerAddresses(servers.iter().map(ToString::to_string).collect());
         config.limits.bets = 10;
-        config.patience.pause_min = Duration::from_millis(1);
-        config.patience.pause_max = Duration::from_millis(10);
-        // As soon as there are enough of them.
-        config.patience.old = Duration::ZERO;
+        config.timeouts.pause_min = Duration::from_millis(1);
+        config.timeouts.pause_max = Duration::from_millis(10);
+        // The number of closes is enough, whatever time they take.
+        config.timeouts.legacy_detection = Duration::ZERO;
         Self { config, shutdown: CancellationToken::new() }
     }
 
@@ -228,12 +228,12 @@ impl Agency {
         Session::new(&self.config, agency, self.shutdown.clone(), ProgressBar::hidden())
     }
 
-    /// All of an agency's day; gives its winners.
-    pub async fn run(&self, bets: &Bets) -> Result<String, Ended> {
+    /// An agency run; returns the winners.
+    pub async fn run(&self, bets: &Bets) -> Result<String, SessionError> {
         let limits = self.config.limits;
         let work = Work { bets, source: "agency-1.csv", is_single: false, limits };
         let mut session = self.session();
-        let winners = day::run(&mut session, work).await?;
+        let winners = agency_run::run(&mut session, work).await?;
         Ok(winners.to_string())
     }
 }

@@ -1,8 +1,8 @@
 //! Winners are those of the agency's own bets, or they are none.
 
-use crate::scripted::{Behaviour, Fault};
+use crate::scripted::{Behaviour, Failure};
 use crate::support::{Agency, Lottery, Volume, bets, row, rows};
-use client::session::Ended;
+use client::session::SessionError;
 use protocol::AgencyState;
 
 /// An agency of five rows waits for the draw; what is stored is changed, and the draw held.
@@ -10,7 +10,7 @@ async fn changed_while_it_waits(
     change: impl FnOnce(&mut Volume),
     winners: &'static str,
     behaviour: Behaviour,
-) -> Result<String, Ended> {
+) -> Result<String, SessionError> {
     let lottery = Lottery::new();
     let agency = Agency::new(&[lottery.serve(behaviour).await]);
     let draw = async {
@@ -25,22 +25,22 @@ async fn changed_while_it_waits(
     ended
 }
 
-fn conflict(ended: Result<String, Ended>) -> String {
+fn conflict(ended: Result<String, SessionError>) -> String {
     match ended {
-        Err(Ended::Conflict(what)) => what,
+        Err(SessionError::Conflict(what)) => what,
         other => panic!("no conflict: {other:?}"),
     }
 }
 
 fn closes_behind_winners() -> Behaviour {
-    let script = vec![("WinnersRequest", Fault::CloseBehind)];
+    let script = vec![("WinnersRequest", Failure::CloseBehind)];
     Behaviour { script, ..Behaviour::default() }
 }
 
 #[tokio::test]
 async fn a_draw_over_other_rows_is_a_conflict() {
     let replaced = || vec![row(1), row(2), row(3), row(4), row(6)];
-    for (stored, winners, told) in [
+    for (stored, winners, wanted) in [
         (Vec::new(), "", "5 rows were stored for this agency and now 0 are"),
         (rows(3), "1;2", "5 rows were stored for this agency and now 3 are"),
         (replaced(), "1", "the 5 rows that are stored for this agency are not the first 5 of"),
@@ -50,37 +50,37 @@ async fn a_draw_over_other_rows_is_a_conflict() {
             let stored = stored.clone();
             let change = |volume: &mut Volume| volume.rows = stored;
             let what = conflict(changed_while_it_waits(change, winners, behaviour).await);
-            assert!(what.starts_with(told), "{what}");
+            assert!(what.starts_with(wanted), "{what}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_day_put_away_since_the_winners_were_told_is_none() {
+async fn a_day_that_is_archived_after_the_winners_were_sent_is_no_conflict() {
     let next = |volume: &mut Volume| (volume.rows, volume.state) = (rows(1), AgencyState::Open);
-    let told = changed_while_it_waits(next, "1;5", Behaviour::default()).await;
-    assert_eq!(told.unwrap(), "1;5");
+    let winners = changed_while_it_waits(next, "1;5", Behaviour::default()).await;
+    assert_eq!(winners.unwrap(), "1;5");
 }
 
 #[tokio::test]
 async fn winners_of_others_are_a_conflict() {
-    for is_old in [false, true] {
+    for is_legacy in [false, true] {
         for winners in ["6", "1;6", "1;\u{1b}[2J"] {
             let lottery = Lottery::drawn(winners);
-            let server = match is_old {
+            let server = match is_legacy {
                 true => lottery.serve_reference(&[]).await,
                 false => lottery.serve(Behaviour::default()).await,
             };
             let agency = Agency::new(&[server]);
             let what = conflict(agency.run(&bets(5)).await);
-            assert!(what.contains("is none of agency-1.csv"), "{what}");
+            assert!(what.contains("is not in agency-1.csv"), "{what}");
             assert!(!what.contains(char::is_control), "{what}");
         }
     }
 }
 
 #[tokio::test]
-async fn what_an_old_server_stored_twice_wins_twice() {
+async fn a_bet_that_a_legacy_server_stored_twice_wins_twice() {
     let lottery = Lottery::drawn("3;3");
     let agency = Agency::new(&[lottery.serve_reference(&[]).await]);
     assert_eq!(agency.run(&bets(5)).await.unwrap(), "3;3");

@@ -1,9 +1,9 @@
-//! How many descriptors (files, sockets, pipes) this process may have open at once.
+//! The limit of descriptors (files, sockets, pipes) that this process may have open at once.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Asks the system for `wanted` descriptors, or as many as it grants. Says how many of those
-/// `wanted` there are now; a limit that is higher already stays.
+/// Raises the limit to `wanted` descriptors, or as far as the system allows. Returns how many of
+/// the `wanted` descriptors are allowed now. Never lowers the limit.
 #[must_use]
 pub fn raise(wanted: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_grants_what_is_wanted_up_to_the_systems_limit_and_takes_nothing_back() {
+    fn the_limit_is_raised_up_to_the_systems_maximum_and_never_lowered() {
         let before = getrlimit(Resource::Nofile);
         assert_eq!(raise(1), 1);
         assert_eq!(getrlimit(Resource::Nofile).current, before.current);

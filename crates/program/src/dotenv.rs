@@ -1,7 +1,7 @@
-//! `.env` of the working directory: variables for programs that are run by hand.
+//! Reads `.env` of the working directory: environment variables for programs that are run by hand.
 //!
-//! **Invariant**: what is set already stays. A variable that came from the file is told with its
-//! line there, for nobody looks for it in the environment.
+//! **Invariant**: a variable that is set already keeps its value. Messages about a variable of the
+//! file name its line, because it is not to be found in the environment.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -11,22 +11,21 @@ use std::sync::OnceLock;
 /// Why `.env` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DotenvError {
-    /// It is there, and cannot be read.
+    /// It exists and cannot be read.
     #[error("read .env of the working directory")]
     Unreadable(#[source] io::Error),
-    /// This line of it, from 1, is not UTF-8.
+    /// This line, from 1, is not UTF-8.
     #[error("line {0} of .env: must be UTF-8")]
     NotUtf8(usize),
-    /// This line of it, from 1, sets no variable.
+    /// This line, from 1, does not set a variable.
     #[error("line {0} of .env: must be NAME=value; a value with blanks stands within two quotes")]
     Malformed(usize),
 }
 
-/// The variables that came from the file, and their lines.
+/// The variables of the file, and their lines.
 static LINES: OnceLock<BTreeMap<String, usize>> = OnceLock::new();
 
-/// Reads `./.env` into the environment. That there is none is fine. To be called once, at the
-/// start.
+/// Reads `./.env`, if it exists, into the environment. Must be called once, at the start.
 ///
 /// # Errors
 /// [`DotenvError`].
@@ -41,7 +40,7 @@ pub fn load() -> Result<(), DotenvError> {
     lines.retain(|name, _| std::env::var_os(name).is_none());
     let _ = LINES.set(lines);
     let read = Cell::new(0);
-    dotenvy::from_read(Lines { text: &text, read: &read })
+    dotenvy::from_read(LineReader { text: &text, read: &read })
         .map_err(|error| refused(error, read.get()))
 }
 
@@ -53,7 +52,7 @@ fn utf8_of(bytes: Vec<u8>) -> Result<String, DotenvError> {
     })
 }
 
-/// Where the variable `name` was typed.
+/// Where the variable `name` is set.
 pub(crate) fn place_of(name: &str) -> String {
     match LINES.get().and_then(|lines| lines.get(name)) {
         Some(line) => format!("line {line} of .env"),
@@ -61,7 +60,7 @@ pub(crate) fn place_of(name: &str) -> String {
     }
 }
 
-/// Which line, from 1, sets each variable: the first one that does.
+/// The first line, from 1, that sets each variable.
 fn lines_of(text: &str) -> BTreeMap<String, usize> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = BTreeMap::new();
@@ -75,14 +74,14 @@ fn lines_of(text: &str) -> BTreeMap<String, usize> {
     lines
 }
 
-/// A text that is read line by line, so that what its reader refuses is in the last one.
-struct Lines<'t> {
+/// A reader of one line at a time. So an error of its user is in the last line that was read.
+struct LineReader<'t> {
     text: &'t str,
-    /// How many lines have been read.
+    /// The number of lines that were read.
     read: &'t Cell<usize>,
 }
 
-impl Read for Lines<'_> {
+impl Read for LineReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let line = self.text.split_inclusive('\n').next().unwrap_or_default();
         let bytes = line.floor_char_boundary(buffer.len());
@@ -96,11 +95,11 @@ impl Read for Lines<'_> {
     }
 }
 
-/// The error about a text of which so many lines were read.
+/// The error of `dotenvy` after `read` lines.
 fn refused(error: dotenvy::Error, read: usize) -> DotenvError {
     match error {
         dotenvy::Error::LineParse(entry, _) => {
-            // A quote that is not closed makes one entry of all lines that follow.
+            // After an unclosed quote, the entry contains all lines that follow.
             DotenvError::Malformed((read + 1).saturating_sub(entry.lines().count().max(1)))
         }
         dotenvy::Error::Io(error) => DotenvError::Unreadable(error),
@@ -113,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_is_of_the_line_that_sets_it_first() {
+    fn the_first_line_that_sets_a_variable_is_found() {
         let text = "\u{feff}A=1\n\n# B=2\n export  B = 3\nA=4\r\nC='x\ny'\n";
         let lines = lines_of(text);
         let of = |name: &str| lines.get(name).copied();
@@ -136,7 +135,7 @@ mod tests {
             ("nothing", 1),
         ] {
             let read = Cell::new(0);
-            let mut entries = dotenvy::from_read_iter(Lines { text, read: &read });
+            let mut entries = dotenvy::from_read_iter(LineReader { text, read: &read });
             let refused = refused(entries.find_map(Result::err).unwrap(), read.get()).to_string();
             assert!(refused.starts_with(&format!("line {line} of .env: ")), "{text:?}: {refused}");
         }

@@ -1,13 +1,13 @@
-//! The exit codes of every program here.
+//! The exit codes of all programs of this project.
 
 use std::process::{ExitCode, Termination};
 
 /// How a program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: all of it is right.
+    /// 0: success.
     Right,
-    /// 1: refused, failed, or done in part only.
+    /// 1: refused, failed, or done in part.
     Failed,
     /// 2: the command line, a setting or an input file is wrong; nothing was done.
     Usage,

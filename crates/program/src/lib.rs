@@ -1,14 +1,14 @@
-//! What server, client and cluster share as programs: settings, log lines, signals, exit codes,
-//! and what they ask of the system for their sockets and descriptors.
+//! What all programs of the project share: settings, log lines, signals, exit codes, and the
+//! system's options for sockets and descriptors.
 //!
-//! Knows nothing of bets, packets or files of the volume.
+//! Must not know bets, packets or the files of the volume.
 
 pub mod descriptors;
 pub mod dotenv;
 pub mod exit;
-mod floods;
 mod limits;
 pub mod log;
 pub mod settings;
 pub mod shutdown;
 pub mod socket;
+mod warning_limiter;

@@ -1,9 +1,9 @@
-//! The limits of what programs log. Those of what they do are their own.
+//! The limits of logging. Each program has its other limits in its own `limits`.
 
 use std::time::Duration;
 
-/// How many warnings of one kind are logged in a [`FLOOD_PERIOD`].
+/// The most warnings that one place in the code logs in a [`WARNING_PERIOD`].
 pub(crate) const WARNINGS_MAX: u32 = 50;
 
-/// How long warnings of one kind are counted together.
-pub(crate) const FLOOD_PERIOD: Duration = Duration::from_secs(60);
+/// The period of the limit.
+pub(crate) const WARNING_PERIOD: Duration = Duration::from_secs(60);

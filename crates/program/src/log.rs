@@ -1,16 +1,14 @@
 //! Log lines on standard error, in the reference's form or as JSON.
 //!
-//! An event's fields make the line, in their order:
+//! A line consists of an event's fields in their order, of which `action` and `result` are the
+//! first. `info!(action = "sorteo", result = "success")` is logged as
 //! `2026-01-31 10:00:00 INFO     action: sorteo | result: success`.
-//! `action` and `result` come first: `info!(action = "sorteo", result = "success")`.
 //!
-//! Scripts read the lines of the reference's actions by their ends, so a text line ends with the
-//! reference's fields. A field that is named `json.x` is left out there: it is the field `x` of the
-//! JSON form only.
+//! Scripts read the ends of the reference's lines, so a text line ends with the reference's fields.
+//! A further field is named `json.x`: it is the field `x` of the JSON form and not in the text.
+//! `warning_limiter` limits the number of warnings.
 //!
-//! Warnings that come in floods are cut, see `floods`.
-//!
-//! **Invariant**: an event is one line. Control characters in a value come out as blanks.
+//! **Invariant**: an event is one line. Control characters in a value are replaced by blanks.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,34 +26,34 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::floods::Floods;
+use crate::warning_limiter::WarningLimiter;
 
-/// The target of events that end the program; such an ERROR is logged as CRITICAL.
+/// The target of events that end the program. An ERROR with it is logged as CRITICAL.
 pub const CRITICAL: &str = "critical";
 
-/// The prefix of a field's name that keeps the field out of the text form.
+/// The prefix of the names of fields that are not in the text form.
 const JSON_ONLY: &str = "json.";
 
-/// The least serious level that is logged, by its name in the reference system's server. That
-/// system's client has names of its own, and both are read: Compose sets one level for all.
+/// The lowest level that is logged, with the names of the reference's server. The names of the
+/// reference's client are accepted, too, because Compose sets one level for both programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     /// Everything; `trace` of the reference's client.
     NotSet,
-    /// What helps to find a fault.
+    /// Details for finding faults.
     Debug,
-    /// What happens to bets, closes and draws.
+    /// Events of bets, closes and draws.
     Info,
-    /// What is wrong and was dealt with.
+    /// Problems that the program handled.
     Warning,
-    /// What a person must look at.
+    /// Problems that a person must look at.
     Error,
-    /// What ends the program; `fatal` and `panic` of the reference's client.
+    /// Errors that end the program; `fatal` and `panic` of the reference's client.
     Critical,
 }
 
 impl Level {
-    /// The words that are allowed, for a setting's error message.
+    /// The allowed words, for a setting's error message.
     pub const ALLOWED: &str = "one of NOTSET, DEBUG, INFO, WARNING, ERROR, CRITICAL (or trace, \
                                warn, fatal, panic; any case)";
 
@@ -113,14 +111,14 @@ impl fmt::Display for Level {
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// As the reference system logs.
+    /// The form of the reference system.
     Text,
     /// One JSON object a line.
     Json,
 }
 
 impl Form {
-    /// The words that are allowed, for a setting's error message.
+    /// The allowed words, for a setting's error message.
     pub const ALLOWED: &str = "text or json";
 }
 
@@ -145,24 +143,24 @@ impl fmt::Display for Form {
     }
 }
 
-/// Starts logging for the whole process; a second call changes nothing.
+/// Starts logging for the whole process. A second call has no effect.
 pub fn init(level: Level, form: Form) {
     let critical_only =
         FilterFn::new(move |event| level != Level::Critical || Level::of(event) == Level::Critical);
-    let floods = Floods::default();
+    let limiter = WarningLimiter::default();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .event_format(Lines { form, floods: floods.clone(), stamp: Mutex::default() })
-        .with_filter(floods)
+        .event_format(LineFormat { form, limiter: limiter.clone(), stamp: Mutex::default() })
+        .with_filter(limiter)
         .with_filter(level.filter())
         .with_filter(critical_only);
     // The only error is that logging has started already.
     let _ = tracing_subscriber::registry().with(lines).try_init();
 }
 
-/// Logs, as CRITICAL, each line of what is wrong with the command line or the settings. For before
-/// there are settings that say how to log: it starts logging by itself.
+/// Logs each line of `errors`, which are those of the command line or the settings, as CRITICAL.
+/// Starts logging itself, because there are no settings yet that say how to log.
 pub fn tell_wrong_settings(errors: &str) {
     init(Level::Info, Form::Text);
     for error in errors.lines() {
@@ -170,17 +168,17 @@ pub fn tell_wrong_settings(errors: &str) {
     }
 }
 
-struct Lines {
+struct LineFormat {
     form: Form,
-    floods: Floods,
+    limiter: WarningLimiter,
     stamp: Mutex<Stamp>,
 }
 
-/// The local time of a line, which takes longer to be put in words than all else that it says:
-/// that is done once a second.
+/// The local time as text, which is formatted once a second, because formatting it takes longer
+/// than the rest of a line.
 #[derive(Debug, Default)]
 struct Stamp {
-    /// The second, since 1970, that `text` is about.
+    /// The Unix time of `text`, in seconds.
     second: i64,
     text: String,
 }
@@ -195,14 +193,14 @@ impl Stamp {
     }
 }
 
-impl Lines {
+impl LineFormat {
     fn write_stamp(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let mut stamp = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
         writer.write_str(stamp.at(Utc::now()))
     }
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for LineFormat
 where
     S: Subscriber + for<'l> LookupSpan<'l>,
     N: for<'w> FormatFields<'w> + 'static,
@@ -213,9 +211,9 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut fields = Fields(Vec::new());
+        let mut fields = EventFields(Vec::new());
         event.record(&mut fields);
-        fields.0.extend(self.floods.notes(event.metadata()));
+        fields.0.extend(self.limiter.notes(event.metadata()));
         let level = Level::of(event.metadata());
         match self.form {
             Form::Text => {
@@ -229,9 +227,9 @@ where
     }
 }
 
-struct Fields(Vec<(&'static str, Value)>);
+struct EventFields(Vec<(&'static str, Value)>);
 
-impl Fields {
+impl EventFields {
     fn write_text(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let in_text = self.0.iter().filter(|(name, _)| !name.starts_with(JSON_ONLY));
         for (place, (name, value)) in in_text.enumerate() {
@@ -252,10 +250,10 @@ impl Fields {
     fn to_json(&self, level: Level) -> Option<String> {
         let time = Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let head = [("time", Value::from(time)), ("level", Value::from(level.to_string()))];
-        let plain = |name: &'static str| name.strip_prefix(JSON_ONLY).unwrap_or(name);
+        let json_name = |name: &'static str| name.strip_prefix(JSON_ONLY).unwrap_or(name);
         let mut line = Vec::new();
         serde_json::Serializer::new(&mut line)
-            .collect_map(head.iter().chain(&self.0).map(|(name, value)| (plain(name), value)))
+            .collect_map(head.iter().chain(&self.0).map(|(name, value)| (json_name(name), value)))
             .ok()?;
         String::from_utf8(line).ok()
     }
@@ -265,7 +263,7 @@ fn write_one_line(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
     text.chars().try_for_each(|c| writer.write_char(if c.is_control() { ' ' } else { c }))
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.push((field.name(), Value::from(format!("{value:?}"))));
     }
@@ -297,7 +295,7 @@ mod tests {
 
     #[test]
     fn text_is_the_reference_form_in_one_line() {
-        let fields = Fields(vec![
+        let fields = EventFields(vec![
             ("action", Value::from("apuesta_almacenada")),
             ("result", Value::from("success")),
             ("dni", Value::from("30904465\n2026")),
@@ -312,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_field_of_the_json_form_is_left_out_of_the_text() {
-        let fields = Fields(vec![
+        let fields = EventFields(vec![
             ("action", Value::from("apuestas_almacenadas")),
             ("json.agencia", Value::from(1)),
             ("cantidad", Value::from(100)),
@@ -326,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_is_that_of_its_second() {
+    fn the_time_is_formatted_again_in_another_second() {
         let mut stamp = Stamp::default();
         for (second, nanoseconds) in [(0, 0), (0, 999_999_999), (1, 0), (86_400, 5), (0, 0)] {
             let now = DateTime::from_timestamp(second, nanoseconds).unwrap();
@@ -337,7 +335,8 @@ mod tests {
 
     #[test]
     fn json_keeps_the_order_and_the_types() {
-        let fields = Fields(vec![("action", Value::from("sorteo")), ("cantidad", Value::from(3))]);
+        let fields =
+            EventFields(vec![("action", Value::from("sorteo")), ("cantidad", Value::from(3))]);
         let line = fields.to_json(Level::Warning).unwrap();
         assert!(line.ends_with(r#""level":"WARNING","action":"sorteo","cantidad":3}"#), "{line}");
     }

@@ -1,8 +1,8 @@
-//! Settings: as typed in a file or in the environment, then read once into values that hold.
+//! Reads settings from the environment and a file into valid values.
 //!
-//! The environment goes before the file, the file before the default. A value that is empty, or
-//! blank, counts as unset, in both: Compose passes such variables on. Every wrong value is
-//! reported, not only the first.
+//! A variable overrides the file, and the file overrides the default. An empty or blank value
+//! counts as not set, because Compose passes on variables that are not set as empty. All wrong
+//! values are reported, not only the first.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::dotenv;
 
-/// A setting's two names.
+/// The names of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     /// Its name in the configuration file.
@@ -30,7 +30,21 @@ impl Key {
     }
 }
 
-/// A path as a setting's value, which is printed as it was typed.
+/// Defines a constant [`Key`] for each setting, and `KEYS` with all of them. A setting whose name
+/// in the file is not given has the same name in both places.
+#[macro_export]
+macro_rules! setting_keys {
+    ($($name:ident = $environment:literal $(in_file $file:literal)?;)*) => {
+        $(const $name: $crate::settings::Key = $crate::settings::Key {
+            file: [$($file,)? $environment][0],
+            environment: $environment,
+        };)*
+        /// All keys.
+        pub const KEYS: [$crate::settings::Key; [$($environment),*].len()] = [$($name),*];
+    };
+}
+
+/// A path as a setting's value, which can be displayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown(pub PathBuf);
 
@@ -44,38 +58,33 @@ impl fmt::Display for Shown {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}={} ({source_name}): must be {allowed}", in_one_line(value))]
 pub struct SettingError {
-    /// The setting's name, as it was typed.
+    /// The setting's name, in the place where it is set.
     pub key: String,
-    /// The value, as it was typed.
+    /// The value, unchanged.
     pub value: String,
-    /// Where it was typed.
+    /// Where it is set: the environment, a line of `.env`, or a file.
     pub source_name: String,
     /// What is allowed.
     pub allowed: String,
 }
 
-/// A value with its control characters spelt out: what is told of it is one line.
+/// A value with its control characters escaped, so that a message is one line.
 fn in_one_line(value: &str) -> String {
-    let spell = |c: char| match c.is_control() {
+    let escape = |c: char| match c.is_control() {
         true => c.escape_default().to_string(),
         false => c.to_string(),
     };
-    value.chars().map(spell).collect()
+    value.chars().map(escape).collect()
 }
 
-/// Every wrong value of a start, one a line.
+/// All wrong values. Displays as one line each.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SettingErrors(pub Vec<SettingError>);
 
 impl fmt::Display for SettingErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, error) in self.0.iter().enumerate() {
-            if place > 0 {
-                f.write_str("\n")?;
-            }
-            error.fmt(f)?;
-        }
-        Ok(())
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -83,21 +92,21 @@ impl std::error::Error for SettingErrors {}
 
 type Environment = Box<dyn Fn(&str) -> Option<String>>;
 
-/// Settings as they were typed, read one after the other.
+/// Reads the settings one after the other, and collects the errors.
 pub struct Settings {
     file: Option<PathBuf>,
-    typed: BTreeMap<String, String>,
+    values: BTreeMap<String, String>,
     environment: Environment,
     effective: Vec<(&'static str, String)>,
     errors: Vec<SettingError>,
 }
 
 impl Settings {
-    /// Settings of a file's content (`typed`, by the keys' names in the file) under the process's
+    /// Settings from a file's `values`, by their names in the file, and from the process's
     /// environment.
     #[must_use]
-    pub fn new(file: Option<&Path>, typed: BTreeMap<String, String>) -> Self {
-        Self::with_environment(file, typed, |name| {
+    pub fn new(file: Option<&Path>, values: BTreeMap<String, String>) -> Self {
+        Self::with_environment(file, values, |name| {
             std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
         })
     }
@@ -106,20 +115,20 @@ impl Settings {
     #[must_use]
     pub fn with_environment(
         file: Option<&Path>,
-        typed: BTreeMap<String, String>,
+        values: BTreeMap<String, String>,
         environment: impl Fn(&str) -> Option<String> + 'static,
     ) -> Self {
         Self {
             file: file.map(Path::to_owned),
-            typed,
+            values,
             environment: Box::new(environment),
             effective: Vec::new(),
             errors: Vec::new(),
         }
     }
 
-    /// The setting `key`, read by `parse`; `default` if it is not set. A value that `parse`
-    /// refuses is kept for [`Settings::finish`], with `allowed`, a phrase after "must be".
+    /// The setting `key`, read by `parse`, or `default` if it is not set. If `parse` refuses the
+    /// value, [`Settings::finish`] reports it with `allowed`, a phrase after "must be".
     pub fn read<T: fmt::Display>(
         &mut self,
         key: Key,
@@ -139,7 +148,7 @@ impl Settings {
         allowed: impl fmt::Display,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        let (name, text, source_name) = self.typed(key)?;
+        let (name, text, source_name) = self.find(key)?;
         let value = parse(text.trim());
         if value.is_none() {
             let allowed = allowed.to_string();
@@ -148,50 +157,51 @@ impl Settings {
         value
     }
 
-    fn typed(&self, key: Key) -> Option<(String, String, String)> {
+    /// The name, text and place of a setting's value.
+    fn find(&self, key: Key) -> Option<(String, String, String)> {
         if let Some(text) = (self.environment)(key.environment).filter(|text| is_set(text)) {
             return Some((key.environment.to_owned(), text, place(key.environment)));
         }
-        let text = self.typed.get(key.file).filter(|text| is_set(text))?;
+        let text = self.values.get(key.file).filter(|text| is_set(text))?;
         let file = self.file.as_deref().unwrap_or(Path::new("the configuration file"));
         Some((key.file.to_owned(), text.clone(), format!("from {}", file.display())))
     }
 
-    /// The keys of the file that are none of `known`: most likely misspelt.
+    /// The keys of the file that are not `known`. Most likely they are misspelt.
     #[must_use]
     pub fn unknown_keys(&self, known: &[Key]) -> Vec<String> {
         let is_known = |name: &String| known.iter().any(|key| key.file == name);
-        self.typed.keys().filter(|name| !is_known(name)).cloned().collect()
+        self.values.keys().filter(|name| !is_known(name)).cloned().collect()
     }
 
-    /// The names and values that are in force, in the order in which they were read.
+    /// The names and values in effect, in the order in which they were read.
     ///
     /// # Errors
-    /// Every value that was not allowed.
+    /// All values that are not allowed.
     pub fn finish(self) -> Result<Vec<(&'static str, String)>, SettingErrors> {
         if self.errors.is_empty() { Ok(self.effective) } else { Err(SettingErrors(self.errors)) }
     }
 }
 
-/// Where a variable of the process's environment was typed, for [`SettingError::source_name`].
+/// Where a variable of the process's environment is set, for [`SettingError::source_name`].
 #[must_use]
 pub fn place(name: &str) -> String {
     format!("from {}", dotenv::place_of(name))
 }
 
-/// A number in plain digits, without a sign, as the wire has them.
+/// A number in decimal digits without a sign, as on the wire.
 #[must_use]
 pub fn number<T: FromStr>(text: &str) -> Option<T> {
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    is_plain.then(|| text.parse().ok())?
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_digits.then(|| text.parse().ok())?
 }
 
 fn is_set(text: &str) -> bool {
     !text.trim().is_empty()
 }
 
-/// Logs the settings in force, and each key of the file that nobody knows, which is ignored.
-/// `listing` is where a person finds all keys. To be called once, at the start.
+/// Logs the settings in effect, and each unknown key of the file, which is ignored. `listing` is
+/// the file that lists all keys. Must be called once, at the start.
 pub fn log_effective(effective: &[(&'static str, String)], unknown: &[String], listing: &str) {
     let settings: Vec<String> =
         effective.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -220,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_plain_digits() {
+    fn numbers_are_decimal_digits() {
         for (text, wanted) in
             [("0", Some(0)), ("00065535", Some(65_535)), ("65536", None), ("", None)]
         {
@@ -232,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_goes_before_the_file_and_the_file_before_the_default() {
+    fn the_environment_overrides_the_file_and_the_file_the_default() {
         let file = [("SERVER_PORT", "2"), ("batch_size", "5")];
         let mut all = settings(&file, &[("SERVER_PORT", "3"), ("CLI_BATCH_SIZE", " ")]);
         assert_eq!(all.read(PORT, 1, "a port", number), 3);
@@ -255,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_nobody_knows_are_told() {
+    fn unknown_keys_are_reported() {
         let all = settings(&[("SERVER_PROT", "1"), ("SERVER_PORT", "1")], &[]);
         assert_eq!(all.unknown_keys(&[PORT]), ["SERVER_PROT"]);
     }

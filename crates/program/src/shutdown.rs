@@ -1,4 +1,4 @@
-//! The end of a program, as its signals ask for it.
+//! Ends a program in order after SIGTERM or SIGINT.
 
 use std::io;
 use std::process;
@@ -8,16 +8,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Signals that come this close together count as one: whoever ends a process and then its group
-/// asks once.
-const TOGETHER: Duration = Duration::from_millis(500);
+/// Signals within this time count as one, because some programs send a signal to a process and then
+/// to its group.
+const SAME_SIGNAL_TIME: Duration = Duration::from_millis(500);
 
-/// A token that is cancelled at the first SIGTERM or SIGINT; a second one ends the process at
-/// once, with exit code 1. Handlers are needed even for the default: process 1 of a container
-/// has none. Nothing may rest on a shutdown's being orderly: SIGKILL is always possible.
+/// Returns a token that the first SIGTERM or SIGINT cancels. A second signal ends the process at
+/// once, with exit code 1. Process 1 of a container needs these handlers, because it has no default
+/// ones. No promise may depend on this order, because SIGKILL is always possible.
 ///
 /// # Errors
-/// The system refused to install a handler.
+/// A handler cannot be installed.
 pub fn on_signal() -> io::Result<CancellationToken> {
     let terminate = signal(SignalKind::terminate())?;
     let interrupt = signal(SignalKind::interrupt())?;
@@ -38,7 +38,7 @@ async fn watch(token: CancellationToken, mut terminate: Signal, mut interrupt: S
     token.cancel();
     let first = Instant::now();
     let mut signal = next().await;
-    while first.elapsed() < TOGETHER {
+    while first.elapsed() < SAME_SIGNAL_TIME {
         signal = next().await;
     }
     warn!(action = "shutdown", result = "fail", signal, error = "a second signal ends it at once");

@@ -1,4 +1,4 @@
-//! Options that both ends of a connection set alike.
+//! Socket options that client and server set on their connections.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -6,22 +6,21 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-/// When a peer that is silent counts as gone: after `idle` + `probes` × `interval`.
+/// When a silent peer counts as gone: after `idle` + `probes` × `interval`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepAlive {
-    /// How long it is silent before it is asked for a sign of life; whole seconds, from 1.
+    /// The silence before the first probe; whole seconds, from 1.
     pub idle: Duration,
-    /// How long after each such probe; whole seconds, from 1.
+    /// The time after each probe; whole seconds, from 1.
     pub interval: Duration,
-    /// How many probes stay unanswered, from 1.
+    /// The number of unanswered probes, from 1.
     pub probes: u32,
 }
 
-/// Has a TCP connection send what is written at once, and notice a peer that vanished without a
-/// word.
+/// Sets TCP_NODELAY, and keep-alive probes, which detect a peer that vanished without closing.
 ///
 /// # Errors
-/// The system refused an option; the connection is of use without.
+/// An option cannot be set. The connection can be used nevertheless.
 pub fn prepare(stream: &impl AsFd, keep_alive: KeepAlive) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;

@@ -1,4 +1,4 @@
-//! One bet: its fields, and the rule of each.
+//! One bet: its fields, and each field's rule.
 
 use std::fmt;
 
@@ -42,13 +42,13 @@ impl fmt::Display for Field {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is not {allowed}")]
 pub struct InvalidField {
-    /// Which field it is.
+    /// The field.
     pub field: Field,
-    /// What is allowed there, as a phrase.
+    /// What is allowed, as a phrase after "must be".
     pub allowed: &'static str,
 }
 
-/// One valid bet, borrowed from the text that it was read from.
+/// One valid bet, borrowed from the text from which it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bet<'a> {
     first_name: &'a str,
@@ -59,7 +59,7 @@ pub struct Bet<'a> {
 }
 
 impl<'a> Bet<'a> {
-    /// A bet of these fields, in the order of [`Field::ALL`].
+    /// A bet with these fields, in the order of [`Field::ALL`].
     ///
     /// # Errors
     /// The first field that breaks its rule.
@@ -103,7 +103,7 @@ impl<'a> Bet<'a> {
         self.number
     }
 
-    /// Appends the bet as it stands on the wire: `first;last;document;birthdate;number`.
+    /// Appends the wire form: `first;last;document;birthdate;number`.
     pub fn write_wire(&self, out: &mut Vec<u8>) {
         for text in [self.first_name, self.last_name, self.document, self.birthdate] {
             out.extend_from_slice(text.as_bytes());
@@ -150,7 +150,7 @@ pub(crate) fn is_calendar_date(text: &[u8; BIRTHDATE_BYTES]) -> bool {
     const DAYS: [u32; 13] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else { return false };
     let digits = [y1, y2, y3, y4, m1, m2, d1, d2];
-    // Without a branch for each digit: see `window.rs`.
+    // Without a branch for each digit, for the reason in `simd.rs`.
     if !digits.iter().fold(true, |all, byte| all & byte.is_ascii_digit()) {
         return false;
     }

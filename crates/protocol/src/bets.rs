@@ -1,32 +1,33 @@
-//! The bets of a packet: checked where they stand, and turned into rows without a value between.
+//! The bets of a packet: checked in place, and written as rows without a value for each bet.
 //!
-//! A packet's bets are most of what a server reads. They stay the text that came in; what is kept
-//! beside it is their count and whether their rows are that text with other separators.
+//! Bets are most of what a server reads. They stay the received text; only their count is kept
+//! beside it, and whether they are canonical, because then their rows are that text with other
+//! separators.
 
 use memchr::{memchr, memchr_iter, memchr2};
 
 use crate::bet::{Bet, Field};
-use crate::limits::{AGENCIES_MAX, ROW_EXTRA_BYTES_MAX, WINDOW_BYTES};
-use crate::malformed::RequestError;
-use crate::plain::plain_bet;
+use crate::canonical_bet::canonical_bet_len;
+use crate::limits::{AGENCIES_MAX, CHUNK_BYTES, ROW_EXTRA_BYTES_MAX};
+use crate::packet_error::BodyError;
 use crate::row::write_row;
+use crate::simd::{Chunk, chunk_at_start, equal, mask};
 use crate::values::{AgencyId, decimal};
-use crate::window::{Window, equal, mask, window};
 
-/// How many bytes are copied where a row starts, with its agency and a comma.
+/// How many bytes are copied for a row's agency and the comma after it.
 const ROW_HEAD_BYTES: usize = 8;
 
 const _: () =
     assert!(AGENCIES_MAX < 10_u32.pow(ROW_HEAD_BYTES as u32 - 1), "every agency and its comma fit");
 
-/// One or more valid bets of one agency, as they stand on the wire:
-/// `first;last;document;birthdate;number`, a `:` between them.
+/// One or more valid bets of one agency in the wire form, `first;last;document;birthdate;number`,
+/// with `:` between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WireBets<'a> {
     text: &'a str,
     count: usize,
-    /// Whether no name needs quotes in a row and no number has a leading zero.
-    is_plain: bool,
+    /// See [`WireBets::is_canonical`].
+    is_canonical: bool,
 }
 
 /// Valid bets that own their text, so that they outlive the packet.
@@ -52,87 +53,87 @@ impl From<WireBets<'_>> for OwnedBets {
 }
 
 impl<'a> WireBets<'a> {
-    /// Reads bets as they stand on the wire.
+    /// Reads bets in the wire form.
     ///
     /// # Errors
-    /// The first bet that has not five fields, or a field that breaks its rule.
-    pub fn parse(text: &'a str) -> Result<Self, RequestError> {
-        let mut bets = Self { text, count: 0, is_plain: true };
-        let (mut start, mut spare) = (0, [0; WINDOW_BYTES]);
+    /// The first bet that does not have five fields, or that has a field which breaks its rule.
+    pub fn parse(text: &'a str) -> Result<Self, BodyError> {
+        let mut bets = Self { text, count: 0, is_canonical: true };
+        let (mut start, mut spare) = (0, [0; CHUNK_BYTES]);
         while let Some(rest) = text.as_bytes().get(start..) {
             bets.count += 1;
-            let len = plain_bet(window(rest, b':', &mut spare));
-            start += 1 + len.map_or_else(|| bets.look_closer(start), Ok)?;
+            let len = canonical_bet_len(chunk_at_start(rest, b':', &mut spare));
+            start += 1 + len.map_or_else(|| bets.parse_bet(start), Ok)?;
         }
         Ok(bets)
     }
 
-    /// Reads the bet that starts at `start`, which may be anything; says how long it is.
-    fn look_closer(&mut self, start: usize) -> Result<usize, RequestError> {
+    /// Reads any bet, at `start`, and returns its length.
+    fn parse_bet(&mut self, start: usize) -> Result<usize, BodyError> {
         let rest = self.text.get(start..).unwrap_or_default();
         let text = rest.split(':').next().unwrap_or_default();
         let count = memchr_iter(b';', text.as_bytes()).count() + 1;
         let fields = fields_of(text);
         if count != fields.len() {
-            return Err(RequestError::Fields { bet: self.count, fields: count });
+            return Err(BodyError::Fields { bet: self.count, fields: count });
         }
-        let bet = Bet::new(fields).map_err(|error| RequestError::Bet {
+        let bet = Bet::new(fields).map_err(|error| BodyError::Bet {
             bet: self.count,
             field: error.field,
             allowed: error.allowed,
         })?;
-        self.is_plain &= bet.number().digits() == fields[4].len();
-        self.is_plain &= memchr2(b',', b'"', text.as_bytes()).is_none();
+        self.is_canonical &= bet.number().digits() == fields[4].len();
+        self.is_canonical &= memchr2(b',', b'"', text.as_bytes()).is_none();
         Ok(text.len())
     }
 
     /// Reads exactly one bet.
     ///
     /// # Errors
-    /// As [`WireBets::parse`]; and [`RequestError::Bets`] if there are more.
-    pub(crate) fn parse_one(text: &'a str) -> Result<Self, RequestError> {
+    /// As [`WireBets::parse`]; and [`BodyError::Bets`] if there are more.
+    pub(crate) fn parse_one(text: &'a str) -> Result<Self, BodyError> {
         let bets = Self::parse(text)?;
         match memchr(b':', text.as_bytes()) {
             None => Ok(bets),
-            Some(_) => Err(RequestError::Bets { bets: bets.count }),
+            Some(_) => Err(BodyError::Bets { bets: bets.count }),
         }
     }
 
-    /// The bets as they stand on the wire.
+    /// The bets in the wire form.
     #[must_use]
     pub fn text(&self) -> &'a str {
         self.text
     }
 
-    /// How many bets they are; at least one.
+    /// The number of bets, at least one.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether their rows are this text with other separators: no name needs quotes there, and no
-    /// number has a leading zero.
+    /// Whether no name needs quotes in a row and no number has a leading zero. Then the rows are
+    /// this text with other separators.
     #[must_use]
-    pub fn is_plain(&self) -> bool {
-        self.is_plain
+    pub fn is_canonical(&self) -> bool {
+        self.is_canonical
     }
 
     /// The first bet.
     ///
     /// # Panics
-    /// Never: they have been read once.
+    /// Never: the bets have been checked.
     #[must_use]
     pub fn first(&self) -> Bet<'a> {
         self.iter().next().expect("there is at least one bet")
     }
 
-    /// The bets, in their order.
+    /// The bets, in order.
     pub fn iter(&self) -> impl Iterator<Item = Bet<'a>> + use<'a> {
         self.texts().filter_map(|text| Bet::new(fields_of(text)).ok())
     }
 
-    /// The bets as they stand on the wire, in their order.
+    /// Each bet in the wire form, in order.
     pub fn texts(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let (text, mut start) = (self.text, 0);
         memchr_iter(b':', text.as_bytes()).chain([text.len()]).map(move |end| {
@@ -142,16 +143,16 @@ impl<'a> WireBets<'a> {
         })
     }
 
-    /// No more bytes than this are taken by the rows of these bets while they are written.
+    /// The most bytes that [`WireBets::write_rows`] uses while it writes.
     #[must_use]
     pub fn rows_bytes_max(&self) -> usize {
-        let text = if self.is_plain { self.text.len() } else { 2 * self.text.len() };
-        text + self.count * ROW_EXTRA_BYTES_MAX + WINDOW_BYTES
+        let text = if self.is_canonical { self.text.len() } else { 2 * self.text.len() };
+        text + self.count * ROW_EXTRA_BYTES_MAX + CHUNK_BYTES
     }
 
     /// Appends the bets as rows of `agency`, each with its `\n`.
     pub fn write_rows(&self, agency: AgencyId, out: &mut Vec<u8>) {
-        if !self.is_plain {
+        if !self.is_canonical {
             self.iter().for_each(|bet| write_row(agency, &bet, out));
             return;
         }
@@ -159,7 +160,7 @@ impl<'a> WireBets<'a> {
         let agency = decimal(agency.get(), &mut agency_digits);
         let mut head = [b','; ROW_HEAD_BYTES];
         head.iter_mut().zip(agency).for_each(|(to, from)| *to = *from);
-        let mut spare = [0; WINDOW_BYTES];
+        let mut spare = [0; CHUNK_BYTES];
         let mut rest = Some(self.text.as_bytes());
         while let Some(bets) = rest {
             extend_by(&head, agency.len() + 1, out);
@@ -168,21 +169,21 @@ impl<'a> WireBets<'a> {
     }
 }
 
-/// The first five fields of `text`.
+/// The first five fields of `text`; missing ones are empty.
 fn fields_of(text: &str) -> [&str; Field::ALL.len()] {
     let mut fields = text.split(';');
     std::array::from_fn(|_| fields.next().unwrap_or_default())
 }
 
-/// Appends the first of `bets`, which are plain, as the rest of a row; gives the others.
-fn write_row_of<'t>(mut bets: &'t [u8], spare: &mut Window, out: &mut Vec<u8>) -> Option<&'t [u8]> {
+/// Appends the first of `bets`, which are canonical, as the rest of a row. Returns the other bets.
+fn write_row_of<'t>(mut bets: &'t [u8], spare: &mut Chunk, out: &mut Vec<u8>) -> Option<&'t [u8]> {
     loop {
-        let window = window(bets, b':', spare);
-        let len = mask(window, |bytes| equal(bytes, b':')).trailing_zeros() as usize;
-        let mut row = *window;
+        let chunk = chunk_at_start(bets, b':', spare);
+        let len = mask(chunk, |bytes| equal(bytes, b':')).trailing_zeros() as usize;
+        let mut row = *chunk;
         row.iter_mut().for_each(|byte| *byte = if *byte == b';' { b',' } else { *byte });
         extend_by(&row, len, out);
-        if len < WINDOW_BYTES {
+        if len < CHUNK_BYTES {
             out.push(b'\n');
             return bets.get(len + 1..);
         }
@@ -190,7 +191,8 @@ fn write_row_of<'t>(mut bets: &'t [u8], spare: &mut Window, out: &mut Vec<u8>) -
     }
 }
 
-/// Appends the first `len` of `bytes`. All of them are copied, which is faster than so many.
+/// Appends the first `len` of `bytes`. Copies all `N` bytes, because a copy of fixed length is
+/// faster.
 fn extend_by<const N: usize>(bytes: &[u8; N], len: usize, out: &mut Vec<u8>) {
     let end = out.len() + len;
     out.extend_from_slice(bytes);
@@ -214,28 +216,28 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// Reads bets one by one; says how many there are, and whether all are plain.
-    fn read_simply(text: &str) -> Result<(usize, bool), RequestError> {
-        let mut is_plain = true;
+    /// Reads bets one by one. Returns their number, and whether all are canonical.
+    fn parse_naively(text: &str) -> Result<(usize, bool), BodyError> {
+        let mut is_canonical = true;
         for (bet, text) in (1..).zip(text.split(':')) {
             let fields: Vec<&str> = text.split(';').collect();
             let Ok(five) = <[&str; 5]>::try_from(fields.as_slice()) else {
-                return Err(RequestError::Fields { bet, fields: fields.len() });
+                return Err(BodyError::Fields { bet, fields: fields.len() });
             };
-            let read = Bet::new(five).map_err(|error| RequestError::Bet {
+            let read = Bet::new(five).map_err(|error| BodyError::Bet {
                 bet,
                 field: error.field,
                 allowed: error.allowed,
             })?;
-            is_plain &= !text.contains([',', '"']) && read.number().to_string() == five[4];
+            is_canonical &= !text.contains([',', '"']) && read.number().to_string() == five[4];
         }
-        Ok((text.split(':').count(), is_plain))
+        Ok((text.split(':').count(), is_canonical))
     }
 
     #[test]
-    fn says_which_bet_is_wrong_and_how() {
-        let bet = |bet, field, allowed| RequestError::Bet { bet, field, allowed };
-        let fields = |bet, fields| RequestError::Fields { bet, fields };
+    fn an_error_names_the_bet_and_the_field() {
+        let bet = |bet, field, allowed| BodyError::Bet { bet, field, allowed };
+        let fields = |bet, fields| BodyError::Fields { bet, fields };
         for (second, error) in [
             ("", fields(2, 1)),
             ("Ana;Paz;1;2000-01-01", fields(2, 4)),
@@ -257,10 +259,7 @@ mod tests {
         ] {
             assert_eq!(WireBets::parse(&format!("{ANA}:{second}")), Err(error), "{second}");
         }
-        assert_eq!(
-            WireBets::parse_one(&format!("{ANA}:{ANA}")),
-            Err(RequestError::Bets { bets: 2 })
-        );
+        assert_eq!(WireBets::parse_one(&format!("{ANA}:{ANA}")), Err(BodyError::Bets { bets: 2 }));
     }
 
     #[test]
@@ -269,11 +268,12 @@ mod tests {
             let rest = ";Paz;1;2000-01-01;7";
             let bet = format!("{}{rest}", "a".repeat(bytes - rest.len()));
             for text in [bet.clone(), format!("{bet}:{ANA}"), format!("{ANA}:{bet}:{bet}")] {
-                let found = WireBets::parse(&text).map(|bets| (bets.len(), bets.is_plain()));
-                assert_eq!(found, read_simply(&text), "{text}");
+                let found = WireBets::parse(&text).map(|bets| (bets.len(), bets.is_canonical()));
+                assert_eq!(found, parse_naively(&text), "{text}");
             }
-            let is_plain = plain_bet(window(bet.as_bytes(), b':', &mut [0; WINDOW_BYTES]));
-            assert_eq!(is_plain, Some(bytes).filter(|bytes| *bytes < WINDOW_BYTES));
+            let is_canonical =
+                canonical_bet_len(chunk_at_start(bet.as_bytes(), b':', &mut [0; CHUNK_BYTES]));
+            assert_eq!(is_canonical, Some(bytes).filter(|bytes| *bytes < CHUNK_BYTES));
         }
     }
 
@@ -314,7 +314,7 @@ mod tests {
         }
 
         #[test]
-        fn bets_are_read_as_if_none_were_plain(
+        fn the_fast_path_reads_the_same_bets(
             bets in proptest::collection::vec(
                 "([a-z]{1,45}|[ñº\u{85}]{1,9}|[a,\"\t]{1,4}|);([A-Z]{1,12}|ñ{50}|a{101}|);\
                  ([0-9]{7,8}|[a-zA-Z0-9]{0,21}|-|ñ);\
@@ -325,8 +325,8 @@ mod tests {
             valid in 0..4_usize,
         ) {
             let text = [vec![ANA.to_owned(); valid], bets].concat().join(":");
-            let found = WireBets::parse(&text).map(|bets| (bets.len(), bets.is_plain()));
-            prop_assert_eq!(found, read_simply(&text), "{}", text);
+            let found = WireBets::parse(&text).map(|bets| (bets.len(), bets.is_canonical()));
+            prop_assert_eq!(found, parse_naively(&text), "{}", text);
         }
     }
 }

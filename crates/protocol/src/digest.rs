@@ -1,4 +1,4 @@
-//! The digest of an agency's rows: what lets a client compare its file with what is stored.
+//! The digest of an agency's rows, by which a client compares its file with what is stored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub struct Digest(u64);
 
 impl Digest {
-    /// The digest of these rows and one more, given as it stands on the wire.
+    /// The digest of these rows and one more, which is in the wire form.
     #[must_use]
     pub fn fold(self, row: &[u8]) -> Self {
         Self(xxh3_64_with_seed(row, self.0))
@@ -24,7 +24,7 @@ impl fmt::Display for Digest {
     }
 }
 
-/// A text that is no digest.
+/// A text that is not a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not 16 hex digits")]
 pub struct ParseDigestError;

@@ -1,31 +1,31 @@
-//! Lines out of bytes, however the bytes are cut.
+//! Framing: cuts a stream of bytes into lines, in whatever parts the bytes arrive. Does no IO; the
+//! caller reads, and owns the buffer.
 //!
-//! Takes bytes and gives frames; whoever calls it does the reading and owns the buffer.
-//! Bytes that no `\n` follows are never a line, also when the connection ends after them: a half
-//! line would be a torn bet.
+//! **Invariant**: bytes without a `\n` after them are never a line, also at the end of a
+//! connection: half a line would be a torn bet.
 
 use memchr::memchr;
 
 use crate::limits::{HEAD_BYTES, LINE_BYTES_MAX};
 
-/// What stands at the start of the unread bytes.
+/// What is at the start of the unread bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame<'b> {
     /// A whole line, without its `\n`.
     Line(&'b [u8]),
     /// No line yet: read more.
     Incomplete,
-    /// A line over the limit ended here; all of it was discarded but its first
-    /// [`HEAD_BYTES`] bytes, which tell what packet it was meant to be.
+    /// The end of a line that is too long. It was discarded, except its first [`HEAD_BYTES`] bytes,
+    /// which show the type of the packet.
     TooLong([u8; HEAD_BYTES]),
 }
 
-/// A frame, and how many bytes it took from the front of the unread ones.
+/// A frame, and the number of unread bytes that it consumed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Framed<'b> {
     /// The bytes to drop before the next call.
     pub consumed: usize,
-    /// What they were.
+    /// The frame.
     pub frame: Frame<'b>,
 }
 
@@ -33,9 +33,9 @@ pub struct Framed<'b> {
 #[derive(Debug)]
 pub struct Framer {
     bytes_max: usize,
-    /// How many of the unread bytes are known to hold no `\n`.
+    /// How many of the unread bytes are known to contain no `\n`.
     scanned: usize,
-    /// The head of the over-long line that is being discarded.
+    /// The start of the line that is being discarded, because it is too long.
     discarding: Option<[u8; HEAD_BYTES]>,
 }
 
@@ -47,27 +47,27 @@ impl Default for Framer {
 }
 
 impl Framer {
-    /// A framer of lines of up to `bytes_max` bytes, their `\n` included; less than
-    /// [`HEAD_BYTES`] is taken as that, so that a discarded line always has its whole head.
+    /// A framer of lines of up to `bytes_max` bytes with their `\n`, at least [`HEAD_BYTES`], so
+    /// that a discarded line always has a whole head.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max: bytes_max.max(HEAD_BYTES), scanned: 0, discarding: None }
     }
 
-    /// Whether a line has begun that is not whole yet, given the unread bytes.
+    /// Whether a line has begun and not ended, given the unread bytes.
     #[must_use]
     pub fn is_mid_line(&self, unread: &[u8]) -> bool {
         self.discarding.is_some() || !unread.is_empty()
     }
 
-    /// What stands at the front of `unread`, which must be what was unread at the last call,
-    /// less what that call consumed, and whatever was read since.
+    /// The next frame. `unread` must be the unread bytes of the last call without those that it
+    /// consumed, and then all that was read since.
     pub fn next<'b>(&mut self, unread: &'b [u8]) -> Framed<'b> {
         let fresh = unread.get(self.scanned..).unwrap_or_default();
         let end = memchr(b'\n', fresh).map(|at| self.scanned + at);
         match (self.discarding, end) {
-            (Some(head), Some(end)) => self.over_long(head, end),
-            (None, Some(end)) if end >= self.bytes_max => self.over_long(head_of(unread), end),
+            (Some(head), Some(end)) => self.too_long(head, end),
+            (None, Some(end)) if end >= self.bytes_max => self.too_long(head_of(unread), end),
             (None, Some(end)) => {
                 self.scanned = 0;
                 let line = unread.get(..end).unwrap_or_default();
@@ -85,7 +85,7 @@ impl Framer {
         }
     }
 
-    fn over_long<'b>(&mut self, head: [u8; HEAD_BYTES], end: usize) -> Framed<'b> {
+    fn too_long<'b>(&mut self, head: [u8; HEAD_BYTES], end: usize) -> Framed<'b> {
         self.discarding = None;
         self.scanned = 0;
         Framed { consumed: end + 1, frame: Frame::TooLong(head) }
@@ -106,7 +106,7 @@ mod tests {
 
     const MAX: usize = HEAD_BYTES;
 
-    /// The lines of `bytes`; over-long ones come out as `!` and their head.
+    /// The lines of `bytes`. A line that is too long is `!` and its head.
     fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut framer = Framer::new(MAX);
         let (mut unread, mut lines) = (bytes, Vec::new());
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_may_be_as_long_as_the_limit_with_its_end() {
+    fn the_limit_includes_the_line_end() {
         let (fits, over) = ("a".repeat(MAX - 1), "b".repeat(MAX));
         let bytes = format!("{fits}\n{over}\nc\n");
         let discarded = format!("!{over}");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_line_end_follows_is_no_line() {
+    fn bytes_without_a_line_end_are_not_a_line() {
         assert_eq!(frames(b"a\nb"), [b"a".to_vec()]);
         let long = "b".repeat(MAX + 1);
         assert_eq!(frames(format!("a\n{long}").as_bytes()), [b"a".to_vec()]);

@@ -1,32 +1,31 @@
-//! What agencies and servers agree on: values, packets, framing, rows and their digest.
+//! What clients and servers agree on: values, packets, framing, rows and their digest. Each packet
+//! is defined here once, for both.
 //!
-//! Responsible for every byte that crosses the wire and for every row of `bets.csv`, and for
-//! nothing else: this crate does no IO, knows no clock and keeps no state but a half-read line.
+//! Responsible for the bytes on the wire and for the rows of `bets.csv`, by the rules of
+//! `docs/PROTOCOL.md`. Does no IO, knows no clock, and has no state except a partly read line.
 //!
-//! **Invariant**: a value of a type from here is valid. Text is checked once, where it comes in;
-//! whoever holds a [`Bet`], [`WireBets`] or an [`AgencyId`] need not check it again.
-//!
-//! The rules come from `PROTOCOL.md`, which names each packet, field and limit.
+//! **Invariant**: a value of these types is valid. Text is checked once, where it is read, so that
+//! a [`Bet`], [`WireBets`] or [`AgencyId`] needs no further check.
 
 mod bet;
 mod bets;
+mod canonical_bet;
+mod canonical_row;
 mod digest;
 mod frame;
 pub mod limits;
-mod malformed;
-mod plain;
-mod plain_row;
+mod packet_error;
 mod request;
 mod response;
 mod row;
+mod simd;
 mod values;
-mod window;
 
 pub use bet::{Bet, Field, InvalidField};
 pub use bets::{OwnedBets, WireBets};
 pub use digest::{Digest, ParseDigestError};
 pub use frame::{Frame, Framed, Framer};
-pub use malformed::{Malformed, RequestError};
+pub use packet_error::{BodyError, PacketError};
 pub use request::{BatchForm, PacketType, Request, write_rows_packet};
 pub use response::{AgencyState, Outcome, Refusal, Response, ResponseError, WINNERS_HEAD};
 pub use row::{DamagedRow, RowReader, StoredRow, write_row};

@@ -1,73 +1,72 @@
-//! What an agency may ask: the packets to a server, read and written.
+//! The packets to a server, read and written.
 
 use std::fmt;
 
 use crate::Digest;
 use crate::bets::WireBets;
-use crate::malformed::{Malformed, RequestError};
+use crate::packet_error::{BodyError, PacketError};
 use crate::response::{Outcome, Refusal, Response};
-use crate::values::{AgencyId, plain_digits};
+use crate::values::{AgencyId, parse_digits};
 
 /// A packet to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request<'a> {
     /// Store one bet.
     StoreBet {
-        /// Whose bet it is.
+        /// The agency.
         agency: AgencyId,
-        /// The bet; [`Request::parse`] sees to it that there is one only.
+        /// The bet. [`Request::parse`] accepts exactly one.
         bet: WireBets<'a>,
     },
-    /// Store these bets after the agency's last row, whatever that is: sent again, they are
-    /// stored again.
+    /// Store these bets after the agency's last row. Sent again, they are stored again.
     StoreBatch {
-        /// How the packet is written.
+        /// The packet's form.
         form: BatchForm,
-        /// Whose bets they are.
+        /// The agency.
         agency: AgencyId,
         /// The bets.
         bets: WireBets<'a>,
     },
-    /// Store these bets as the agency's rows `first_row`…; safe to repeat.
+    /// Store these bets as the agency's rows from `first_row`. Safe to repeat.
     StoreRows {
-        /// Whose bets they are.
+        /// The agency.
         agency: AgencyId,
         /// The row of the first bet, from 1.
         first_row: u64,
         /// The bets.
         bets: WireBets<'a>,
     },
-    /// The agency sends no more.
+    /// Close the agency: it will send no more bets.
     AgencyClose {
-        /// The agency that closes.
+        /// The agency.
         agency: AgencyId,
-        /// How many rows it has sent in all, if it says so; then the close is answered.
+        /// The number of rows that it has sent. A close with it is answered.
         rows: Option<u64>,
     },
-    /// How many rows of the agency are stored?
+    /// Ask for the agency's status.
     AgencyStatus {
-        /// The agency that is asked about.
+        /// The agency.
         agency: AgencyId,
     },
-    /// Who has won? Answered when the draw is done.
+    /// Ask for the agency's winners. Answered when the draw is held.
     WinnersRequest {
-        /// The agency whose winners are wanted.
+        /// The agency.
         agency: AgencyId,
     },
 }
 
-/// How a `StoreBatch` is written.
+/// The form of a `StoreBatch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchForm {
     /// `agency;first;…;number:first;…`: the agency is a field before the first bet.
     Ours,
     /// `agency:first;…;number:first;…`: the only form that the reference's client sends and its
-    /// server takes. A server closes the connection after its answer.
+    /// server accepts. A server closes the connection after its answer.
     Reference,
 }
 
-/// The types of packets to a server; a close that declares its rows is a type of its own,
-/// because only that one has an answer.
+/// The types of packets to a server. A close with a row count is another type than one without,
+/// because only the former has an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PacketType {
     /// `StoreBet:`
@@ -87,7 +86,7 @@ pub enum PacketType {
 }
 
 impl BatchForm {
-    /// The form of the body of a `StoreBatch`, told by its first separator.
+    /// The form of a `StoreBatch` with this body. Its first separator decides.
     fn of(body: &[u8]) -> Self {
         let separator = body.iter().find(|byte| matches!(byte, b';' | b':'));
         if separator == Some(&b':') { Self::Reference } else { Self::Ours }
@@ -108,7 +107,7 @@ impl PacketType {
         })
     }
 
-    /// The name with which the packet starts.
+    /// The packet's name, which is before its first `:`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -122,14 +121,14 @@ impl PacketType {
     }
 
     /// Whether the server closes the connection after the answer. The reference's client opens a
-    /// connection for every packet, and the side that closes first keeps the port for a minute
-    /// (TIME_WAIT): if that is the client, it runs out of ports.
+    /// connection for each packet, and the side that closes first keeps the port for a minute
+    /// (TIME_WAIT). If that were the client, it would run out of ports.
     #[must_use]
     pub fn ends_connection(self) -> bool {
         self == Self::StoreBatch(BatchForm::Reference)
     }
 
-    /// The refusal that fits this type of packet: its own, or `Error:` where it has none.
+    /// A refusal of this type of packet: the type's own answer, or `Error:` if it has none.
     #[must_use]
     pub fn refuse(self, refusal: Refusal, reason: impl fmt::Display) -> Response {
         let refused = || Outcome::Refused(refusal, reason.to_string());
@@ -150,15 +149,15 @@ impl<'a> Request<'a> {
     /// Reads a line, without its `\n`, as a packet.
     ///
     /// # Errors
-    /// [`Malformed`] says what is wrong, and what to answer.
-    pub fn parse(line: &'a [u8]) -> Result<Self, Malformed> {
-        let (name, body) = split_type(line).ok_or(Malformed::Unknown)?;
-        let packet = PacketType::of(name, body).ok_or(Malformed::Unknown)?;
-        Self::parse_body(packet, body).map_err(|error| Malformed::Packet(packet, error))
+    /// [`PacketError`] has the reason and the answer.
+    pub fn parse(line: &'a [u8]) -> Result<Self, PacketError> {
+        let (name, body) = split_type(line).ok_or(PacketError::UnknownType)?;
+        let packet = PacketType::of(name, body).ok_or(PacketError::UnknownType)?;
+        Self::parse_body(packet, body).map_err(|error| PacketError::Body(packet, error))
     }
 
-    fn parse_body(packet: PacketType, body: &'a [u8]) -> Result<Self, RequestError> {
-        let body = simdutf8::basic::from_utf8(body).map_err(|_| RequestError::NotUtf8)?;
+    fn parse_body(packet: PacketType, body: &'a [u8]) -> Result<Self, BodyError> {
+        let body = simdutf8::basic::from_utf8(body).map_err(|_| BodyError::NotUtf8)?;
         match packet {
             PacketType::StoreBet => parse_bet(body),
             PacketType::StoreBatch(form) => parse_batch(form, body),
@@ -176,7 +175,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Which type of packet this is.
+    /// The packet's type.
     #[must_use]
     pub fn packet_type(&self) -> PacketType {
         match self {
@@ -190,7 +189,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The agency that the packet is about.
+    /// The packet's agency.
     #[must_use]
     pub fn agency(&self) -> AgencyId {
         match *self {
@@ -235,10 +234,9 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Appends a `StoreRows` packet, or without `first_row` a `StoreBatch` packet in the reference's
-/// form, with its `\n`.
-/// `bets` are valid bets as they stand on the wire, a `:` between them: what a client has at hand
-/// after it has read its file.
+/// Appends a `StoreRows` packet or, without `first_row`, a `StoreBatch` packet in the reference's
+/// form, with its `\n`. `bets` must be valid bets in the wire form, with `:` between them, which is
+/// how a client keeps its file.
 pub fn write_rows_packet(agency: AgencyId, first_row: Option<u64>, bets: &str, out: &mut Vec<u8>) {
     match first_row {
         Some(row) => write_line(out, format_args!("StoreRows:{agency};{row}:{bets}")),
@@ -247,7 +245,7 @@ pub fn write_rows_packet(agency: AgencyId, first_row: Option<u64>, bets: &str, o
 }
 
 fn write_line(out: &mut Vec<u8>, line: fmt::Arguments<'_>) {
-    std::io::Write::write_fmt(out, line).expect("a Vec takes every byte");
+    std::io::Write::write_fmt(out, line).expect("writing to a Vec cannot fail");
     out.push(b'\n');
 }
 
@@ -257,35 +255,35 @@ pub(crate) fn split_type(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((name, rest.get(1..)?))
 }
 
-fn agency_of(text: &str) -> Result<AgencyId, RequestError> {
-    text.parse().map_err(|_| RequestError::Agency)
+fn agency_of(text: &str) -> Result<AgencyId, BodyError> {
+    text.parse().map_err(|_| BodyError::Agency)
 }
 
-fn row(text: &str, what: &'static str) -> Result<u64, RequestError> {
-    plain_digits(text, 20).ok_or(RequestError::Row { what })
+fn row(text: &str, what: &'static str) -> Result<u64, BodyError> {
+    parse_digits(text, 20).ok_or(BodyError::Row { what })
 }
 
 /// `agency;first;last;document;birthdate;number`
-fn parse_bet(body: &str) -> Result<Request<'_>, RequestError> {
-    let (agency, bet) = body.split_once(';').ok_or(RequestError::NoBets)?;
+fn parse_bet(body: &str) -> Result<Request<'_>, BodyError> {
+    let (agency, bet) = body.split_once(';').ok_or(BodyError::NoBets)?;
     Ok(Request::StoreBet { agency: agency_of(agency)?, bet: WireBets::parse_one(bet)? })
 }
 
-/// `agency;first;…;number:…` or `agency:first;…;number:…`: the agency ends where the first
-/// separator of either kind stands.
-fn parse_batch(form: BatchForm, body: &str) -> Result<Request<'_>, RequestError> {
-    let (agency, bets) = body.split_once([';', ':']).ok_or(RequestError::NoBets)?;
+/// `agency;first;…;number:…` or `agency:first;…;number:…`. The agency ends at the first separator
+/// of either kind.
+fn parse_batch(form: BatchForm, body: &str) -> Result<Request<'_>, BodyError> {
+    let (agency, bets) = body.split_once([';', ':']).ok_or(BodyError::NoBets)?;
     Ok(Request::StoreBatch { form, agency: agency_of(agency)?, bets: WireBets::parse(bets)? })
 }
 
 /// `agency;first_row:first;last;document;birthdate;number:…`
-fn parse_rows(body: &str) -> Result<Request<'_>, RequestError> {
-    let (head, bets) = body.split_once(':').ok_or(RequestError::NoBets)?;
+fn parse_rows(body: &str) -> Result<Request<'_>, BodyError> {
+    let (head, bets) = body.split_once(':').ok_or(BodyError::NoBets)?;
     let (agency, first_row) = head.split_once(';').unwrap_or((head, ""));
     let agency = agency_of(agency)?;
     let first_row = row(first_row, "the first row")?;
     if first_row == 0 {
-        return Err(RequestError::Row { what: "the first row, 0," });
+        return Err(BodyError::Row { what: "the first row, 0," });
     }
     Ok(Request::StoreRows { agency, first_row, bets: WireBets::parse(bets)? })
 }

@@ -1,13 +1,14 @@
-//! What a server answers: the packets to an agency, written and read.
+//! The packets to an agency, written and read.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::values::plain_digits;
+use crate::values::parse_digits;
 
-/// Why trying again will not help. The first word of a reason on the wire.
+/// Why a request is refused, so that trying again will not help. The first word of a reason on the
+/// wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The agency is unknown.
@@ -16,13 +17,13 @@ pub enum Refusal {
     Invalid,
     /// The agency has closed.
     Closed,
-    /// The draw is done.
+    /// The draw is held.
     Drawn,
-    /// The batch starts beyond the row after the last stored one.
+    /// There are rows missing between the last stored one and the batch.
     Gap,
-    /// A part of the batch is stored.
+    /// Only a part of the batch is stored already.
     Overlap,
-    /// The close declares another number of rows than is stored.
+    /// The row count of the close is not that of the stored rows.
     Short,
 }
 
@@ -45,25 +46,25 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How a request ended: the `status` of the wire, and its reason.
+/// The result of a request: the `status` on the wire, and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// 0: done, now or earlier.
     Done,
-    /// 1: the server could not, nothing was done; try again.
+    /// 1: the server could not and has done nothing; try again.
     TryAgain(String),
     /// 2: refused; trying again will not help.
     Refused(Refusal, String),
 }
 
-/// Where an agency stands.
+/// The state of an agency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgencyState {
     /// It may send bets.
     Open,
     /// It has closed.
     Closed,
-    /// The draw is done.
+    /// The draw is held.
     Drawn,
 }
 
@@ -77,8 +78,8 @@ impl fmt::Display for AgencyState {
     }
 }
 
-/// How the answer to a request for winners starts; the documents and `\n` follow. For those who
-/// send a long answer in pieces.
+/// The start of the answer to `WinnersRequest`, for callers that send a long answer in parts. The
+/// documents and `\n` follow it.
 pub const WINNERS_HEAD: &str = "WinnersResponse:";
 
 /// A packet to an agency.
@@ -86,15 +87,15 @@ pub const WINNERS_HEAD: &str = "WinnersResponse:";
 pub enum Response {
     /// `StoreResponse:0` stored, `StoreResponse:1` not stored.
     Store {
-        /// Whether all of the batch is stored; if not, none of it is.
+        /// Whether the whole batch is stored; if not, none of it is.
         stored: bool,
     },
     /// `StoreRowsResponse:status;rows;digest[;reason]`
     StoreRows {
-        /// How the request ended.
+        /// The result.
         outcome: Outcome,
-        /// How many rows of the agency are stored after it. Only with status 0 does anything
-        /// follow from it: what could not be done, or was refused, may not have looked.
+        /// The number of the agency's stored rows. It is meaningful with status 0 only, because
+        /// other answers may be given without reading the store.
         rows: u64,
         /// Their digest.
         digest: Digest,
@@ -103,16 +104,16 @@ pub enum Response {
     AgencyClose(Outcome),
     /// `AgencyStatusResponse:rows;digest;state`
     AgencyStatus {
-        /// How many rows of the agency are stored.
+        /// The number of the agency's stored rows.
         rows: u64,
         /// Their digest.
         digest: Digest,
-        /// Where the agency stands.
+        /// The agency's state.
         state: AgencyState,
     },
     /// `WinnersResponse:document;document;…`, in the order of the agency's rows.
     Winners(Arc<str>),
-    /// `Error:reason`, to anything that is no packet.
+    /// `Error:reason`, to a line that is not a packet.
     Error(String),
 }
 
@@ -120,7 +121,7 @@ impl Response {
     /// Appends the packet with its `\n`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut line = |line: fmt::Arguments<'_>| {
-            std::io::Write::write_fmt(out, line).expect("a Vec takes every byte");
+            std::io::Write::write_fmt(out, line).expect("writing to a Vec cannot fail");
         };
         match self {
             Self::Store { stored } => line(format_args!("StoreResponse:{}", u8::from(!stored))),
@@ -144,7 +145,7 @@ impl Response {
     /// Reads a line, without its `\n`, as an answer.
     ///
     /// # Errors
-    /// [`ResponseError`] if it is none.
+    /// [`ResponseError`] if it is not one.
     pub fn parse(line: &[u8]) -> Result<Self, ResponseError> {
         str::from_utf8(line)
             .ok()
@@ -188,13 +189,13 @@ impl Response {
     }
 }
 
-/// A line that is no answer.
+/// A line that is not an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an answer of this protocol")]
 pub struct ResponseError;
 
 fn row_count(text: &str) -> Option<u64> {
-    plain_digits(text, 20)
+    parse_digits(text, 20)
 }
 
 impl FromStr for AgencyState {

@@ -1,18 +1,17 @@
 //! Rows of `bets.csv`: `agency,first,last,document,birthdate,number`.
 //!
-//! Rows are written in one form: quoting where needed, `\n` at the end. Rows are read in every
-//! form that another system may have left: `\r\n` ends, needless quotes, numbers with leading
-//! zeros, names longer than ours may be. A physical line is a row, so that one unbalanced quote
-//! damages its own line and not those after it.
+//! Writes rows in one form, with quotes only where needed and with `\n`. Reads rows in each form
+//! that another system may have written: with `\r\n`, needless quotes, leading zeros or longer
+//! names. Each physical line is a row, so that an unbalanced quote damages its own line only.
 
 use csv_core::ReadRecordResult;
 use memchr::{memchr, memchr_iter, memchr2};
 
 use crate::bet::Bet;
-use crate::limits::{NUMBER_DIGITS_MAX, WINDOW_BYTES};
-use crate::plain_row::{AGENCY_DIGITS_MAX, PlainRow, split_agency};
-use crate::values::{AgencyId, BetNumber, decimal, plain_digits, write_number};
-use crate::window::{Window, window};
+use crate::canonical_row::{AGENCY_DIGITS_MAX, CanonicalRow, split_agency};
+use crate::limits::{CHUNK_BYTES, NUMBER_DIGITS_MAX};
+use crate::simd::{Chunk, chunk_at_start};
+use crate::values::{AgencyId, BetNumber, decimal, parse_digits, write_number};
 
 /// Appends `bet` as a row of `agency`, with its `\n`.
 pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
@@ -21,16 +20,16 @@ pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
         out.push(b',');
         write_name(name, out);
     }
-    for plain in [bet.document(), bet.birthdate()] {
+    for text in [bet.document(), bet.birthdate()] {
         out.push(b',');
-        out.extend_from_slice(plain.as_bytes());
+        out.extend_from_slice(text.as_bytes());
     }
     out.push(b',');
     write_number(bet.number(), out);
     out.push(b'\n');
 }
 
-/// Only names can need quotes, and only for a comma or a quote: they hold no line ends.
+/// Only a comma or a quote needs quotes, because names contain no line ends.
 fn write_name(name: &str, out: &mut Vec<u8>) {
     if memchr2(b',', b'"', name.as_bytes()).is_none() {
         out.extend_from_slice(name.as_bytes());
@@ -46,30 +45,30 @@ fn write_name(name: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// A line of `bets.csv` that is no row: not six fields, or no agency number.
+/// A line of `bets.csv` that is not a row: it does not have six fields, or no agency number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a row of six fields that starts with an agency number")]
 pub struct DamagedRow;
 
-/// One row as it is stored. Its fields are taken as they are: what is stored is stored.
+/// One stored row. Its fields are not checked again, because the row is stored already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredRow<'r> {
-    /// The agency's number, as the row has it; it need not be an agency of this lottery.
+    /// The row's agency number, which need not be an agency of this lottery.
     pub agency: u32,
-    /// The rest as it stands on the wire, `first;last;document;birthdate;number`, the number
-    /// without leading zeros: what the digest is over.
+    /// The bet in the wire form, `first;last;document;birthdate;number`, with the number without
+    /// leading zeros. The digest is over these bytes.
     pub wire: &'r [u8],
 }
 
 impl<'r> StoredRow<'r> {
-    /// The document of the bet. A document that is not UTF-8 comes out empty.
+    /// The bet's document; empty if it is not UTF-8.
     #[must_use]
     pub fn document(&self) -> &'r str {
         let field = self.wire.rsplit(|byte| *byte == b';').nth(2).unwrap_or_default();
         str::from_utf8(field).unwrap_or_default()
     }
 
-    /// The number that was bet on; `None` if what is stored there is no such number.
+    /// The bet's number; `None` if the field is not one.
     #[must_use]
     pub fn number(&self) -> Option<BetNumber> {
         let field = self.wire.rsplit(|byte| *byte == b';').next()?;
@@ -77,16 +76,16 @@ impl<'r> StoredRow<'r> {
     }
 }
 
-/// What a byte of a row without quotes is on the wire.
+/// The byte of the wire form for a byte of a row without quotes.
 fn wire_byte(byte: u8) -> u8 {
     if byte == b',' { b';' } else { byte }
 }
 
-/// Reads rows, one line at a time, in buffers of its own.
+/// Reads rows, one line at a time. Keeps its buffers between rows.
 #[derive(Debug)]
 pub struct RowReader {
-    /// A plain row, its commas made `;`.
-    plain: Window,
+    /// A canonical row with `;` instead of commas.
+    canonical: Chunk,
     wire: Vec<u8>,
     unquoted: Vec<u8>,
     csv: csv_core::Reader,
@@ -94,22 +93,22 @@ pub struct RowReader {
 
 impl Default for RowReader {
     fn default() -> Self {
-        let (plain, csv) = ([0; WINDOW_BYTES], csv_core::Reader::new());
-        Self { plain, wire: Vec::new(), unquoted: Vec::new(), csv }
+        let (canonical, csv) = ([0; CHUNK_BYTES], csv_core::Reader::new());
+        Self { canonical, wire: Vec::new(), unquoted: Vec::new(), csv }
     }
 }
 
 impl RowReader {
-    /// Reads the first of `lines`. Says how many bytes it has, with its `\n` if there is one.
+    /// Reads the first of `lines`. Also returns its length in bytes, with its `\n` if it has one.
     ///
     /// # Errors
-    /// [`DamagedRow`] if it is no row.
+    /// [`DamagedRow`] if it is not a row.
     pub fn read_first(&mut self, lines: &[u8]) -> (usize, Result<StoredRow<'_>, DamagedRow>) {
-        let mut spare = [0; WINDOW_BYTES];
-        let window = window(lines, b'\n', &mut spare);
-        if let Some(PlainRow { agency, wire, line_end }) = PlainRow::of(window) {
-            self.plain = window.map(wire_byte);
-            let wire = self.plain.get(wire).unwrap_or_default();
+        let mut spare = [0; CHUNK_BYTES];
+        let chunk = chunk_at_start(lines, b'\n', &mut spare);
+        if let Some(CanonicalRow { agency, wire, line_end }) = CanonicalRow::of(chunk) {
+            self.canonical = chunk.map(wire_byte);
+            let wire = self.canonical.get(wire).unwrap_or_default();
             return ((line_end + 1).min(lines.len()), Ok(StoredRow { agency, wire }));
         }
         let end = memchr(b'\n', lines);
@@ -117,15 +116,15 @@ impl RowReader {
         (line.len() + usize::from(end.is_some()), self.read_any(line))
     }
 
-    /// Reads `line`, with or without its end; what stands behind a `\n` is not looked at.
+    /// Reads `line`, with or without its end. Bytes after a `\n` are ignored.
     ///
     /// # Errors
-    /// [`DamagedRow`] if it is no row.
+    /// [`DamagedRow`] if it is not a row.
     pub fn read(&mut self, line: &[u8]) -> Result<StoredRow<'_>, DamagedRow> {
         self.read_first(line).1
     }
 
-    /// Reads `line`, without its `\n`, whatever form it has.
+    /// Reads `line`, without its `\n`, in any form.
     fn read_any(&mut self, line: &[u8]) -> Result<StoredRow<'_>, DamagedRow> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let unquoted = self.read_unquoted(line);
@@ -134,7 +133,7 @@ impl RowReader {
         Ok(StoredRow { agency, wire: &self.wire })
     }
 
-    /// `None` says only that something may be quoted.
+    /// Returns `None` if the row may have quotes.
     fn read_unquoted(&mut self, line: &[u8]) -> Option<u32> {
         let (agency, rest) = split_agency(line)?;
         if memchr2(b'"', b'\r', rest).is_some() || memchr_iter(b',', rest).count() != 4 {
@@ -146,7 +145,7 @@ impl RowReader {
     }
 
     fn read_quoted(&mut self, line: &[u8]) -> Option<u32> {
-        // csv-core would take a byte order mark off, which is none within a file.
+        // csv-core would remove a byte order mark, which has no meaning within a file.
         if line.starts_with("\u{feff}".as_bytes()) {
             return None;
         }
@@ -168,7 +167,7 @@ impl RowReader {
         agency
     }
 
-    /// Puts the six fields of `line` into `unquoted`, one behind the other; says where each ends.
+    /// Writes the six fields of `line` one after the other to `unquoted`, and returns their ends.
     fn unquote(&mut self, line: &[u8]) -> Option<[usize; 6]> {
         let mut ends = [0; 7];
         self.unquoted.resize(line.len() + 1, 0);
@@ -180,7 +179,7 @@ impl RowReader {
             let (end, _, _, last) = self.csv.read_record(b"", output, more);
             (read, fields) = (end, fields + last);
         }
-        // What a lone `\r` divides is two records.
+        // csv-core ends a record at a `\r` within the line, too.
         let is_one = line.get(consumed..)?.iter().all(|byte| *byte == b'\r');
         let is_row = read == ReadRecordResult::Record && is_one && fields == 6;
         ends.first_chunk().copied().filter(|_| is_row)
@@ -204,7 +203,7 @@ impl RowReader {
 
 fn agency_number(field: &[u8]) -> Option<u32> {
     let digits = str::from_utf8(field).ok()?;
-    plain_digits(digits, AGENCY_DIGITS_MAX).and_then(|number| u32::try_from(number).ok())
+    parse_digits(digits, AGENCY_DIGITS_MAX).and_then(|number| u32::try_from(number).ok())
 }
 
 #[cfg(test)]
@@ -273,7 +272,7 @@ mod tests {
 
     #[test]
     fn no_count_of_commas_is_taken_for_four() {
-        for commas in [0, 3, 5, 256, 260, 256 * WINDOW_BYTES + 4] {
+        for commas in [0, 3, 5, 256, 260, 256 * CHUNK_BYTES + 4] {
             assert_eq!(
                 read(&format!("3,{}{}", ",".repeat(commas), "a".repeat(40))),
                 Err(DamagedRow)

@@ -1,4 +1,4 @@
-//! Numbers of the lottery that cannot be wrong, of agencies and of bets, read and written.
+//! The numbers of agencies and bets, as types whose values are valid.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::limits::{AGENCIES_MAX, NUMBER_DIGITS_MAX, NUMBER_MAX};
 
-/// A text that is no value of the wanted kind; says what is allowed.
+/// A text that is not a value of the type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not {allowed}")]
 pub struct InvalidValue {
@@ -14,15 +14,15 @@ pub struct InvalidValue {
 }
 
 impl InvalidValue {
-    /// What is allowed, as a phrase that goes on after "not" or "must be".
+    /// What is allowed, as a phrase after "not" or "must be".
     #[must_use]
     pub fn allowed(self) -> &'static str {
         self.allowed
     }
 }
 
-/// Reads plain ASCII digits; no sign, no blank, no more than `digits_max` of them.
-pub(crate) fn plain_digits(text: &str, digits_max: usize) -> Option<u64> {
+/// Reads 1 to `digits_max` ASCII digits, without sign or blank.
+pub(crate) fn parse_digits(text: &str, digits_max: usize) -> Option<u64> {
     if text.is_empty() || text.len() > digits_max || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
@@ -34,7 +34,7 @@ pub(crate) fn plain_digits(text: &str, digits_max: usize) -> Option<u64> {
 pub struct AgencyId(NonZeroU32);
 
 impl AgencyId {
-    /// The agency with this number; `None` for 0 and beyond [`AGENCIES_MAX`].
+    /// The agency with this number; `None` for 0 or more than [`AGENCIES_MAX`].
     #[must_use]
     pub fn new(number: u32) -> Option<Self> {
         NonZeroU32::new(number).filter(|number| number.get() <= AGENCIES_MAX).map(Self)
@@ -62,7 +62,7 @@ impl FromStr for AgencyId {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        plain_digits(text, 10)
+        parse_digits(text, 10)
             .and_then(|number| u32::try_from(number).ok())
             .and_then(Self::new)
             .ok_or(InvalidValue { allowed: "an agency number, 1 to 100000 in plain digits" })
@@ -102,7 +102,7 @@ impl FromStr for BetNumber {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        plain_digits(text, NUMBER_DIGITS_MAX)
+        parse_digits(text, NUMBER_DIGITS_MAX)
             .and_then(|number| u16::try_from(number).ok())
             .and_then(Self::new)
             .ok_or(InvalidValue { allowed: "a number from 0 to 9999 in plain digits" })

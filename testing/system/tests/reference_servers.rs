@@ -28,7 +28,7 @@ use harness::directory::RunDirectory;
 use harness::log::LogLine;
 use harness::process::Launch;
 use reference::{Fields, ReferenceStore};
-use scripted::{Fault, Script};
+use scripted::{Failure, Script};
 use tokio::sync::watch;
 
 /// Addresses before and behind those of every server of ours, in the order in which clients
@@ -241,7 +241,7 @@ async fn the_longest_names_fit_the_shortest_packet() {
 
 #[tokio::test]
 async fn an_answer_1_that_lasts_is_told_with_what_else_may_be_wrong() {
-    let script = vec![("StoreBatch", Fault::Say("StoreResponse:1")); 1_000];
+    let script = vec![("StoreBatch", Failure::Say("StoreResponse:1")); 1_000];
     let lottery = Alone::start(1, script).await;
     lottery.file(&rows(1, 10, 1));
     let mut client = lottery.spawn(lottery.client().with("CLI_GIVE_UP_AFTER", 2));

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 const ANA: &str = "Ana;Paz;1;2000-01-01;7";
 const LEO: &str = "Leo;Sol;2;2000-01-02;8";
 
-fn parse(line: &str) -> Result<Request<'_>, Malformed> {
+fn parse(line: &str) -> Result<Request<'_>, PacketError> {
     Request::parse(line.as_bytes())
 }
 
@@ -101,8 +101,8 @@ fn answers_what_is_malformed_as_its_type_wants() {
 }
 
 #[test]
-fn an_over_long_line_is_told_by_its_head() {
-    let answer = |head: &[u8]| Malformed::too_long(head).response();
+fn a_line_that_is_too_long_is_recognised_by_its_head() {
+    let answer = |head: &[u8]| PacketError::too_long(head).response();
     assert_eq!(answer(b"StoreBatch:1;Ana"), Response::Store { stored: false });
     assert_eq!(answer(b"xxxxxxxxxxxx"), Response::Error("unknown packet".into()));
 }
@@ -110,7 +110,7 @@ fn an_over_long_line_is_told_by_its_head() {
 #[test]
 fn bytes_that_are_not_utf8_refuse_the_packet() {
     let packet = Request::parse(b"StoreBet:1;\xff;Paz;1;2000-01-01;7").unwrap_err();
-    assert_eq!(packet, Malformed::Packet(PacketType::StoreBet, RequestError::NotUtf8));
+    assert_eq!(packet, PacketError::Body(PacketType::StoreBet, BodyError::NotUtf8));
 }
 
 prop_compose! {

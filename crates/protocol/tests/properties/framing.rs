@@ -1,17 +1,18 @@
-//! Framing: however the bytes are cut, the same lines come out, and little is kept.
+//! Properties of framing: the same bytes, in any parts, give the same lines, and few bytes are
+//! kept.
 
 use protocol::limits::HEAD_BYTES;
 use protocol::{Frame, Framed, Framer};
 
-/// What came out of a framer.
+/// The output of a framer.
 #[derive(Debug, PartialEq, Eq)]
 enum Event {
     Line(Vec<u8>),
     TooLong([u8; HEAD_BYTES]),
 }
 
-/// Bytes that arrive in pieces of these lengths, in turn, give the lines that splitting all of
-/// them at once gives, and never more than `bytes_max` of them wait to be a line.
+/// Bytes in parts of these lengths, in turn, give the same lines as all bytes at once, and the
+/// framer never keeps more than `bytes_max` bytes.
 pub fn any_cutting_gives_the_same_lines(bytes: &[u8], bytes_max: usize, pieces: &[u8]) {
     assert_eq!(framed(bytes, bytes_max, pieces), split(bytes, bytes_max));
 }
@@ -50,7 +51,7 @@ fn take_all(framer: &mut Framer, unread: &mut Vec<u8>, events: &mut Vec<Event>) 
     }
 }
 
-/// The lines of all bytes at once. What no `\n` follows is none.
+/// The lines of all bytes at once. Bytes without a `\n` after them are not a line.
 fn split(bytes: &[u8], bytes_max: usize) -> Vec<Event> {
     let event = |line: &[u8]| match line.strip_suffix(b"\n") {
         Some(content) if line.len() <= bytes_max.max(HEAD_BYTES) => {

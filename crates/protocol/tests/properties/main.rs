@@ -1,4 +1,4 @@
-//! What must hold of whatever comes over the wire and of whatever stands in `bets.csv`.
+//! Properties of the packets and of `bets.csv`, for any bytes.
 //!
 //! A property is a function of one input. Here random inputs and those that once failed are put
 //! to it; `testing/fuzz` puts the same functions to inputs that a fuzzer looks for.

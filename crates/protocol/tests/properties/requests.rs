@@ -1,20 +1,20 @@
-//! Packets to a server: whatever the line is, it is a request or refused with a reason.
+//! Packets to a server: any line is a request, or is refused with a reason.
 
 use protocol::{
-    Bet, Malformed, Outcome, PacketType, Refusal, Request, Response, WireBets, write_row,
+    Bet, Outcome, PacketError, PacketType, Refusal, Request, Response, WireBets, write_row,
 };
 
-/// A line is read as a request that prints as the same request, or is answered with a refusal
-/// that a client can read and that says why.
+/// A line is a request, which is written as the same request, or is answered with a refusal that a
+/// client can read and that has a reason.
 pub fn a_line_is_a_request_or_refused(line: &[u8]) {
     match Request::parse(line) {
         Ok(request) => {
             prints_as_itself(&request, line.len());
             holds_rows(&request);
         }
-        Err(malformed) => says_why(&malformed),
+        Err(error) => says_why(&error),
     }
-    says_why(&Malformed::too_long(line));
+    says_why(&PacketError::too_long(line));
 }
 
 fn prints_as_itself(request: &Request<'_>, bytes: usize) {
@@ -28,7 +28,7 @@ fn prints_as_itself(request: &Request<'_>, bytes: usize) {
     assert_eq!(again.packet_type(), request.packet_type());
 }
 
-/// However its bets are passed over, they are the same rows.
+/// Each way to iterate over the bets gives the same rows.
 fn holds_rows(request: &Request<'_>) {
     let (Request::StoreBet { agency, bet: bets }
     | Request::StoreBatch { agency, bets, .. }
@@ -46,7 +46,7 @@ fn holds_rows(request: &Request<'_>) {
     assert_eq!(bets.iter().next(), Some(bets.first()));
 }
 
-/// Bets are read from a text exactly if each of them is one by itself.
+/// A text is read as bets exactly if each part of it is a bet.
 pub fn bets_are_those_one_by_one(text: &str) {
     let mut bets = text.split(':').map(|text| text.split(';').collect::<Vec<_>>());
     let are_bets = bets
@@ -54,17 +54,17 @@ pub fn bets_are_those_one_by_one(text: &str) {
     assert_eq!(WireBets::parse(text).is_ok(), are_bets);
 }
 
-fn says_why(malformed: &Malformed) {
-    let response = malformed.response();
+fn says_why(error: &PacketError) {
+    let response = error.response();
     let mut line = Vec::new();
     response.write(&mut line);
     assert_eq!(line.pop(), Some(b'\n'));
-    let is_plain = str::from_utf8(&line).is_ok_and(|text| !text.chars().any(char::is_control));
-    assert!(is_plain, "{malformed:?} is answered in one plain line");
+    let is_one_line = str::from_utf8(&line).is_ok_and(|text| !text.chars().any(char::is_control));
+    assert!(is_one_line, "{error:?} is answered in one line");
     assert_eq!(Response::parse(&line).as_ref(), Ok(&response), "a client can read it");
-    let packet = match malformed {
-        Malformed::Unknown => None,
-        Malformed::Packet(packet, _) => Some(*packet),
+    let packet = match error {
+        PacketError::UnknownType => None,
+        PacketError::Body(packet, _) => Some(*packet),
     };
     match (packet, response) {
         (None, Response::Error(reason)) => assert_eq!(reason, "unknown packet"),
@@ -97,7 +97,7 @@ mod tests {
     const BET: &str = "(Ana|Iñaki|\"|\r| |);(Paz|);(1|A9|ñ|);(2000-02-29|1999-02-29|0000-01-01|);\
                        (0|07574|9999|10000|00000000000000000001|000000000000000000001|)";
 
-    /// Lines that are packets, or nearly.
+    /// Lines that are packets or almost packets.
     fn near_packets() -> impl Strategy<Value = String> {
         (TYPES, AGENCY, "[;:]?", ROW, "[;:]?", proptest::collection::vec(BET, 0..4)).prop_map(
             |(name, agency, first, row, second, bets)| {

@@ -1,14 +1,15 @@
-//! Packets to an agency: a client takes them from whoever answers at the address that it was given.
+//! Packets to an agency: any line is a response or an error, because a client may be connected to
+//! any program.
 
 use protocol::Response;
 
-/// A line is read as an answer that prints as the same answer, or is none.
+/// A line is an answer, which is written as the same answer, or is an error.
 pub fn a_line_is_an_answer_or_none(line: &[u8]) {
     let Ok(response) = Response::parse(line) else { return };
     let mut printed = Vec::new();
     response.write(&mut printed);
     assert_eq!(printed.pop(), Some(b'\n'));
-    // A refusal's first word is followed by a blank, also where nothing follows it.
+    // A refusal's first word always has a blank after it.
     assert!(printed.len() <= line.len() + 1, "what is printed is no longer than what was read");
     assert_eq!(Response::parse(&printed), Ok(response));
 }
@@ -18,7 +19,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Lines that are answers, or nearly.
+    /// Lines that are answers or almost answers.
     const NEAR_ANSWER: &str = "(StoreResponse|StoreRowsResponse|AgencyCloseResponse|\
         AgencyStatusResponse|WinnersResponse|Error|)[:;]?([0-3]|)[;:]?\
         (0|18446744073709551615|18446744073709551616|)[;:]?\

@@ -1,10 +1,10 @@
-//! Rows of `bets.csv`: whatever a line is, it is a row, the same one for every reader, or damaged.
+//! Rows of `bets.csv`: any line is damaged, or is the same row for every reader.
 
 use protocol::{AgencyId, Bet, RowReader, write_row};
 
 use super::records::Record;
 
-/// What a line is read as: agency, wire form, document and number, or nothing.
+/// A line's row, if it is one: agency, wire form, document and number.
 type Row = Option<(u32, Vec<u8>, String, Option<u16>)>;
 
 fn read(reader: &mut RowReader, line: &[u8]) -> Row {
@@ -13,8 +13,8 @@ fn read(reader: &mut RowReader, line: &[u8]) -> Row {
     Some((row.agency, row.wire.to_vec(), row.document().to_owned(), number))
 }
 
-/// A line is read as the same row whatever was read before it and however it ends, and a row that
-/// is a bet of ours is the same after it was written.
+/// A line is read as the same row after any other line and with either line end. A row that is a
+/// valid bet is read as the same row after it was written.
 pub fn a_line_is_one_row_or_damaged(line: &[u8]) {
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let row = read(&mut RowReader::default(), line);
@@ -29,7 +29,7 @@ pub fn a_line_is_one_row_or_damaged(line: &[u8]) {
     }
 }
 
-/// Lines are the same rows whether they are read one behind the other or each alone.
+/// Lines are the same rows, whether they are read together or each alone.
 pub fn lines_are_rows_one_by_one(lines: &[u8]) {
     let mut reader = RowReader::default();
     let mut rest = lines;
@@ -59,8 +59,8 @@ fn five<'t>(mut fields: impl Iterator<Item = &'t str>) -> Option<[&'t str; 5]> {
     fields.next().is_none().then_some(five)
 }
 
-/// Whatever records the `csv` crate finds in `bytes`: written by it, with either end, each is
-/// read as the row that it is, or as none.
+/// The records that the `csv` crate finds in `bytes`, written by that crate with either line end,
+/// are read as the same rows, or are damaged if they are not rows.
 pub fn records_are_rows(bytes: &[u8]) {
     let mut reader = RowReader::default();
     for record in Record::all(bytes) {

@@ -1,17 +1,16 @@
-//! Files that are there whole or not at all.
+//! Files that are written as a whole or not at all: written under another name, synced, renamed.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Writes a file by `fill` beside `path`, syncs it, and renames it to `path`. Who may read and
-/// write a file that it replaces stays as it was.
+/// Writes `path` through `fill`. A file that it replaces keeps its permissions.
 ///
 /// # Errors
-/// It could not be written; then `path` is as it was, and nothing is left beside it.
+/// The file could not be written. Then `path` is unchanged and no other file is left.
 pub fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let unfinished = beside(path);
+    let unfinished = temporary(path);
     let written = File::create(&unfinished).and_then(|mut file| {
         if let Ok(replaced) = fs::metadata(path) {
             file.set_permissions(replaced.permissions())?;
@@ -20,22 +19,22 @@ pub fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io:
         file.sync_all()
     });
     written.and_then(|()| fs::rename(&unfinished, path)).inspect_err(|_| {
-        // What cannot be removed is in nobody's way: its name ends in the process's number.
+        // If it cannot be removed, its name conflicts with no other: it ends in the process's id.
         let _ = fs::remove_file(&unfinished);
     })
 }
 
-/// Whether a file could be written to `path`; leaves nothing behind.
+/// Checks that a file can be created at `path`. Leaves no file.
 ///
 /// # Errors
-/// What [`write`] would fail with at once.
+/// The error with which [`write`] would fail at once.
 pub fn check(path: &Path) -> io::Result<()> {
-    let unfinished = beside(path);
+    let unfinished = temporary(path);
     File::create(&unfinished)?;
     fs::remove_file(&unfinished)
 }
 
-fn beside(path: &Path) -> PathBuf {
+fn temporary(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}", std::process::id()));

@@ -1,6 +1,8 @@
-//! One connection to one instance: a packet out, its answer in, each in bounded time and memory.
+//! One connection to one instance: sends a packet and receives its answer, in bounded time and
+//! memory.
 //!
-//! Never tries again: whoever owns it drops it after a [`Fault`].
+//! Never retries. After an [`ExchangeError`] the owner must drop the connection, so that a late
+//! answer cannot be taken for the answer to a later packet.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,13 +16,12 @@ use tokio::time::timeout;
 
 use crate::limits::{ANSWER_READ_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, KEEPALIVE_TIME};
 
-/// When a peer that vanished without a word is noticed.
 const KEEP_ALIVE: KeepAlive =
     KeepAlive { idle: KEEPALIVE_TIME, interval: KEEPALIVE_INTERVAL, probes: KEEPALIVE_PROBES };
 
-/// Why a connection is of no more use.
+/// Why an exchange with an instance failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum ExchangeError {
     /// The connection was not made.
     #[error("connect: {0}")]
     Connect(io::Error),
@@ -32,20 +33,20 @@ pub enum Fault {
     Closed,
     /// The instance closed the connection within its answer.
     #[error("the connection was closed within the answer")]
-    Cut,
-    /// Neither took it the packet nor answered it in time.
+    TruncatedAnswer,
+    /// The instance did not accept the packet, or did not answer it, in time.
     #[error("no answer in {0:?}")]
     AnswerTimeout(Duration),
-    /// The answer is longer than it can be.
+    /// The answer is longer than this number of bytes.
     #[error("the answer is longer than {0} bytes")]
     TooLong(usize),
-    /// The answer is none of this protocol, or none to this packet.
+    /// The answer is not one of this protocol, or not one to this packet.
     #[error("not an answer to the packet: {0}")]
-    Nonsense(String),
+    UnexpectedAnswer(String),
     /// Sending or receiving failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The instance answered that it could not.
+    /// The instance answered that it could not execute the request.
     #[error("the server could not: {0}")]
     Busy(String),
     /// The instance answered `StoreResponse:1`, which does not say why.
@@ -53,16 +54,16 @@ pub enum Fault {
     NotStored,
 }
 
-impl Fault {
-    /// The fault of an answer that is none to the packet that was sent.
+impl ExchangeError {
+    /// The error for an answer that does not belong to the packet.
     #[must_use]
-    pub fn nonsense(answer: &Response) -> Self {
+    pub fn unexpected(answer: &Response) -> Self {
         let mut line = Vec::new();
         answer.write(&mut line);
-        nonsense(line.trim_ascii_end())
+        unexpected(line.trim_ascii_end())
     }
 
-    /// What a person should know if the fault lasts.
+    /// What to tell a person if the error lasts.
     pub(crate) fn advice(&self) -> Option<&'static str> {
         matches!(self, Self::NotStored).then_some(
             "the server refuses something: a bet of this packet, an agency number (CLI_ID) that it \
@@ -72,51 +73,53 @@ impl Fault {
     }
 }
 
-/// A connection.
+/// A connection to an instance.
 #[derive(Debug)]
-pub struct Connection<S = TcpStream> {
+pub struct ServerConnection<S = TcpStream> {
     stream: S,
     unread: Vec<u8>,
 }
 
-impl Connection {
+impl ServerConnection {
     /// Connects to `address` within `limit`.
     ///
     /// # Errors
-    /// [`Fault::Connect`] or [`Fault::ConnectTimeout`]; [`Fault::Io`] if it broke at once.
-    pub async fn open(address: SocketAddr, limit: Duration) -> Result<Self, Fault> {
+    /// [`ExchangeError::Connect`] or [`ExchangeError::ConnectTimeout`]; [`ExchangeError::Io`] if
+    /// the connection broke at once.
+    pub async fn open(address: SocketAddr, limit: Duration) -> Result<Self, ExchangeError> {
         let stream = timeout(limit, TcpStream::connect(address))
             .await
-            .map_err(|_| Fault::ConnectTimeout(limit))?
-            .map_err(Fault::Connect)?;
+            .map_err(|_| ExchangeError::ConnectTimeout(limit))?
+            .map_err(ExchangeError::Connect)?;
         socket::prepare(&stream, KEEP_ALIVE)?;
-        Ok(Self::over(stream))
+        Ok(Self::new(stream))
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// A connection that is made already, over whatever carries bytes.
+impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
+    /// A connection over an open stream.
     #[must_use]
-    pub fn over(stream: S) -> Self {
+    pub fn new(stream: S) -> Self {
         Self { stream, unread: Vec::new() }
     }
 
     /// Sends `packet`, a whole line, within `limit`.
     ///
     /// # Errors
-    /// The packet was not sent whole; the instance may have it nevertheless.
-    pub async fn send(&mut self, packet: &[u8], limit: Duration) -> Result<(), Fault> {
+    /// The packet was not sent whole. The instance may have received it nevertheless.
+    pub async fn send(&mut self, packet: &[u8], limit: Duration) -> Result<(), ExchangeError> {
         if !self.unread.is_empty() {
-            return Err(Fault::Nonsense("bytes that nobody asked for".to_owned()));
+            let error = "bytes before the packet was sent".to_owned();
+            return Err(ExchangeError::UnexpectedAnswer(error));
         }
         timeout(limit, self.stream.write_all(packet))
             .await
-            .map_err(|_| Fault::AnswerTimeout(limit))??;
+            .map_err(|_| ExchangeError::AnswerTimeout(limit))??;
         Ok(())
     }
 
-    /// Waits up to `first` for an answer to begin, and up to `rest` for each further piece of it.
-    /// It may be `bytes_max` bytes long.
+    /// Receives an answer of up to `bytes_max` bytes. Waits up to `first` for its first bytes and
+    /// up to `rest` for each further part.
     ///
     /// # Errors
     /// There is no such answer.
@@ -125,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         first: Duration,
         rest: Duration,
         bytes_max: usize,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response, ExchangeError> {
         let mut framer = Framer::new(bytes_max);
         let mut limit = first;
         loop {
@@ -133,46 +136,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let consumed = framed.consumed;
             match framed.frame {
                 Frame::Line(line) => {
-                    let answer = Response::parse(line).map_err(|_| nonsense(line));
+                    let answer = Response::parse(line).map_err(|_| unexpected(line));
                     self.unread.drain(..consumed);
                     return answer;
                 }
-                Frame::TooLong(_) => return Err(Fault::TooLong(bytes_max)),
-                Frame::Incomplete if consumed > 0 => return Err(Fault::TooLong(bytes_max)),
-                Frame::Incomplete => {}
+                // The framer consumes bytes of a line only if the line is too long.
+                Frame::Incomplete if consumed == 0 => {}
+                _ => return Err(ExchangeError::TooLong(bytes_max)),
             }
             self.read_more(limit).await?;
             limit = rest;
         }
     }
 
-    /// Says that nothing more will be sent, and waits up to `limit` for the instance to say the
-    /// same: then it has read what was sent.
+    /// Shuts down the sending side and waits up to `limit` for the instance to close: then it has
+    /// read everything that was sent.
     ///
     /// # Errors
     /// The connection broke, or the instance kept it open or answered.
-    pub async fn finish(mut self, limit: Duration) -> Result<(), Fault> {
+    pub async fn finish(mut self, limit: Duration) -> Result<(), ExchangeError> {
         self.stream.shutdown().await?;
         match self.read_more(limit).await {
-            Err(Fault::Closed) => Ok(()),
-            Err(fault) => Err(fault),
-            Ok(()) => Err(nonsense(&self.unread)),
+            Err(ExchangeError::Closed) => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => Err(unexpected(&self.unread)),
         }
     }
 
-    async fn read_more(&mut self, limit: Duration) -> Result<(), Fault> {
+    async fn read_more(&mut self, limit: Duration) -> Result<(), ExchangeError> {
         self.unread.reserve(ANSWER_READ_BYTES);
         let read = timeout(limit, self.stream.read_buf(&mut self.unread))
             .await
-            .map_err(|_| Fault::AnswerTimeout(limit))??;
+            .map_err(|_| ExchangeError::AnswerTimeout(limit))??;
         match read {
-            0 if self.unread.is_empty() => Err(Fault::Closed),
-            0 => Err(Fault::Cut),
+            0 if self.unread.is_empty() => Err(ExchangeError::Closed),
+            0 => Err(ExchangeError::TruncatedAnswer),
             _ => Ok(()),
         }
     }
 }
 
-fn nonsense(line: &[u8]) -> Fault {
-    Fault::Nonsense(crate::bets::shown(&String::from_utf8_lossy(line)))
+fn unexpected(line: &[u8]) -> ExchangeError {
+    ExchangeError::UnexpectedAnswer(crate::bets::quoted(&String::from_utf8_lossy(line)))
 }
