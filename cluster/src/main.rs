@@ -8,11 +8,11 @@
 
 mod agencies;
 mod cli;
-mod ground;
 mod progress;
 mod report;
 mod run;
 mod stop;
+mod workspace;
 
 use std::ffi::OsString;
 

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use crate::agencies::{self, AgencyEnd};
 use crate::cli::Options;
-use crate::ground::Ground;
 use crate::progress::Progress;
 use crate::report::{AgencyReport, InstanceReport, Report};
 use crate::stop::Stop;
+use crate::workspace::Workspace;
 use harness::bets_dir::BetsDirectory;
 use harness::cluster::Cluster;
 use harness::command;
@@ -50,8 +50,8 @@ pub fn main(options: &Options) -> Exit {
 }
 
 async fn run(options: &Options, stop: &Stop) -> Exit {
-    let mut ground = match Ground::prepare(options) {
-        Ok(ground) => ground,
+    let mut workspace = match Workspace::prepare(options) {
+        Ok(workspace) => workspace,
         Err(error) => {
             tell(&format!("error: {error:#}"));
             return Exit::Usage;
@@ -59,7 +59,7 @@ async fn run(options: &Options, stop: &Stop) -> Exit {
     };
     let progress = Progress::new();
     let mut outcome = Outcome::default();
-    if let Err(error) = hold(options, &ground, &progress, stop, &mut outcome).await {
+    if let Err(error) = hold(options, &workspace, &progress, stop, &mut outcome).await {
         outcome.problems.push(format!("{error:#}"));
     }
     progress.clear();
@@ -68,11 +68,11 @@ async fn run(options: &Options, stop: &Stop) -> Exit {
         // Whoever interrupts a run does not want to know what it was doing.
         [interrupted] if stop.is_interrupted() => tell(interrupted),
         _ => {
-            ground.directory.keep();
-            tell_problems(&outcome, &ground);
+            workspace.directory.keep();
+            tell_problems(&outcome, &workspace);
         }
     }
-    let report = outcome.report(options, &ground);
+    let report = outcome.report(options, &workspace);
     match show(options, &report) {
         Ok(()) if report.ok => Exit::Right,
         Ok(()) => Exit::Failed,
@@ -86,16 +86,16 @@ async fn run(options: &Options, stop: &Stop) -> Exit {
 /// The lottery itself. What is known at its end is in `outcome`, also after an error.
 async fn hold(
     options: &Options,
-    ground: &Ground,
+    workspace: &Workspace,
     progress: &Progress,
     stop: &Stop,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
-    let bets = stop.or(ground.bets(options)).await?;
+    let bets = stop.or(workspace.bets(options)).await?;
     outcome.bets = bets.lines()?;
-    let mut stored = LineCounter::new(ground.volume.bets());
+    let mut stored = LineCounter::new(workspace.volume.bets());
     outcome.stored_before = stored.count().context("read bets.csv")?;
-    let mut cluster = stop.or(Cluster::start(ground.plan(options))).await?;
+    let mut cluster = stop.or(Cluster::start(workspace.plan(options))).await?;
     progress.note(&format!(
         "{} servers, {} agencies, {} bets",
         options.servers,
@@ -113,7 +113,7 @@ async fn hold(
     outcome.ends = ran?;
     stop.check()?;
     progress.note("every agency has its winners");
-    outcome.count(options, ground, bets).await
+    outcome.count(options, workspace, bets).await
 }
 
 impl Outcome {
@@ -135,10 +135,10 @@ impl Outcome {
     async fn count(
         &mut self,
         options: &Options,
-        ground: &Ground,
+        workspace: &Workspace,
         bets: BetsDirectory,
     ) -> anyhow::Result<()> {
-        let (volume, winner_number) = (ground.volume.clone(), options.winner_number);
+        let (volume, winner_number) = (workspace.volume.clone(), options.winner_number);
         let counting = tokio::task::spawn_blocking(move || {
             Audit::of_draw(&Expected { bets: &bets, volume: &volume, winner_number })
         });
@@ -155,14 +155,14 @@ impl Outcome {
         Ok(())
     }
 
-    fn report(&self, options: &Options, ground: &Ground) -> Report {
+    fn report(&self, options: &Options, workspace: &Workspace) -> Report {
         let agencies = self.agencies();
         let counted = |count: fn(&AgencyReport) -> u64| agencies.iter().map(count).sum::<u64>();
         let (bets, stored) = if self.audit.is_some() {
             (counted(|agency| agency.bets), counted(|agency| agency.stored))
         } else {
             // It has not come to the independent count: by the lines, then.
-            (self.bets, LineCounter::new(ground.volume.bets()).count().unwrap_or(0))
+            (self.bets, LineCounter::new(workspace.volume.bets()).count().unwrap_or(0))
         };
         let stored_now = stored.saturating_sub(self.stored_before);
         Report {
@@ -216,7 +216,7 @@ fn show(options: &Options, report: &Report) -> anyhow::Result<()> {
 }
 
 /// All that helps to find out why, and last, where it is seen, what is not right.
-fn tell_problems(outcome: &Outcome, ground: &Ground) {
+fn tell_problems(outcome: &Outcome, workspace: &Workspace) {
     for diagnosis in outcome.diagnoses.iter().take(DIAGNOSES_SHOWN) {
         tell(diagnosis);
     }
@@ -226,7 +226,7 @@ fn tell_problems(outcome: &Outcome, ground: &Ground) {
     for problem in &outcome.problems {
         tell(&format!("problem: {}", first_line(problem)));
     }
-    let [directory, volume] = ground.kept().map(|path| path.display());
+    let [directory, volume] = workspace.kept().map(|path| path.display());
     tell(&format!("the files are kept in {directory}, the volume is {volume}"));
 }
 

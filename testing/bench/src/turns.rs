@@ -74,7 +74,8 @@ pub async fn take_turns(
     stop: &CancellationToken,
 ) -> anyhow::Result<Vec<Standing>> {
     let mut participants: Vec<Participant> = entries.into_iter().map(Participant::new).collect();
-    let mut present: Vec<_> = participants.iter_mut().filter(|participant| participant.contestant.is_some()).collect();
+    let mut present: Vec<_> =
+        participants.iter_mut().filter(|participant| participant.contestant.is_some()).collect();
     for round in 0..=effort.rounds {
         for participant in &mut present {
             anyhow::ensure!(!stop.is_cancelled(), "interrupted");

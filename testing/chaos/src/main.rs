@@ -1,41 +1,17 @@
 //! Chaos: small lotteries of real processes under faults at seeded moments, and the check of
 //! every promise.
 //!
-//! `plan` decides what happens, from the seed alone; `stage` starts the processes and the
-//! `proxy` before each server; `run` has the faults happen and then waits for calm; the
-//! `witness` compares every answer that passes, and `verdict` all that is left at the end.
-//! Nothing here changes a server or a client, or knows their code.
+//! There are two environments: `processes` of this machine, with proxies between them, and
+//! `containers` of a Compose project. Each has its plan, its faults and its checks, and knows nothing
+//! of the other. What both need is in `common`.
 //!
 //! **Invariant**: the same seed takes the same decisions. What the processes make of them is
 //! theirs: a failure may take several runs of its seed to come again.
-//!
-//! What other trials need too is in `trial`. `containers` is a way to hold the runs, chosen on the
-//! same command line; it knows nothing of this.
 
-mod cause;
 mod cli;
-mod client_seat;
+mod common;
 mod containers;
-mod datagrams;
-mod draw_watch;
-mod fault;
-mod front;
-mod meddler;
-mod names;
-mod own_mounts;
-mod plan;
-mod proxy;
-mod roster;
-mod run;
-mod server_seat;
-mod small_disk;
-mod stage;
-mod trial;
-mod verdict;
-mod weather;
-mod witness;
-#[cfg(test)]
-mod witness_tests;
+mod processes;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -50,8 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cli::Options;
-use crate::names::Names;
-use crate::trial::summary::{RunSummary, Summary};
+use crate::common::summary::{RunSummary, Summary};
 use harness::command;
 use harness::numbers::grouped;
 
@@ -73,12 +48,12 @@ fn run(arguments: Vec<OsString>) -> Exit {
         Err(exit) => return exit,
     };
     if options.containers.is_none() {
-        own_mounts::enter(&arguments);
+        processes::own_mounts::enter(&arguments);
     }
     command::raise_descriptor_limit();
     command::run(async {
         let binary = std::env::current_exe().context("find this program's file")?;
-        let summary = hold_all(&options, &binary).await?;
+        let summary = run_all(&options, &binary).await?;
         show(&options, &summary)?;
         Ok(if summary.is_right() { Exit::Right } else { Exit::Failed })
     })
@@ -86,13 +61,13 @@ fn run(arguments: Vec<OsString>) -> Exit {
 
 /// Holds runs until there are enough, time is up, or a signal comes; then those that are in the
 /// middle are broken off after a signal, and waited for otherwise.
-async fn hold_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
+async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
     let signal = shutdown::on_signal().context("listen for signals")?;
     let started = Instant::now();
     let until = options.minutes.map(|minutes| started + Duration::from_secs(minutes * 60));
     let (mut summary, mut runs) = (Summary::from(options.seed), JoinSet::new());
     let progress = Progress::new(options);
-    let names = Names::take().context("make names")?;
+    let names = processes::network::names::Names::take().context("make names")?;
     let mut begun = 0;
     loop {
         let is_time = until.is_none_or(|until| Instant::now() < until)
@@ -103,7 +78,7 @@ async fn hold_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
                 Some(project) => {
                     runs.spawn(async move { containers::hold(seed, &binary, &project).await })
                 }
-                None => runs.spawn(run::hold(seed, binary, names.clone())),
+                None => runs.spawn(processes::hold(seed, binary, names.clone())),
             };
             begun += 1;
         }

@@ -2,7 +2,7 @@
 //! it, and the check that the server held.
 //!
 //! `attack` says which there are and what a server owes under each, `attacks` makes them; `run`
-//! measures one on its `field` and judges it; `packet`, `model` and `stored` compare answers and
+//! measures one on its `target_server` and judges it; `packet`, `model` and `stored` compare answers and
 //! file with PROTOCOL.md. Nothing here knows the server's code.
 //!
 //! **Invariant**: the same seed sends the same mutated lines. Figures are only compared with those
@@ -11,12 +11,12 @@
 mod attack;
 mod attacks;
 mod cli;
-mod field;
 mod mutate;
 mod ordinary;
 mod run;
 mod stored;
 mod summary;
+mod target_server;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};

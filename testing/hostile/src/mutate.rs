@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use harness::dice::Dice;
+use harness::rng::Rng;
 
 /// What is put into packets: what separates, ends, quotes or breaks something somewhere.
 const PIECES: [&[u8]; 26] = [
@@ -37,24 +37,24 @@ const PIECES: [&[u8]; 26] = [
 /// Makes lines for one connection.
 #[derive(Debug)]
 pub struct Mutator {
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Mutator {
-    /// All decisions come from `dice`.
+    /// All decisions come from `rng`.
     #[must_use]
-    pub fn new(dice: Dice) -> Self {
-        Self { dice }
+    pub fn new(rng: Rng) -> Self {
+        Self { rng }
     }
 
     /// Appends a line about an agency from `least` to `most`, of which `rows` tells how many rows
     /// it has; most of them are wrong somewhere. Its `\n` is not always its only one.
     pub fn line(&mut self, least: u32, most: u32, rows: impl Fn(u32) -> u64, out: &mut Vec<u8>) {
-        let agency = self.dice.between(least.into(), most.into()) as u32;
+        let agency = self.rng.between(least.into(), most.into()) as u32;
         let start = out.len();
         self.packet(agency, rows(agency), out);
         let mut line = out.split_off(start);
-        for _ in 0..self.dice.weighted(&[(1, 0), (12, 1), (4, 2), (2, 6)]).unwrap_or(1) {
+        for _ in 0..self.rng.weighted(&[(1, 0), (12, 1), (4, 2), (2, 6)]).unwrap_or(1) {
             self.mutate(&mut line);
         }
         out.append(&mut line);
@@ -63,11 +63,11 @@ impl Mutator {
 
     /// Appends a valid packet, without its end.
     fn packet(&mut self, agency: u32, rows: u64, out: &mut Vec<u8>) {
-        let bets = self.dice.between(1, 3);
+        let bets = self.rng.between(1, 3);
         // A Vec takes every byte.
-        let _ = match self.dice.between(0, 7) {
+        let _ = match self.rng.between(0, 7) {
             // Rarely in the reference's form, after which the server closes the connection.
-            0 if self.dice.chance(5) => write!(out, "StoreBatch:{agency}"),
+            0 if self.rng.chance(5) => write!(out, "StoreBatch:{agency}"),
             0 | 1 => write!(out, "StoreBatch:{agency};{}", self.bet()),
             2 | 3 => write!(out, "StoreRows:{agency};{}", rows + 1),
             4 => return drop(write!(out, "AgencyStatus:{agency}")),
@@ -81,21 +81,21 @@ impl Mutator {
     }
 
     fn bet(&mut self) -> String {
-        let (person, number) = (self.dice.between(0, 9_999), self.dice.between(0, 9_999));
+        let (person, number) = (self.rng.between(0, 9_999), self.rng.between(0, 9_999));
         format!("Ana {person};Muñoz;{person}{number};19{:02}-03-17;{number}", person % 100)
     }
 
     fn mutate(&mut self, line: &mut Vec<u8>) {
-        let at = self.dice.between(0, line.len().saturating_sub(1) as u64) as usize;
-        let until = (at + self.dice.between(1, 12) as usize).min(line.len());
-        match self.dice.between(0, 6) {
+        let at = self.rng.between(0, line.len().saturating_sub(1) as u64) as usize;
+        let until = (at + self.rng.between(1, 12) as usize).min(line.len());
+        match self.rng.between(0, 6) {
             0 => {
                 if let Some(byte) = line.get_mut(at) {
-                    *byte = self.dice.between(0, 255) as u8;
+                    *byte = self.rng.between(0, 255) as u8;
                 }
             }
             1 | 2 => {
-                let piece = self.dice.between(0, PIECES.len() as u64 - 1) as usize;
+                let piece = self.rng.between(0, PIECES.len() as u64 - 1) as usize;
                 let piece = PIECES.get(piece).copied().unwrap_or_default();
                 line.splice(at..at, piece.iter().copied());
             }
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_seed_makes_the_same_lines_and_most_are_wrong() {
         let lines = |seed| {
-            let (mut mutator, mut out) = (Mutator::new(Dice::new(seed)), Vec::new());
+            let (mut mutator, mut out) = (Mutator::new(Rng::new(seed)), Vec::new());
             (0..1_000).for_each(|_| mutator.line(1, 9, |_| 0, &mut out));
             out
         };

@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::attack::{Attack, Scale, Signals, Tally, Target};
-use super::field::Field;
 use super::ordinary::Ordinary;
 use super::stored;
 use super::summary::Outcome;
+use super::target_server::TargetServer;
 use harness::processes;
 
 /// How long an attack may take to be in full swing, and to end.
@@ -32,14 +32,14 @@ const ALARM_LINES_MAX: u64 = 200;
 pub async fn hold(attack: Attack, scale: Scale, seed: u64, binary: &Path) -> Outcome {
     let mut outcome = Outcome::new(attack);
     let started = Instant::now();
-    match Field::start(attack, binary).await {
-        Ok(mut field) => {
-            if let Err(error) = on_field(&mut field, attack, scale, seed, &mut outcome).await {
+    match TargetServer::start(attack, binary).await {
+        Ok(mut server) => {
+            if let Err(error) = run_rounds(&mut server, attack, scale, seed, &mut outcome).await {
                 outcome.findings.push(format!("{error:#}"));
             }
             judge(attack, scale, &mut outcome);
             if !outcome.findings.is_empty() {
-                outcome.kept = Some(field.keep());
+                outcome.kept = Some(server.keep());
             }
         }
         Err(error) => outcome.findings.push(format!("{error:#}")),
@@ -48,21 +48,21 @@ pub async fn hold(attack: Attack, scale: Scale, seed: u64, binary: &Path) -> Out
     outcome
 }
 
-async fn on_field(
-    field: &mut Field,
+async fn run_rounds(
+    server: &mut TargetServer,
     attack: Attack,
     scale: Scale,
     seed: u64,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
-    let load = Ordinary::start(field.address())?;
+    let load = Ordinary::start(server.address())?;
     let mut tally = Tally::default();
     sleep(WARM_UP).await;
     outcome.calm.push(rate(&load, scale.window).await);
     for round in 0..scale.rounds {
-        let (address, udp, id) = (field.address(), field.udp()?, field.id()?);
+        let (address, udp, id) = (server.address(), server.udp()?, server.id()?);
         let target = Target { address, udp, id, seed, round, scale };
-        let made = make(attack, target, field, &load, outcome).await;
+        let made = make(attack, target, server, &load, outcome).await;
         match made {
             Ok(made) => tally.add(made),
             // The load's own failure says more than what followed from it.
@@ -73,13 +73,13 @@ async fn on_field(
         outcome.calm.push(rate(&load, scale.window).await);
     }
     let ordinary = load.end().await?;
-    outcome.memory_mib = field.memory_mib()?;
-    field.check_alive().await?;
-    field.stop().await?;
-    let found = stored::compare(&field.volume, &ordinary, &tally.stored)?;
+    outcome.memory_mib = server.memory_mib()?;
+    server.check_alive().await?;
+    server.stop().await?;
+    let found = stored::compare(&server.volume, &ordinary, &tally.stored)?;
     outcome.findings.append(&mut tally.findings);
     outcome.findings.extend(found);
-    outcome.alarms = field.alarms(attack)?;
+    outcome.alarms = server.alarms(attack)?;
     outcome.sent = tally;
     Ok(())
 }
@@ -88,7 +88,7 @@ async fn on_field(
 async fn make(
     attack: Attack,
     target: Target,
-    field: &Field,
+    server: &TargetServer,
     load: &Ordinary,
     outcome: &mut Outcome,
 ) -> anyhow::Result<Tally> {
@@ -103,7 +103,7 @@ async fn make(
     if is_alone && !load.has_failed() {
         load.rest();
         sleep(WARM_UP).await;
-        let (server, attacker) = shares(field, window).await?;
+        let (server, attacker) = shares(server, window).await?;
         outcome.processor.push(server);
         outcome.attacker.push(attacker);
         load.go_on();
@@ -114,13 +114,16 @@ async fn make(
 }
 
 /// What shares of a processor the server and this program take over `window`.
-async fn shares(field: &Field, window: Duration) -> anyhow::Result<(f64, f64)> {
-    let ours = || processes::processor_time(std::process::id());
-    let (server, attacker, since) = (field.processor_time()?, ours()?, Instant::now());
+async fn shares(server: &TargetServer, window: Duration) -> anyhow::Result<(f64, f64)> {
+    let times = || Ok((server.processor_time()?, processes::processor_time(std::process::id())?));
+    let (before, since): (anyhow::Result<_>, _) = (times(), Instant::now());
+    let before = before?;
     sleep(window).await;
-    let (server, attacker) = (field.processor_time()?.saturating_sub(server), ours()? - attacker);
-    let share = |taken: Duration| taken.as_secs_f64() / since.elapsed().as_secs_f64();
-    Ok((share(server), share(attacker)))
+    let after: (Duration, Duration) = times()?;
+    let share = |after: Duration, before: Duration| {
+        after.saturating_sub(before).as_secs_f64() / since.elapsed().as_secs_f64()
+    };
+    Ok((share(after.0, before.0), share(after.1, before.1)))
 }
 
 /// Rows a second over `window`.

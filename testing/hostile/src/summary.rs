@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 
 use super::attack::{Attack, Tally};
-use super::field::Alarms;
+use super::target_server::Alarms;
 use harness::numbers::{grouped, median};
 use harness::terminal::{STYLE, columns, wrapped};
 

@@ -1,6 +1,6 @@
 //! Docker as a child process: one command, its end, and what it said.
 //!
-//! Every command is limited in time, and none gets the terminal's signals: whoever was told to end
+//! Every command is limited in time, and none gets the terminal's signals: what was told to end
 //! still takes everything down.
 
 use std::collections::BTreeMap;

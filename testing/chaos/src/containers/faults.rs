@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use super::container::Container;
-use super::plan::{Fault, Meanwhile, Who};
+use super::environment::{ContainerEnvironment, LockedContainer};
+use super::plan::{ContainerFault, Meanwhile, Who};
 use super::run;
-use super::stage::{Held, Stage};
 
 /// How long a server may take to end after SIGTERM, with what Docker takes for it.
 const STOP_TIMEOUT: Duration = Duration::from_secs(7);
@@ -41,27 +41,39 @@ const POLL_EVERY: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Docker failed.
-pub async fn cause(stage: &Stage, fault: Fault) -> anyhow::Result<()> {
+pub async fn cause(
+    environment: &ContainerEnvironment,
+    fault: ContainerFault,
+) -> anyhow::Result<()> {
     match fault {
-        Fault::Kill { who, down } => kill(stage, who, down).await,
-        Fault::Stop { who, down } => stop(stage, who, down).await,
-        Fault::Swap { server, other } => swap(stage, Who::Server(server), other).await,
-        Fault::Pause { who, pause, holding } => stand_still(stage, who, pause, holding).await,
-        Fault::CutOff { who, away, meanwhile } => cut_off(stage, who, away, meanwhile).await,
-        Fault::MissDraw { place } => miss_draw(stage, Who::Server(place)).await,
-        Fault::Add => add(stage).await,
-        Fault::Remove { place } => remove(stage, Who::Server(place)).await,
+        ContainerFault::Kill { who, down } => kill(environment, who, down).await,
+        ContainerFault::Stop { who, down } => stop(environment, who, down).await,
+        ContainerFault::Swap { server, other } => {
+            swap(environment, Who::Server(server), other).await
+        }
+        ContainerFault::Pause { who, pause, holding } => {
+            freeze(environment, who, pause, holding).await
+        }
+        ContainerFault::CutOff { who, away, meanwhile } => {
+            cut_off(environment, who, away, meanwhile).await
+        }
+        ContainerFault::MissDraw { place } => miss_draw(environment, Who::Server(place)).await,
+        ContainerFault::Add => add(environment).await,
+        ContainerFault::Remove { place } => remove(environment, Who::Server(place)).await,
     }
 }
 
 /// Holds `who`, if there is something to be done to it.
-async fn hold(stage: &Stage, who: Who) -> anyhow::Result<Option<Held>> {
-    stage.hold(&stage.seat(who)?).await
+async fn hold(
+    environment: &ContainerEnvironment,
+    who: Who,
+) -> anyhow::Result<Option<LockedContainer>> {
+    environment.lock(&environment.choose(who)?).await
 }
 
 /// Whether it was done: a client may end at any moment, and then it was not.
-async fn is_done(held: &Held, done: anyhow::Result<()>) -> anyhow::Result<bool> {
-    let container = &held.seat.container;
+async fn is_done(held: &LockedContainer, done: anyhow::Result<()>) -> anyhow::Result<bool> {
+    let container = &held.managed.container;
     match done {
         Ok(()) => Ok(true),
         Err(_) if !container.is_server() && !container.state().await?.is_running => Ok(false),
@@ -69,23 +81,27 @@ async fn is_done(held: &Held, done: anyhow::Result<()>) -> anyhow::Result<bool> 
     }
 }
 
-async fn kill(stage: &Stage, who: Who, down: Duration) -> anyhow::Result<()> {
-    let Some(held) = hold(stage, who).await? else { return Ok(()) };
-    let container = &held.seat.container;
+async fn kill(environment: &ContainerEnvironment, who: Who, down: Duration) -> anyhow::Result<()> {
+    let Some(held) = hold(environment, who).await? else { return Ok(()) };
+    let container = &held.managed.container;
     if !is_done(&held, container.kill().await).await? {
         return Ok(());
     }
-    stage.tallies.faults.add(if container.is_server() { "server killed" } else { "client killed" });
+    environment.tallies.faults.add(if container.is_server() {
+        "server killed"
+    } else {
+        "client killed"
+    });
     sleep(down).await;
     container.start().await
 }
 
-async fn stop(stage: &Stage, who: Who, down: Duration) -> anyhow::Result<()> {
-    let Some(held) = hold(stage, who).await? else { return Ok(()) };
-    let container = &held.seat.container;
-    stop_in_order(stage, container).await?;
+async fn stop(environment: &ContainerEnvironment, who: Who, down: Duration) -> anyhow::Result<()> {
+    let Some(held) = hold(environment, who).await? else { return Ok(()) };
+    let container = &held.managed.container;
+    stop_in_order(environment, container).await?;
     let is_server = container.is_server();
-    stage.tallies.faults.add(if is_server {
+    environment.tallies.faults.add(if is_server {
         "server stopped by SIGTERM"
     } else {
         "client stopped by SIGTERM"
@@ -98,7 +114,10 @@ async fn stop(stage: &Stage, who: Who, down: Duration) -> anyhow::Result<()> {
 ///
 /// A client may end by itself before the signal comes, with whatever code: that is no answer to
 /// the signal, and is judged as the ends are of clients to which nothing is done.
-async fn stop_in_order(stage: &Stage, container: &Container) -> anyhow::Result<()> {
+async fn stop_in_order(
+    environment: &ContainerEnvironment,
+    container: &Container,
+) -> anyhow::Result<()> {
     let asked_before = if container.is_server() { 0 } else { container.times_asked().await? };
     let begun = Instant::now();
     container.stop().await?;
@@ -106,9 +125,9 @@ async fn stop_in_order(stage: &Stage, container: &Container) -> anyhow::Result<(
     let code = container.state().await?.exit_code;
     let is_asked = container.is_server() || container.times_asked().await? > asked_before;
     let tail = if is_asked { String::new() } else { container.log_tail(5).await? };
-    let gave_up = !is_asked && run::gave_up(code, stage.is_impatient, &tail);
+    let gave_up = !is_asked && run::gave_up(code, environment.is_impatient, &tail);
     if let Err(wrong) = check_stop(code, took, gave_up) {
-        stage.findings.add(format!("{}: {wrong}", container.short_name()));
+        environment.findings.add(format!("{}: {wrong}", container.short_name()));
     }
     Ok(())
 }
@@ -122,30 +141,30 @@ fn check_stop(code: i32, took: Duration, gave_up: bool) -> Result<(), String> {
     Err(format!("SIGTERM ended it after {seconds:.1} s with exit code {code}"))
 }
 
-async fn add(stage: &Stage) -> anyhow::Result<()> {
-    stage.add_server().await.context("add a server")?;
-    stage.tallies.faults.add("server added");
+async fn add(environment: &ContainerEnvironment) -> anyhow::Result<()> {
+    environment.add_server().await.context("add a server")?;
+    environment.tallies.faults.add("server added");
     Ok(())
 }
 
-async fn remove(stage: &Stage, who: Who) -> anyhow::Result<()> {
-    let Some(held) = hold(stage, who).await? else { return Ok(()) };
+async fn remove(environment: &ContainerEnvironment, who: Who) -> anyhow::Result<()> {
+    let Some(held) = hold(environment, who).await? else { return Ok(()) };
     // One of those that stay may miss the draw, and another has to hold it.
-    if stage.servers().len() < 3 {
+    if environment.servers().len() < 3 {
         return Ok(());
     }
-    stop_in_order(stage, &held.seat.container).await?;
-    stage.tallies.faults.add("server removed");
-    stage.remove(held).await
+    stop_in_order(environment, &held.managed.container).await?;
+    environment.tallies.faults.add("server removed");
+    environment.remove(held).await
 }
 
 /// Kills both, and starts the second first: Docker gives the lowest address that is free.
-async fn swap(stage: &Stage, first: Who, second: Who) -> anyhow::Result<()> {
-    let (first, second) = (stage.seat(first)?, stage.seat(second)?);
+async fn swap(environment: &ContainerEnvironment, first: Who, second: Who) -> anyhow::Result<()> {
+    let (first, second) = (environment.choose(first)?, environment.choose(second)?);
     if Arc::ptr_eq(&first, &second) {
         return Ok(());
     }
-    let Some(both) = stage.hold_both([&first, &second]).await? else { return Ok(()) };
+    let Some(both) = environment.lock_both([&first, &second]).await? else { return Ok(()) };
     let [first, second] = [&first.container, &second.container];
     let before = [first.state().await?.address, second.state().await?.address];
     first.kill().await?;
@@ -156,7 +175,7 @@ async fn swap(stage: &Stage, first: Who, second: Who) -> anyhow::Result<()> {
     first.start().await?;
     let after = [first.state().await?.address, second.state().await?.address];
     let is_taken = before[0] == after[1] || before[1] == after[0];
-    stage.tallies.faults.add(match (is_taken, second.is_server()) {
+    environment.tallies.faults.add(match (is_taken, second.is_server()) {
         (true, true) => "server killed, its address taken by another server",
         (true, false) => "server killed, its address taken by a client",
         (false, _) => "two killed at once",
@@ -164,27 +183,27 @@ async fn swap(stage: &Stage, first: Who, second: Who) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn stand_still(
-    stage: &Stage,
+async fn freeze(
+    environment: &ContainerEnvironment,
     who: Who,
     pause: Duration,
     holding: bool,
 ) -> anyhow::Result<()> {
-    let Some(held) = hold(stage, who).await? else { return Ok(()) };
-    let container = &held.seat.container;
+    let Some(held) = hold(environment, who).await? else { return Ok(()) };
+    let container = &held.managed.container;
     if !is_done(&held, container.pause().await).await? {
         return Ok(());
     }
-    let mut holds = container.is_server() && is_locked(stage).await;
+    let mut holds = container.is_server() && is_locked(environment).await;
     for _ in 0..if holding { CATCHES_MAX } else { 0 } {
         if holds {
             break;
         }
         container.unpause().await?;
         container.pause().await?;
-        holds = is_locked(stage).await;
+        holds = is_locked(environment).await;
     }
-    stage.tallies.faults.add(match (container.is_server(), holds, pause > LOCK_TIMEOUT) {
+    environment.tallies.faults.add(match (container.is_server(), holds, pause > LOCK_TIMEOUT) {
         (false, ..) => "client paused",
         (true, false, false) => "server paused",
         (true, false, true) => "server paused over 5 s",
@@ -196,9 +215,9 @@ async fn stand_still(
 }
 
 /// Whether somebody holds a lock of the volume, and does not give it back.
-async fn is_locked(stage: &Stage) -> bool {
+async fn is_locked(environment: &ContainerEnvironment) -> bool {
     for _ in 0..LOOKS {
-        if !is_locked_now(stage) {
+        if !is_locked_now(environment) {
             return false;
         }
         sleep(LOOK_EVERY).await;
@@ -206,8 +225,8 @@ async fn is_locked(stage: &Stage) -> bool {
     true
 }
 
-fn is_locked_now(stage: &Stage) -> bool {
-    let locks = stage.volume.path().join("locks");
+fn is_locked_now(environment: &ContainerEnvironment) -> bool {
+    let locks = environment.volume.path().join("locks");
     ["bets.csv.lock", "agencies_closed.lock"].iter().any(|name| {
         File::open(locks.join(name))
             .is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
@@ -215,16 +234,16 @@ fn is_locked_now(stage: &Stage) -> bool {
 }
 
 async fn cut_off(
-    stage: &Stage,
+    environment: &ContainerEnvironment,
     who: Who,
     away: Duration,
     meanwhile: Meanwhile,
 ) -> anyhow::Result<()> {
-    let Some(held) = hold(stage, who).await? else { return Ok(()) };
-    let container = &held.seat.container;
+    let Some(held) = hold(environment, who).await? else { return Ok(()) };
+    let container = &held.managed.container;
     let waits = !container.is_server() && is_waiting(container).await?;
     container.disconnect().await?;
-    stage.tallies.faults.add(match (container.is_server(), waits, meanwhile) {
+    environment.tallies.faults.add(match (container.is_server(), waits, meanwhile) {
         (true, _, Meanwhile::Nothing) => "server cut off",
         (true, _, Meanwhile::Killed) => "server cut off, and killed meanwhile",
         (true, _, Meanwhile::Stopped) => "server cut off, and stopped by SIGTERM meanwhile",
@@ -234,12 +253,12 @@ async fn cut_off(
         (false, _, Meanwhile::Stopped) => "client cut off, and stopped by SIGTERM meanwhile",
     });
     sleep(away).await;
-    // Whoever gave up is run again when it has a network.
+    // What gave up is run again when it has a network.
     if meanwhile != Meanwhile::Nothing && container.state().await?.is_running {
         if meanwhile == Meanwhile::Killed {
             is_done(&held, container.kill().await).await?;
         } else {
-            stop_in_order(stage, container).await?;
+            stop_in_order(environment, container).await?;
         }
         container.start().await?;
         sleep(ALONE).await;
@@ -253,32 +272,32 @@ async fn is_waiting(client: &Container) -> anyhow::Result<bool> {
     Ok(["agencia_cerrada", "consulta_ganadores"].iter().any(|action| tail.contains(action)))
 }
 
-async fn miss_draw(stage: &Stage, who: Who) -> anyhow::Result<()> {
-    let Some(held) = hold(stage, who).await? else { return Ok(()) };
-    let container = &held.seat.container;
-    if stage.volume.draw().exists() {
+async fn miss_draw(environment: &ContainerEnvironment, who: Who) -> anyhow::Result<()> {
+    let Some(held) = hold(environment, who).await? else { return Ok(()) };
+    let container = &held.managed.container;
+    if environment.volume.draw().exists() {
         return Ok(());
     }
     container.disconnect().await?;
-    let (begun, volume) = (Instant::now(), &stage.volume);
+    let (begun, volume) = (Instant::now(), &environment.volume);
     while !volume.draw().exists() && begun.elapsed() < DRAW_TIMEOUT {
         sleep(POLL_EVERY).await;
     }
     if volume.draw().exists() {
-        stage.tallies.faults.add("server cut off at the draw");
-        check_known(stage, container).await?;
+        environment.tallies.faults.add("server cut off at the draw");
+        check_known(environment, container).await?;
     }
     container.connect().await
 }
 
 /// Sees that a server knows of the draw, though no datagram reaches it.
-async fn check_known(stage: &Stage, server: &Container) -> anyhow::Result<()> {
+async fn check_known(environment: &ContainerEnvironment, server: &Container) -> anyhow::Result<()> {
     let drawn = Instant::now();
     while !server.log_tail(20).await?.contains("action: sorteo") {
         if drawn.elapsed() > KNOWN_TIMEOUT {
             let (name, seconds) = (server.short_name(), KNOWN_TIMEOUT.as_secs());
             let finding = format!("{name}, without a network, knew of no draw after {seconds} s");
-            stage.findings.add(finding);
+            environment.findings.add(finding);
             return Ok(());
         }
         sleep(POLL_EVERY).await;

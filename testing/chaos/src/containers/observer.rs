@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use tokio::time::{sleep, timeout};
 
 use super::container::Container;
-use super::stage::{SERVER_PORT, Stage};
+use super::environment::{ContainerEnvironment, SERVER_PORT};
 use harness::raw_connection::RawConnection;
 
 /// How long is rested between two servers: this is not to be a load.
@@ -21,33 +21,37 @@ const REST: Duration = Duration::from_millis(150);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Goes from server to server for ever.
-pub async fn observe(stage: &Stage) {
+pub async fn observe(environment: &ContainerEnvironment) {
     // What is wrong with an agency is told once.
-    let mut floors = vec![Some(Said::default()); stage.expected.len()];
+    let mut floors = vec![Some(Said::default()); environment.expected.len()];
     loop {
-        for server in stage.servers() {
+        for server in environment.servers() {
             // One that is down, cut off or paused says nothing.
-            let _ = timeout(ANSWER_TIMEOUT, ask(stage, &server.container, &mut floors)).await;
+            let _ = timeout(ANSWER_TIMEOUT, ask(environment, &server.container, &mut floors)).await;
             sleep(REST).await;
         }
     }
 }
 
-async fn ask(stage: &Stage, server: &Container, floors: &mut [Option<Said>]) -> anyhow::Result<()> {
+async fn ask(
+    environment: &ContainerEnvironment,
+    server: &Container,
+    floors: &mut [Option<Said>],
+) -> anyhow::Result<()> {
     let address = server.state().await?.address.context("find its address")?;
     let mut connection = RawConnection::open(SocketAddr::from((address, SERVER_PORT))).await?;
-    let is_drawn = floors.iter().flatten().any(|said| said.state == Standing::Drawn);
-    for ((agency, floor), expected) in (1..).zip(floors).zip(&stage.expected) {
+    let is_drawn = floors.iter().flatten().any(|said| said.state == AgencyState::Drawn);
+    for ((agency, floor), expected) in (1..).zip(floors).zip(&environment.expected) {
         let answer = connection.ask(&format!("AgencyStatus:{agency}")).await?;
         let status = answer.strip_prefix("AgencyStatusResponse:");
         let (Some(status), Some(mut least)) = (status, *floor) else { continue };
         if is_drawn {
-            least.state = Standing::Drawn;
+            least.state = AgencyState::Drawn;
         }
-        let checked = check(status, &expected.digests, stage.batch, least);
+        let checked = check(status, &expected.digests, environment.batch, least);
         if let Err(wrong) = &checked {
             let name = server.short_name();
-            stage.findings.add(format!("{name}: agency {agency}: {status:?}: {wrong}"));
+            environment.findings.add(format!("{name}: agency {agency}: {status:?}: {wrong}"));
         }
         *floor = checked.ok();
     }
@@ -56,7 +60,7 @@ async fn ask(stage: &Stage, server: &Container, floors: &mut [Option<Said>]) -> 
 
 /// Where an agency stands, in the only order in which it can come to stand there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
+enum AgencyState {
     #[default]
     Open,
     Closed,
@@ -67,7 +71,7 @@ enum Standing {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Said {
     rows: u64,
-    state: Standing,
+    state: AgencyState,
 }
 
 /// What `status` says, if that takes back nothing of `least` and is right by the agency's file.
@@ -81,9 +85,9 @@ fn check(status: &str, digests: &[String], batch: u64, least: Said) -> Result<Sa
         return Err(format!("the digest is not {wanted}"));
     }
     let state = match state {
-        "open" => Standing::Open,
-        "closed" => Standing::Closed,
-        "drawn" => Standing::Drawn,
+        "open" => AgencyState::Open,
+        "closed" => AgencyState::Closed,
+        "drawn" => AgencyState::Drawn,
         _ => return Err("no state".into()),
     };
     if rows < least.rows {
@@ -93,7 +97,7 @@ fn check(status: &str, digests: &[String], batch: u64, least: Said) -> Result<Sa
         return Err(format!("it had been {:?}", least.state));
     }
     let all = digests.len().saturating_sub(1) as u64;
-    if state > Standing::Open && rows < all {
+    if state > AgencyState::Open && rows < all {
         return Err(format!("{state:?} without all of {all} rows"));
     }
     if !rows.is_multiple_of(batch) && rows != all {
@@ -110,17 +114,17 @@ mod tests {
     fn what_was_said_is_not_taken_back() {
         let digests = ["d0", "d1", "d2", "d3"].map(str::to_owned);
         let said = |rows, state| Said { rows, state };
-        let [none, some] = [0, 2].map(|rows| said(rows, Standing::Open));
+        let [none, some] = [0, 2].map(|rows| said(rows, AgencyState::Open));
         for (status, least, right) in [
             ("0;d0;open", none, none),
             ("2;d2;open", none, some),
             ("2;d2;open", some, some),
-            ("3;d3;closed", some, said(3, Standing::Closed)),
-            ("3;d3;drawn", some, said(3, Standing::Drawn)),
+            ("3;d3;closed", some, said(3, AgencyState::Closed)),
+            ("3;d3;drawn", some, said(3, AgencyState::Drawn)),
         ] {
             assert_eq!(check(status, &digests, 2, least), Ok(right), "{status}");
         }
-        let [closed, drawn] = [Standing::Closed, Standing::Drawn].map(|state| said(3, state));
+        let [closed, drawn] = [AgencyState::Closed, AgencyState::Drawn].map(|state| said(3, state));
         for (status, least, wrong) in [
             ("0;d0;open", some, "2 rows had been stored"),
             ("2;d1;open", none, "the digest is not d2"),

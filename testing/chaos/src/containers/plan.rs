@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use harness::dice::Dice;
+use harness::rng::Rng;
 
 /// One run.
 #[derive(Debug, Clone)]
-pub struct RunPlan {
+pub struct ContainerPlan {
     /// Where all of it comes from.
     pub seed: u64,
     /// How many servers there are at first, 2 to 4.
@@ -22,16 +22,16 @@ pub struct RunPlan {
     /// Whether clients give up soon, and are cut off for longer than that.
     pub is_impatient: bool,
     /// What happens, in the order of its moments.
-    pub events: Vec<Event>,
+    pub events: Vec<ContainerEvent>,
 }
 
 /// Something that happens when the volume has so many thousandths of its bytes.
 #[derive(Debug, Clone)]
-pub struct Event {
+pub struct ContainerEvent {
     /// 0..=1000.
     pub permille: u64,
     /// What happens.
-    pub fault: Fault,
+    pub fault: ContainerFault,
 }
 
 /// To whom it happens: one of those who are there, by its place modulo their count.
@@ -56,7 +56,7 @@ pub enum Meanwhile {
 
 /// What happens to containers.
 #[derive(Debug, Clone)]
-pub enum Fault {
+pub enum ContainerFault {
     /// SIGKILL, and a start.
     Kill {
         /// To whom.
@@ -78,7 +78,7 @@ pub enum Fault {
         /// The other one.
         other: Who,
     },
-    /// All of it stands still.
+    /// All of it is frozen.
     Pause {
         /// To whom.
         who: Who,
@@ -110,97 +110,101 @@ pub enum Fault {
     },
 }
 
-impl RunPlan {
+impl ContainerPlan {
     /// The run of `seed`.
     #[must_use]
     pub fn of(seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
-        let (servers, agencies) = (dice.between(2, 4), dice.between(3, 6));
-        let batch = dice.between(1, 3);
-        let rows = batch * dice.between(13_000, 17_000);
-        let is_impatient = dice.chance(35);
-        let count = dice.between(10, 16);
-        let mut events: Vec<Event> = (0..count)
+        let mut rng = Rng::new(seed);
+        let (servers, agencies) = (rng.between(2, 4), rng.between(3, 6));
+        let batch = rng.between(1, 3);
+        let rows = batch * rng.between(13_000, 17_000);
+        let is_impatient = rng.chance(35);
+        let count = rng.between(10, 16);
+        let mut events: Vec<ContainerEvent> = (0..count)
             .map(|_| {
-                let permille = if dice.chance(10) { 1_000 } else { dice.between(10, 990) };
-                Event { permille, fault: fault(&mut dice, is_impatient) }
+                let permille = if rng.chance(10) { 1_000 } else { rng.between(10, 990) };
+                ContainerEvent { permille, fault: fault(&mut rng, is_impatient) }
             })
             .collect();
-        if dice.chance(60) {
-            let fault = Fault::MissDraw { place: dice.between(0, 9) as usize };
-            events.push(Event { permille: dice.between(900, 990), fault });
+        if rng.chance(60) {
+            let fault = ContainerFault::MissDraw { place: rng.between(0, 9) as usize };
+            events.push(ContainerEvent { permille: rng.between(900, 990), fault });
         }
         events.sort_by_key(|event| event.permille);
         Self { seed, servers, agencies, rows, batch, is_impatient, events }
     }
 }
 
-fn down(dice: &mut Dice) -> Duration {
-    if dice.chance(60) { dice.millis(0, 300) } else { dice.millis(300, 6_000) }
+fn down(rng: &mut Rng) -> Duration {
+    if rng.chance(60) { rng.millis(0, 300) } else { rng.millis(300, 6_000) }
 }
 
 /// Sometimes longer than locks are waited for.
-fn pause(dice: &mut Dice) -> Duration {
-    if dice.chance(65) { dice.millis(100, 3_000) } else { dice.millis(5_500, 8_000) }
+fn pause(rng: &mut Rng) -> Duration {
+    if rng.chance(65) { rng.millis(100, 3_000) } else { rng.millis(5_500, 8_000) }
 }
 
 /// Sometimes longer than an impatient client tries.
-fn away(dice: &mut Dice, is_long: bool) -> Duration {
-    match dice.between(1, 100) {
-        1..=50 if is_long => dice.millis(22_000, 25_000),
-        1..=50 => dice.millis(100, 2_000),
-        _ => dice.millis(2_000, 12_000),
+fn away(rng: &mut Rng, is_long: bool) -> Duration {
+    match rng.between(1, 100) {
+        1..=50 if is_long => rng.millis(22_000, 25_000),
+        1..=50 => rng.millis(100, 2_000),
+        _ => rng.millis(2_000, 12_000),
     }
 }
 
-fn meanwhile(dice: &mut Dice) -> Meanwhile {
+fn meanwhile(rng: &mut Rng) -> Meanwhile {
     let all = [(70, Meanwhile::Nothing), (15, Meanwhile::Killed), (15, Meanwhile::Stopped)];
-    dice.weighted(&all).unwrap_or(Meanwhile::Nothing)
+    rng.weighted(&all).unwrap_or(Meanwhile::Nothing)
 }
 
-fn fault(dice: &mut Dice, is_impatient: bool) -> Fault {
-    let (server, client) = (dice.between(0, 9) as usize, dice.between(0, 9) as usize);
+fn fault(rng: &mut Rng, is_impatient: bool) -> ContainerFault {
+    let (server, client) = (rng.between(0, 9) as usize, rng.between(0, 9) as usize);
     let [server_place, other] = [server, server + 1];
     let (server, client) = (Who::Server(server), Who::Client(client));
-    match dice.between(1, 100) {
-        1..=15 => Fault::Kill { who: server, down: down(dice) },
-        16..=22 => Fault::Kill { who: client, down: down(dice) },
-        23..=28 => Fault::Stop { who: server, down: down(dice) },
-        29..=32 => Fault::Stop { who: client, down: down(dice) },
+    match rng.between(1, 100) {
+        1..=15 => ContainerFault::Kill { who: server, down: down(rng) },
+        16..=22 => ContainerFault::Kill { who: client, down: down(rng) },
+        23..=28 => ContainerFault::Stop { who: server, down: down(rng) },
+        29..=32 => ContainerFault::Stop { who: client, down: down(rng) },
         33..=41 => {
-            let other = if dice.chance(60) { Who::Server(other) } else { client };
-            Fault::Swap { server: server_place, other }
+            let other = if rng.chance(60) { Who::Server(other) } else { client };
+            ContainerFault::Swap { server: server_place, other }
         }
-        42..=56 => Fault::Pause { who: server, pause: pause(dice), holding: dice.chance(70) },
-        57..=61 => Fault::Pause { who: client, pause: pause(dice), holding: false },
-        62..=73 => {
-            Fault::CutOff { who: server, away: away(dice, false), meanwhile: meanwhile(dice) }
+        42..=56 => {
+            ContainerFault::Pause { who: server, pause: pause(rng), holding: rng.chance(70) }
         }
+        57..=61 => ContainerFault::Pause { who: client, pause: pause(rng), holding: false },
+        62..=73 => ContainerFault::CutOff {
+            who: server,
+            away: away(rng, false),
+            meanwhile: meanwhile(rng),
+        },
         74..=85 => {
-            let away = away(dice, is_impatient);
-            Fault::CutOff { who: client, away, meanwhile: meanwhile(dice) }
+            let away = away(rng, is_impatient);
+            ContainerFault::CutOff { who: client, away, meanwhile: meanwhile(rng) }
         }
-        86..=93 => Fault::Add,
-        _ => Fault::Remove { place: server_place },
+        86..=93 => ContainerFault::Add,
+        _ => ContainerFault::Remove { place: server_place },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trial::fingerprint;
+    use crate::common::fingerprint;
 
     #[test]
     fn a_seed_is_the_run_that_it_always_was() {
         // It changes with whatever is decided differently, and then old seeds are other runs.
-        assert_eq!(fingerprint((0..200).map(RunPlan::of)), "17597b9ba7ec23ee");
+        assert_eq!(fingerprint((0..200).map(ContainerPlan::of)), "64a506f6c8fb238a");
     }
 
     #[test]
     fn a_seed_is_the_same_run_over_and_over_and_within_its_bounds() {
         for seed in 0..200 {
-            let plan = RunPlan::of(seed);
-            assert_eq!(format!("{plan:?}"), format!("{:?}", RunPlan::of(seed)));
+            let plan = ContainerPlan::of(seed);
+            assert_eq!(format!("{plan:?}"), format!("{:?}", ContainerPlan::of(seed)));
             assert!((2..=4).contains(&plan.servers) && (3..=6).contains(&plan.agencies));
             assert!(plan.events.is_sorted_by_key(|event| event.permille));
         }

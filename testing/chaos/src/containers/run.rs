@@ -1,4 +1,4 @@
-//! One run in containers: the faults at their moments, the agencies' ends, and the verdict.
+//! One run in containers: the faults at their moments, the agencies' ends, and the checks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::checks;
+use super::environment::{ContainerEnvironment, ManagedContainer};
 use super::faults;
 use super::observer::observe;
-use super::plan::RunPlan;
-use super::stage::{Seat, Stage};
-use super::verdict;
-use crate::trial::scene::{Scene, hold_as};
-use crate::trial::summary::RunSummary;
+use super::plan::ContainerPlan;
+use crate::common::run_context::{RunContext, run_as};
+use crate::common::summary::RunSummary;
 use harness::log::LogLine;
 
 /// How often it is looked how far the volume is.
@@ -26,64 +26,72 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const STALL: Duration = Duration::from_secs(3);
 
 /// How long the agencies may take to end once the last fault is undone.
-const CALM_TIMEOUT: Duration = Duration::from_secs(180);
+const END_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// How often a client that gave up is run again.
 const AGAIN_MAX: u32 = 5;
 
 /// Holds the run of `seed` in the containers of `project`.
-pub(crate) async fn hold(seed: u64, binary: &Path, project: &str) -> RunSummary {
-    let plan = RunPlan::of(seed);
+pub async fn hold(seed: u64, binary: &Path, project: &str) -> RunSummary {
+    let plan = ContainerPlan::of(seed);
     let place = (binary, project);
-    hold_as(seed, &plan, async |scene: &Scene<'_>| play(&plan, place, scene).await).await
+    run_as(seed, &plan, async |run: &RunContext<'_>| play(&plan, place, run).await).await
 }
 
-async fn play(plan: &RunPlan, place: (&Path, &str), scene: &Scene<'_>) -> anyhow::Result<u64> {
-    let directory = scene.directory.path();
-    let (findings, tallies) = (scene.findings.clone(), scene.tallies.clone());
-    let stage = Stage::prepare(plan, place, directory, findings, tallies).await;
-    let mut stage = stage.context("prepare")?;
-    let started = stage.start().await.context("start");
-    let stage = Arc::new(stage);
+async fn play(
+    plan: &ContainerPlan,
+    place: (&Path, &str),
+    run: &RunContext<'_>,
+) -> anyhow::Result<u64> {
+    let directory = run.directory.path();
+    let (findings, tallies) = (run.findings.clone(), run.tallies.clone());
+    let environment =
+        ContainerEnvironment::prepare(plan, place, directory, findings, tallies).await;
+    let mut environment = environment.context("prepare")?;
+    let started = environment.start().await.context("start");
+    let environment = Arc::new(environment);
     let played = match started {
-        Ok(()) => play_on(plan, &stage).await,
+        Ok(()) => run_faults(plan, &environment).await,
         Err(error) => Err(error),
     };
     if played.is_err() {
         // What is there of them says most about what went wrong.
-        let _ = (stage.written_by_servers().await, stage.written_by_clients().await);
+        let _ = (environment.written_by_servers().await, environment.written_by_clients().await);
     }
-    stage.take_down().await.context("take the containers down")?;
+    environment.take_down().await.context("take the containers down")?;
     played
 }
 
-async fn play_on(plan: &RunPlan, stage: &Arc<Stage>) -> anyhow::Result<u64> {
+async fn run_faults(
+    plan: &ContainerPlan,
+    environment: &Arc<ContainerEnvironment>,
+) -> anyhow::Result<u64> {
     let mut clients = JoinSet::new();
-    for seat in stage.clients.clone() {
-        let (stage, is_impatient) = (Arc::clone(stage), plan.is_impatient);
-        clients.spawn(async move { keep(&stage, &seat, is_impatient).await });
+    for managed in environment.clients.clone() {
+        let (environment, is_impatient) = (Arc::clone(environment), plan.is_impatient);
+        clients.spawn(async move { run_to_its_end(&environment, &managed, is_impatient).await });
     }
-    let observed = Arc::clone(stage);
+    let observed = Arc::clone(environment);
     let observer = AbortOnDropHandle::new(tokio::spawn(async move { observe(&observed).await }));
-    let calm = CancellationToken::new();
+    let faults_over = CancellationToken::new();
     let causing = async {
-        cause_all(plan, stage).await?;
-        calm.cancel();
+        cause_all(plan, environment).await?;
+        faults_over.cancel();
         anyhow::Ok(())
     };
     let ending = async {
         let late = async {
-            calm.cancelled().await;
-            sleep(CALM_TIMEOUT).await;
+            faults_over.cancelled().await;
+            sleep(END_TIMEOUT).await;
         };
         tokio::select! {
             ended = all_of(&mut clients) => ended,
-            () = late => bail!("clients run {} s after all faults", CALM_TIMEOUT.as_secs()),
+            () = late => bail!("clients run {} s after all faults", END_TIMEOUT.as_secs()),
         }
     };
     tokio::try_join!(causing, ending)?;
     drop(observer);
-    verdict::reach(stage).await
+    checks::check_all(environment).await
 }
 
 /// Waits until all of `tasks` have ended, or one of them has failed.
@@ -95,19 +103,22 @@ async fn all_of(tasks: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
 }
 
 /// Has every fault happen at its moment, and waits until all of them are undone.
-async fn cause_all(plan: &RunPlan, stage: &Arc<Stage>) -> anyhow::Result<()> {
+async fn cause_all(
+    plan: &ContainerPlan,
+    environment: &Arc<ContainerEnvironment>,
+) -> anyhow::Result<()> {
     let mut faults = JoinSet::new();
     // Each stored row has its agency's number and a comma before it.
-    let mut bytes = stage.bets.lines()? * 2;
-    for agency in 1..=stage.bets.agencies() {
-        bytes += stage.bets.file(agency).metadata()?.len();
+    let mut bytes = environment.bets.lines()? * 2;
+    for agency in 1..=environment.bets.agencies() {
+        bytes += environment.bets.file(agency).metadata()?.len();
     }
     for event in plan.events.clone() {
-        wait_for(event.permille * bytes / 1_000, stage).await;
-        let stage = Arc::clone(stage);
+        wait_for(event.permille * bytes / 1_000, environment).await;
+        let environment = Arc::clone(environment);
         faults.spawn(async move {
-            if let Err(error) = faults::cause(&stage, event.fault).await {
-                stage
+            if let Err(error) = faults::cause(&environment, event.fault).await {
+                environment
                     .findings
                     .add(format!("a fault that could not be caused or undone: {error:#}"));
             }
@@ -120,11 +131,11 @@ async fn cause_all(plan: &RunPlan, stage: &Arc<Stage>) -> anyhow::Result<()> {
 }
 
 /// Waits until `bets.csv` has so many bytes, or nothing happens any more.
-async fn wait_for(bytes: u64, stage: &Stage) {
+async fn wait_for(bytes: u64, environment: &ContainerEnvironment) {
     let (mut stored, mut since) = (0, Instant::now());
     loop {
-        let now = std::fs::metadata(stage.volume.bets()).map_or(0, |file| file.len());
-        if now >= bytes || stage.volume.draw().exists() {
+        let now = std::fs::metadata(environment.volume.bets()).map_or(0, |file| file.len());
+        if now >= bytes || environment.volume.draw().exists() {
             return;
         }
         if now != stored {
@@ -143,13 +154,17 @@ pub fn gave_up(code: i32, is_impatient: bool, reason: &str) -> bool {
 
 /// Waits until a client has ended with its winners; one that gave up is run again, as its agency
 /// would.
-async fn keep(stage: &Stage, seat: &Seat, is_impatient: bool) -> anyhow::Result<()> {
-    let container = &seat.container;
+async fn run_to_its_end(
+    environment: &ContainerEnvironment,
+    managed: &ManagedContainer,
+    is_impatient: bool,
+) -> anyhow::Result<()> {
+    let container = &managed.container;
     for _ in 0..=AGAIN_MAX {
-        // Faults end it, too; whoever causes them starts it again.
+        // Faults end it, too; what causes them starts it again.
         let (_held, state) = loop {
             container.wait().await?;
-            let held = seat.hold().await;
+            let held = managed.lock().await;
             let state = container.state().await?;
             if !state.is_running {
                 break (held, state);
@@ -164,7 +179,7 @@ async fn keep(stage: &Stage, seat: &Seat, is_impatient: bool) -> anyhow::Result<
         if !gave_up(code, is_impatient, reason) {
             bail!("{name} ended with exit code {code}: {reason}");
         }
-        stage.tallies.effects.add("client gave up, and was run again");
+        environment.tallies.effects.add("client gave up, and was run again");
         container.start().await?;
     }
     bail!("{} gave up over and over", container.short_name())

@@ -13,7 +13,7 @@ use super::bytes::BET;
 use super::{connect, line};
 use crate::attack::{Signals, Tally, Target};
 use crate::mutate::Mutator;
-use harness::dice::Dice;
+use harness::rng::Rng;
 use oracle::model::{Agencies, Effect, Wanted};
 use oracle::packet::{self, Line, Packet};
 
@@ -89,7 +89,7 @@ impl Connection {
             address: target.address,
             stream: connect(target.address).await?,
             unread: Vec::new(),
-            mutator: Mutator::new(Dice::new(target.seed).fork(part.into())),
+            mutator: Mutator::new(Rng::new(target.seed).fork(part.into())),
             agencies: Agencies::default(),
             first_agency: 1 + part * AGENCIES,
             asked: VecDeque::new(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::dice::Dice;
+use harness::rng::Rng;
 
 /// The longest that locks are waited for; some pauses are longer, so that it is seen.
 const LOCK_LIMIT_MILLIS: u64 = 5_000;
@@ -88,7 +88,7 @@ pub enum Fault {
         pause: Duration,
     },
     /// A second client for an agency.
-    Twin {
+    SecondClient {
         /// Whose.
         agency: u32,
         /// Its batch size.
@@ -125,41 +125,41 @@ impl Fault {
             Self::MoveServer { down, stale, .. } => *down + *stale,
             Self::PauseServer { pause, .. } | Self::PauseClient { pause, .. } => *pause,
             Self::ChangeName { lasts, .. } | Self::FillDisk { lasts, .. } => *lasts,
-            Self::Twin { .. } => Duration::ZERO,
+            Self::SecondClient { .. } => Duration::ZERO,
         }
     }
 
     /// Any fault but a full disk, in a run of so many servers and agencies.
     #[must_use]
-    pub fn any(dice: &mut Dice, servers: u64, agencies: u64) -> Self {
-        let place = dice.between(0, servers - 1) as usize;
-        let agency = dice.between(1, agencies) as u32;
-        match dice.between(1, 100) {
+    pub fn any(rng: &mut Rng, servers: u64, agencies: u64) -> Self {
+        let place = rng.between(0, servers - 1) as usize;
+        let agency = rng.between(1, agencies) as u32;
+        match rng.between(1, 100) {
             1..=16 => {
-                let starts = if dice.chance(25) { dice.between(1, 3) } else { 0 };
-                let false_starts = (0..starts).map(|_| dice.millis(1, 40)).collect();
-                let holding = dice.chance(40);
-                Self::KillServer { place, holding, down: down(dice), false_starts }
+                let starts = if rng.chance(25) { rng.between(1, 3) } else { 0 };
+                let false_starts = (0..starts).map(|_| rng.millis(1, 40)).collect();
+                let holding = rng.chance(40);
+                Self::KillServer { place, holding, down: down(rng), false_starts }
             }
             17..=22 => {
-                Self::TearServer { place, bytes: dice.between(1, TORN_BYTES_MAX), down: down(dice) }
+                Self::TearServer { place, bytes: rng.between(1, TORN_BYTES_MAX), down: down(rng) }
             }
-            23..=30 => Self::KillAllServers { down: down(dice) },
-            31..=38 => Self::StopServer { place, down: down(dice) },
-            39..=47 => Self::MoveServer { place, down: down(dice), stale: down(dice) },
+            23..=30 => Self::KillAllServers { down: down(rng) },
+            31..=38 => Self::StopServer { place, down: down(rng) },
+            39..=47 => Self::MoveServer { place, down: down(rng), stale: down(rng) },
             48..=66 => {
-                let holding = dice.chance(60);
-                Self::PauseServer { place, pause: pause(dice), holding }
+                let holding = rng.chance(60);
+                Self::PauseServer { place, pause: pause(rng), holding }
             }
             67..=79 => {
-                let (kill, down) = (dice.chance(75), down(dice));
-                Self::EndClient { agency, kill, down, batch: batch(dice) }
+                let (kill, down) = (rng.chance(75), down(rng));
+                Self::EndClient { agency, kill, down, batch: batch(rng) }
             }
-            80..=87 => Self::PauseClient { agency, pause: pause(dice) },
-            88..=94 => Self::Twin { agency, batch: batch(dice) },
+            80..=87 => Self::PauseClient { agency, pause: pause(rng) },
+            88..=94 => Self::SecondClient { agency, batch: batch(rng) },
             _ => {
-                let members = (0..servers as usize).filter(|_| dice.chance(50)).collect();
-                Self::ChangeName { members, has_dead: dice.chance(50), lasts: pause(dice) }
+                let members = (0..servers as usize).filter(|_| rng.chance(50)).collect();
+                Self::ChangeName { members, has_dead: rng.chance(50), lasts: pause(rng) }
             }
         }
     }
@@ -167,40 +167,40 @@ impl Fault {
     /// A server that does nothing with a lock in its hands, for longer than others wait for it,
     /// and for so much longer that it is seen if they do not give up.
     #[must_use]
-    pub fn long_hold(dice: &mut Dice, servers: u64) -> Self {
-        let place = dice.between(0, servers - 1) as usize;
-        let pause = dice.millis(LOCK_LIMIT_MILLIS + 3_000, LOCK_LIMIT_MILLIS + 4_500);
+    pub fn long_hold(rng: &mut Rng, servers: u64) -> Self {
+        let place = rng.between(0, servers - 1) as usize;
+        let pause = rng.millis(LOCK_LIMIT_MILLIS + 3_000, LOCK_LIMIT_MILLIS + 4_500);
         Self::PauseServer { place, pause, holding: true }
     }
 
     /// A full disk.
     #[must_use]
-    pub fn full_disk(dice: &mut Dice) -> Self {
-        let left = if dice.chance(50) { 0 } else { dice.between(0, LEFT_BYTES_MAX) };
-        Self::FillDisk { left, lasts: dice.millis(50, 3_000) }
+    pub fn full_disk(rng: &mut Rng) -> Self {
+        let left = if rng.chance(50) { 0 } else { rng.between(0, LEFT_BYTES_MAX) };
+        Self::FillDisk { left, lasts: rng.millis(50, 3_000) }
     }
 }
 
 /// How many bets a client sends in a packet.
-pub fn batch(dice: &mut Dice) -> u64 {
-    match dice.between(0, 3) {
-        0 => dice.between(1, 5),
-        1 => dice.between(5, 30),
-        2 => dice.between(30, 120),
-        _ => dice.between(100, 1_000),
+pub fn batch(rng: &mut Rng) -> u64 {
+    match rng.between(0, 3) {
+        0 => rng.between(1, 5),
+        1 => rng.between(5, 30),
+        2 => rng.between(30, 120),
+        _ => rng.between(100, 1_000),
     }
 }
 
 /// How long something is away: mostly a moment.
-fn down(dice: &mut Dice) -> Duration {
-    if dice.chance(70) { dice.millis(0, 150) } else { dice.millis(150, 1_500) }
+fn down(rng: &mut Rng) -> Duration {
+    if rng.chance(70) { rng.millis(0, 150) } else { rng.millis(150, 1_500) }
 }
 
 /// Mostly a moment, sometimes seconds, rarely longer than locks are waited for.
-fn pause(dice: &mut Dice) -> Duration {
-    match dice.between(1, 100) {
-        1..=70 => dice.millis(5, 400),
-        71..=86 => dice.millis(400, 2_500),
-        _ => dice.millis(LOCK_LIMIT_MILLIS + 200, LOCK_LIMIT_MILLIS + 2_500),
+fn pause(rng: &mut Rng) -> Duration {
+    match rng.between(1, 100) {
+        1..=70 => rng.millis(5, 400),
+        71..=86 => rng.millis(400, 2_500),
+        _ => rng.millis(LOCK_LIMIT_MILLIS + 200, LOCK_LIMIT_MILLIS + 2_500),
     }
 }

@@ -1,21 +1,21 @@
-//! That the witness finds every lie, and none in a right day.
+//! That the checker finds every lie, and none in a right lottery.
 
-use super::roster::Roster;
-use super::witness::Witness;
-use crate::trial::tally::Findings;
+use super::answer_checker::AnswerChecker;
+use super::registry::ServerRegistry;
+use crate::common::tally::Findings;
 use oracle::expected::AgencyExpected;
 
-fn witness() -> (Witness, Findings) {
+fn checker() -> (AnswerChecker, Findings) {
     let digests = ["d0", "d1", "d2", "d3", "d4"].map(str::to_owned).to_vec();
     let findings = Findings::default();
     let expected = AgencyExpected { digests, winners: "7;8".to_owned() };
-    (Witness::new(vec![expected], Roster::default(), findings.clone()), findings)
+    (AnswerChecker::new(vec![expected], ServerRegistry::default(), findings.clone()), findings)
 }
 
 fn findings_of(conversation: &[(&str, &str)]) -> Vec<String> {
-    let (witness, findings) = witness();
+    let (checker, findings) = checker();
     for (packet, answer) in conversation {
-        witness.answered(&witness.asked(0, packet.as_bytes()), answer.as_bytes());
+        checker.answered(&checker.asked(0, packet.as_bytes()), answer.as_bytes());
     }
     findings.all()
 }
@@ -27,7 +27,7 @@ const CLOSE: (&str, &str) = ("AgencyClose:1;4\n", "AgencyCloseResponse:0\n");
 
 #[test]
 fn a_right_day_is_right() {
-    let day = [
+    let lottery = [
         (STATUS, "AgencyStatusResponse:0;d0;open\n"),
         ("StoreRows:1;1:a:b\n", "StoreRowsResponse:1;0;d0;full\n"),
         ("StoreRows:1;1:a:b\n", "StoreRowsResponse:0;2;d2\n"),
@@ -39,12 +39,12 @@ fn a_right_day_is_right() {
         (STATUS, "AgencyStatusResponse:4;d4;closed\n"),
         ("WinnersRequest:1\n", "WinnersResponse:7;8\n"),
     ];
-    assert_eq!(findings_of(&day), [""; 0]);
+    assert_eq!(findings_of(&lottery), [""; 0]);
 }
 
 #[test]
 fn every_lie_is_found() {
-    for (day, wanted) in [
+    for (lottery, wanted) in [
         (&[(STATUS, "AgencyStatusResponse:0;d1;open\n")][..], "the digest is not d0"),
         (&[(STATUS, "AgencyStatusResponse:1;d1;open\n")], "no batch that can be stored"),
         (&[(ROWS, "StoreRowsResponse:0;2;d2\n")], "row 3 is not there"),
@@ -76,7 +76,10 @@ fn every_lie_is_found() {
         (&[("WinnersRequest:1\n", "Error:unknown\n")], "no answer that it should get"),
         (&[("AgencyClose:1\n", "Error:busy\n")], "for old ones"),
     ] {
-        let findings = findings_of(day);
-        assert!(findings.iter().any(|finding| finding.contains(wanted)), "{day:?} {findings:?}");
+        let findings = findings_of(lottery);
+        assert!(
+            findings.iter().any(|finding| finding.contains(wanted)),
+            "{lottery:?} {findings:?}"
+        );
     }
 }

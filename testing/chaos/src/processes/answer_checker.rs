@@ -2,7 +2,7 @@
 //!
 //! Shares no code with server, client or protocol.
 //!
-//! **Invariant**: of each agency, answers never go back: whoever asks after an answer came gets
+//! **Invariant**: of each agency, answers never go back: what asks after an answer came gets
 //! at least what that answer said. The rows in an answer are a prefix of the agency's file, digest
 //! and all, and end where a batch ends that was delivered whole and not answered with a refusal:
 //! so a batch stored in part is seen, and one that was stored though it was answered 1. No draw is
@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::roster::Roster;
-use crate::trial::tally::Findings;
+use super::registry::ServerRegistry;
+use crate::common::tally::Findings;
 use oracle::expected::AgencyExpected;
 
 /// How long an answer may take: the 5 s that a lock is waited for, and what a busy machine needs.
@@ -22,9 +22,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_millis(7_500);
 
 /// Watches the packets and answers of one run. Cheap to clone: all clones are one.
 #[derive(Debug, Clone)]
-pub struct Witness {
+pub struct AnswerChecker {
     expected: Arc<Vec<AgencyExpected>>,
-    roster: Roster,
+    registry: ServerRegistry,
     seen: Arc<Mutex<Seen>>,
     findings: Findings,
 }
@@ -84,11 +84,15 @@ pub struct Asked {
     was_drawn: bool,
 }
 
-impl Witness {
-    /// A witness of a run with these files.
+impl AnswerChecker {
+    /// A checker of a run with these files.
     #[must_use]
-    pub fn new(expected: Vec<AgencyExpected>, roster: Roster, findings: Findings) -> Self {
-        Self { expected: Arc::new(expected), roster, seen: Arc::default(), findings }
+    pub fn new(
+        expected: Vec<AgencyExpected>,
+        registry: ServerRegistry,
+        findings: Findings,
+    ) -> Self {
+        Self { expected: Arc::new(expected), registry, seen: Arc::default(), findings }
     }
 
     /// What the answers must say, agency by agency.
@@ -177,7 +181,7 @@ impl Witness {
                 if *status == "2" {
                     self.check_refusal(asked, rows, reason.first().unwrap_or(&""))?;
                 }
-                // Whoever could not look does not know better.
+                // What could not look does not know better.
                 self.check_rows(asked, rows, digest, *status == "2")
             }
             ("AgencyCloseResponse", ["0"]) => self.check_closed(asked),
@@ -187,13 +191,13 @@ impl Witness {
         }
     }
 
-    /// Whether the answer that came now came in time. Whoever was paused has time from when it
+    /// Whether the answer that came now came in time. What was paused has time from when it
     /// wakes; winners have all the time there is.
     ///
     /// # Errors
     /// It did not; tells how long it took.
     pub fn check_time(&self, sent: &Sent) -> Result<(), String> {
-        let Some(awake) = self.roster.awake_since(sent.place) else { return Ok(()) };
+        let Some(awake) = self.registry.awake_since(sent.place) else { return Ok(()) };
         let took = sent.at.max(awake).elapsed();
         if took <= ANSWER_TIME_MAX || sent.line.starts_with("WinnersRequest") {
             return Ok(());
@@ -301,7 +305,7 @@ impl Witness {
         }
     }
 
-    /// Whoever tells of a draw: every agency has closed before.
+    /// What tells of a draw: every agency has closed before.
     fn check_drawn(&self) -> Result<(), String> {
         let mut seen = self.seen();
         seen.is_drawn = true;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 /// All servers by their places. Cheap to clone: all clones are one.
 #[derive(Debug, Clone, Default)]
-pub struct Roster(Arc<Mutex<Vec<Member>>>);
+pub struct ServerRegistry(Arc<Mutex<Vec<Member>>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Member {
@@ -14,7 +14,7 @@ struct Member {
     awake_since: Option<Instant>,
 }
 
-impl Roster {
+impl ServerRegistry {
     fn members(&self) -> MutexGuard<'_, Vec<Member>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,11 +8,11 @@ use anyhow::{Context as _, bail};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::container::{Container, Written};
+use super::environment::{ContainerEnvironment, SERVER_PORT};
 use super::plan::Who;
-use super::stage::{SERVER_PORT, Stage};
-use crate::trial;
-use crate::trial::tally::Tally;
-use crate::trial::verdict::{AGAIN_TIMEOUT, Case};
+use crate::common;
+use crate::common::checks::{AGAIN_TIMEOUT, Case};
+use crate::common::tally::Tally;
 use harness::log::LogLine;
 use harness::raw_connection::RawConnection;
 use harness::volume::Volume;
@@ -29,26 +29,28 @@ const POLL_EVERY: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// Something could not be looked at.
-pub async fn reach(stage: &Stage) -> anyhow::Result<u64> {
-    let before = Remains::of(&stage.volume)?;
-    // Whoever starts anew must come to the same.
-    let anew = stage.seat(Who::Server(0))?;
+pub async fn check_all(environment: &ContainerEnvironment) -> anyhow::Result<u64> {
+    let before = Remains::of(&environment.volume)?;
+    // What starts anew must come to the same.
+    let anew = environment.choose(Who::Server(0))?;
     anew.container.kill().await?;
     anew.container.start().await?;
-    for server in stage.servers() {
-        if let Err(error) = ask(stage, &server.container).await {
+    for server in environment.servers() {
+        if let Err(error) = ask(environment, &server.container).await {
             let name = server.container.short_name();
-            stage.findings.add(format!("{name}, asked at the end: {error:#}"));
+            environment.findings.add(format!("{name}, asked at the end: {error:#}"));
         }
     }
-    let clients = stage.written_by_clients().await?;
-    run_again(stage, &clients).await?;
-    stop_all(stage).await?;
-    if Remains::of(&stage.volume)? != before {
-        stage.findings.add("draw.json or bets.csv changed after all agencies had their winners");
+    let clients = environment.written_by_clients().await?;
+    run_again(environment, &clients).await?;
+    stop_all(environment).await?;
+    if Remains::of(&environment.volume)? != before {
+        environment
+            .findings
+            .add("draw.json or bets.csv changed after all agencies had their winners");
     }
-    let (case, effects) = (stage.case(), stage.tallies.effects.clone());
-    let servers = stage.written_by_servers().await?;
+    let (case, effects) = (environment.case(), environment.tallies.effects.clone());
+    let servers = environment.written_by_servers().await?;
     let judging = tokio::task::spawn_blocking(move || {
         check_servers(&case, &servers, &effects)?;
         check_clients(&case, &clients)
@@ -72,7 +74,7 @@ impl Remains {
 }
 
 /// Waits until a server is healthy, and asks it about every agency.
-async fn ask(stage: &Stage, server: &Container) -> anyhow::Result<()> {
+async fn ask(environment: &ContainerEnvironment, server: &Container) -> anyhow::Result<()> {
     let begun = Instant::now();
     let state = loop {
         let state = server.state().await?;
@@ -87,37 +89,40 @@ async fn ask(stage: &Stage, server: &Container) -> anyhow::Result<()> {
     let address = state.address.context("find its address")?;
     let connection = RawConnection::open(SocketAddr::from((address, SERVER_PORT))).await?;
     let name = server.short_name();
-    trial::verdict::ask(name, connection, &stage.expected, &stage.findings).await
+    common::checks::ask(name, connection, &environment.expected, &environment.findings).await
 }
 
 /// Runs a client once more: nothing is stored, and the winners are the same.
-async fn run_again(stage: &Stage, before: &[(String, Written)]) -> anyhow::Result<()> {
-    let client = stage.seat(Who::Client(0))?;
+async fn run_again(
+    environment: &ContainerEnvironment,
+    before: &[(String, Written)],
+) -> anyhow::Result<()> {
+    let client = environment.choose(Who::Client(0))?;
     let container = &client.container;
     container.start().await?;
     timeout(AGAIN_TIMEOUT, container.wait()).await.context("run a client once more")??;
     let code = container.state().await?.exit_code;
     if code != 0 {
         let name = container.short_name();
-        stage.findings.add(format!("{name}, run once more, ended with exit code {code}"));
+        environment.findings.add(format!("{name}, run once more, ended with exit code {code}"));
     }
-    let again = stage.written_by_clients().await?;
+    let again = environment.written_by_clients().await?;
     if let (Some((name, first)), Some((_, again))) = (before.first(), again.first())
         && first.printed != again.printed
     {
         let (first, again) = (&first.printed, &again.printed);
-        stage.findings.add(format!("{name} printed {first:?}, and run once more {again:?}"));
+        environment.findings.add(format!("{name} printed {first:?}, and run once more {again:?}"));
     }
     Ok(())
 }
 
-async fn stop_all(stage: &Stage) -> anyhow::Result<()> {
-    stage.docker.compose(&["stop"]).await?;
-    for server in stage.servers() {
+async fn stop_all(environment: &ContainerEnvironment) -> anyhow::Result<()> {
+    environment.docker.compose(&["stop"]).await?;
+    for server in environment.servers() {
         let (name, state) = (server.container.short_name(), server.container.state().await?);
         if state.exit_code != 0 {
             let code = state.exit_code;
-            stage.findings.add(format!("{name}, stopped at the end: exit code {code}"));
+            environment.findings.add(format!("{name}, stopped at the end: exit code {code}"));
         }
     }
     Ok(())
@@ -181,24 +186,24 @@ fn check_clients(case: &Case, clients: &[(String, Written)]) -> anyhow::Result<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trial::right_day::{RightDay, TIME, assert_found, draw_told};
+    use crate::common::correct_lottery::{CorrectLottery, TIME, assert_found, draw_told};
 
     const CLAIM: &str = "2026-01-31 10:00:00 INFO     action: claim | result: success | agency: ";
 
     /// What both clients wrote, as it should be.
-    fn right_clients(day: &RightDay) -> Vec<(String, Written)> {
+    fn right_clients(lottery: &CorrectLottery) -> Vec<(String, Written)> {
         let written = |(agency, winners): (u32, &Vec<String>)| {
             let (log, printed) = (vec![format!("{CLAIM}{agency}")], winners.clone());
             (format!("client-{agency}"), Written { log, printed })
         };
-        (1..).zip(&day.winners).map(written).collect()
+        (1..).zip(&lottery.winners).map(written).collect()
     }
 
     #[test]
     fn clients_with_other_winners_or_numbers_are_found() {
-        let mut day = RightDay::new();
-        assert_eq!(check_clients(&day.case, &right_clients(&day)).unwrap(), 5);
-        assert_eq!(day.found(), [""; 0]);
+        let mut lottery = CorrectLottery::new();
+        assert_eq!(check_clients(&lottery.case, &right_clients(&lottery)).unwrap(), 5);
+        assert_eq!(lottery.found(), [""; 0]);
         type Change = fn(&mut Vec<(String, Written)>);
         let cases: [(&str, Change); 5] = [
             ("its winners on standard output are [13, 11]", |all| all[0].1.printed.reverse()),
@@ -208,19 +213,19 @@ mod tests {
             ("client-2 was the agencies [2, 1]", |all| all[1].1.log.push(format!("{CLAIM}1"))),
         ];
         for (wanted, change) in cases {
-            let mut clients = right_clients(&day);
+            let mut clients = right_clients(&lottery);
             change(&mut clients);
-            check_clients(&day.case, &clients).unwrap();
-            assert_found(&day.found(), wanted);
+            check_clients(&lottery.case, &clients).unwrap();
+            assert_found(&lottery.found(), wanted);
         }
-        day.store(&day.rows()[1..]);
-        check_clients(&day.case, &right_clients(&day)).unwrap();
-        assert_ne!(day.found(), [""; 0]);
+        lottery.store(&lottery.rows()[1..]);
+        check_clients(&lottery.case, &right_clients(&lottery)).unwrap();
+        assert_ne!(lottery.found(), [""; 0]);
     }
 
     #[test]
     fn servers_that_tell_of_another_draw_or_of_errors_are_found() {
-        let mut day = RightDay::new();
+        let mut lottery = CorrectLottery::new();
         let (effects, line) = (Tally::default(), |level: &str| {
             format!("2026-01-31 10:00:00 {level:<8} action: mend_log | result: fail | error: x")
         });
@@ -231,24 +236,24 @@ mod tests {
             (vec!["thread 'main' panicked at src/main.rs:1:1:".to_owned()], 1),
         ] {
             let written = Written { log, printed: Vec::new() };
-            check_servers(&day.case, &[("server-1".to_owned(), written)], &effects).unwrap();
-            let found = day.found();
+            check_servers(&lottery.case, &[("server-1".to_owned(), written)], &effects).unwrap();
+            let found = lottery.found();
             assert_eq!(found.len(), count, "{found:?}");
         }
     }
 
     #[test]
     fn rows_and_draws_that_come_after_the_winners_are_found() {
-        let day = RightDay::new();
-        let before = Remains::of(&day.case.volume).unwrap();
-        assert!(before == Remains::of(&day.case.volume).unwrap());
-        let mut rows = day.rows();
+        let lottery = CorrectLottery::new();
+        let before = Remains::of(&lottery.case.volume).unwrap();
+        assert!(before == Remains::of(&lottery.case.volume).unwrap());
+        let mut rows = lottery.rows();
         rows.push(rows[0].clone());
-        day.store(&rows);
-        assert!(before != Remains::of(&day.case.volume).unwrap());
-        day.store(&day.rows());
-        assert!(before == Remains::of(&day.case.volume).unwrap());
-        day.draw(1);
-        assert!(before != Remains::of(&day.case.volume).unwrap());
+        lottery.store(&rows);
+        assert!(before != Remains::of(&lottery.case.volume).unwrap());
+        lottery.store(&lottery.rows());
+        assert!(before == Remains::of(&lottery.case.volume).unwrap());
+        lottery.draw(1);
+        assert!(before != Remains::of(&lottery.case.volume).unwrap());
     }
 }

@@ -3,15 +3,15 @@
 //! Moments are shares of the bytes that the volume will have, not times, so that a seed means the
 //! same on a slow machine.
 
-use super::datagrams::DatagramWeather;
 use super::fault::{Fault, batch};
-use super::weather::Weather;
-use harness::dice::Dice;
+use crate::processes::network::connection_faults::ConnectionFaults;
+use crate::processes::network::datagrams::DatagramFaults;
+use harness::rng::Rng;
 
-/// The part of a run that decides by these dice what becomes of datagrams.
+/// The part of a run that decides by this generator what becomes of datagrams.
 pub const DATAGRAMS_PART: u64 = 900;
 /// The same, for what somebody else sends.
-pub const MEDDLER_PART: u64 = 901;
+pub const INTRUDER_PART: u64 = 901;
 /// The same, for the first proxy; the others count on from it.
 pub const PROXY_PART: u64 = 1_000;
 
@@ -27,9 +27,9 @@ pub struct RunPlan {
     /// The agencies, 2 to 6.
     pub agencies: Vec<AgencyPlan>,
     /// What the proxies do to connections.
-    pub weather: Weather,
+    pub connection_faults: ConnectionFaults,
     /// What becomes of the servers' datagrams.
-    pub datagrams: DatagramWeather,
+    pub datagrams: DatagramFaults,
     /// Whether the volume is on a small disk, which can be full.
     pub has_small_disk: bool,
     /// What happens, in the order of its moments.
@@ -62,34 +62,35 @@ impl RunPlan {
     /// The run of `seed`.
     #[must_use]
     pub fn of(seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
-        let (servers, agencies) = (dice.between(2, 4), dice.between(2, 6));
-        let rows = *[300, 700, 1_500, 3_000].get(dice.between(0, 3) as usize).unwrap_or(&300);
-        let by_name = if dice.chance(50) { 70 } else { 0 };
-        let agency = |dice: &mut Dice| AgencyPlan {
-            batch: batch(dice),
-            dead_addresses: if dice.chance(25) { dice.between(1, 3) } else { 0 },
-            has_mute_address: dice.chance(4),
-            is_by_name: dice.chance(by_name),
+        let mut rng = Rng::new(seed);
+        let (servers, agencies) = (rng.between(2, 4), rng.between(2, 6));
+        let rows = *[300, 700, 1_500, 3_000].get(rng.between(0, 3) as usize).unwrap_or(&300);
+        let by_name = if rng.chance(50) { 70 } else { 0 };
+        let agency = |rng: &mut Rng| AgencyPlan {
+            batch: batch(rng),
+            dead_addresses: if rng.chance(25) { rng.between(1, 3) } else { 0 },
+            has_mute_address: rng.chance(4),
+            is_by_name: rng.chance(by_name),
         };
-        let agencies: Vec<_> = (0..agencies).map(|_| agency(&mut dice)).collect();
-        let (weather, datagrams) = (Weather::of(&mut dice), DatagramWeather::of(&mut dice));
-        let has_small_disk = dice.chance(30);
-        let mut faults: Vec<Fault> = (0..dice.between(2, 9))
-            .map(|_| Fault::any(&mut dice, servers, agencies.len() as u64))
+        let agencies: Vec<_> = (0..agencies).map(|_| agency(&mut rng)).collect();
+        let (connection_faults, datagrams) =
+            (ConnectionFaults::of(&mut rng), DatagramFaults::of(&mut rng));
+        let has_small_disk = rng.chance(30);
+        let mut faults: Vec<Fault> = (0..rng.between(2, 9))
+            .map(|_| Fault::any(&mut rng, servers, agencies.len() as u64))
             .collect();
         if has_small_disk {
-            faults.extend((0..dice.between(1, 2)).map(|_| Fault::full_disk(&mut dice)));
+            faults.extend((0..rng.between(1, 2)).map(|_| Fault::full_disk(&mut rng)));
         }
-        faults.extend(dice.chance(12).then(|| Fault::long_hold(&mut dice, servers)));
+        faults.extend(rng.chance(12).then(|| Fault::long_hold(&mut rng, servers)));
         let event = |fault| {
-            let permille = if dice.chance(20) { 1_000 } else { dice.between(0, 990) };
+            let permille = if rng.chance(20) { 1_000 } else { rng.between(0, 990) };
             Event { permille, fault }
         };
         let mut events: Vec<_> = faults.into_iter().map(event).collect();
         events.sort_by_key(|event| event.permille);
         let servers = servers as usize;
-        Self { seed, rows, servers, agencies, weather, datagrams, has_small_disk, events }
+        Self { seed, rows, servers, agencies, connection_faults, datagrams, has_small_disk, events }
     }
 
     /// Whether a server comes to be at another address.
@@ -102,12 +103,12 @@ impl RunPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trial::fingerprint;
+    use crate::common::fingerprint;
 
     #[test]
     fn a_seed_is_the_run_that_it_always_was() {
         // It changes with whatever is decided differently, and then old seeds are other runs.
-        assert_eq!(fingerprint((0..200).map(RunPlan::of)), "623b690aba6e0e1f");
+        assert_eq!(fingerprint((0..200).map(RunPlan::of)), "24943adffcbfb848");
     }
 
     #[test]

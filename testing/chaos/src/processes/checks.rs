@@ -1,17 +1,17 @@
 //! Whether every promise was kept: from the files, the clients' output and the servers' answers.
 //!
-//! Most of it is seen while it happens: answers by the `witness`, the draw by `draw_watch`, what
-//! clients were told by their seats, and the end after SIGTERM by the servers' seats.
+//! Most of it is seen while it happens: answers by the `answer_checker`, the draw by `draw_watch`, what
+//! clients were told and the end after SIGTERM by their controllers.
 
 use std::fs;
 
 use anyhow::Context as _;
 
+use super::environment::ProcessEnvironment;
 use super::fault::DISK_FULL;
-use super::front::list;
-use super::stage::Stage;
-use crate::trial;
-use crate::trial::verdict::{AGAIN_TIMEOUT, Case};
+use crate::common;
+use crate::common::checks::{AGAIN_TIMEOUT, Case};
+use crate::processes::network::entry_points::list;
 use harness::client_process::{ClientEnd, ClientProcess};
 use harness::directory;
 use harness::log::LogLine;
@@ -26,42 +26,42 @@ use oracle::audit::{AgencyAudit, Announced, Audit, Problem};
 ///
 /// # Errors
 /// Something could not be looked at.
-pub async fn reach(
-    stage: &Stage,
+pub async fn check_all(
+    environment: &ProcessEnvironment,
     servers: &mut [ServerProcess],
     ends: &[(u32, ClientEnd)],
 ) -> anyhow::Result<u64> {
     for server in &*servers {
-        check_memory(stage, server).context("tell a server's memory")?;
+        check_memory(environment, server).context("tell a server's memory")?;
     }
-    // Whoever starts anew must come to the same.
+    // What starts anew must come to the same.
     if let Some(server) = servers.first_mut() {
         server.kill().await?;
         server.restart().await?;
     }
     for server in &*servers {
         let name = server.process().name();
-        if let Err(error) = ask(stage, server).await {
-            stage.findings.add(format!("{name}, asked at the end: {error:#}"));
+        if let Err(error) = ask(environment, server).await {
+            environment.findings.add(format!("{name}, asked at the end: {error:#}"));
         }
     }
     let mut ends = ends.to_vec();
-    ends.extend(run_again(stage).await?);
+    ends.extend(run_again(environment).await?);
     for server in &mut *servers {
         if let Err(error) = server.stop().await {
-            stage.findings.add(format!("{error:#}"));
+            environment.findings.add(format!("{error:#}"));
         }
-        let (name, was_full) = (server.process().name(), stage.tallies.faults.has(DISK_FULL));
+        let (name, was_full) = (server.process().name(), environment.tallies.faults.has(DISK_FULL));
         for wrong in wrong_alarms(&server.alarms(), was_full) {
-            stage.findings.add(format!("{name}: {wrong}"));
+            environment.findings.add(format!("{name}: {wrong}"));
         }
     }
     for server in &*servers {
         let log = fs::read_to_string(server.process().log_path()).context("read a log")?;
-        stage.case().check_draws_told(server.process().name(), log.lines())?;
+        environment.case().check_draws_told(server.process().name(), log.lines())?;
     }
-    stage.draw.look();
-    let case = stage.case();
+    environment.draw.look();
+    let case = environment.case();
     let counting = tokio::task::spawn_blocking(move || check_ends(&case, &ends));
     counting.await.context("count")?
 }
@@ -87,47 +87,48 @@ fn wrong_alarms(alarms: &[String], was_full: bool) -> Vec<String> {
 const MEMORY_MIB_MAX: f64 = 64.0;
 
 /// How much memory the server has used at the most since its last start.
-fn check_memory(stage: &Stage, server: &ServerProcess) -> anyhow::Result<()> {
+fn check_memory(environment: &ProcessEnvironment, server: &ServerProcess) -> anyhow::Result<()> {
     let id = server.process().id().context("find a server's process")?;
     let used = processes::memory_high_mib(id)?;
     if used > MEMORY_MIB_MAX {
         let name = server.process().name();
-        stage.findings.add(format!("{name} used {used:.1} MiB of memory"));
+        environment.findings.add(format!("{name} used {used:.1} MiB of memory"));
     }
     Ok(())
 }
 
 /// How often rows of a dead server were cut off, by the servers' logs (only the first hundred
 /// warnings of each start are counted).
-pub fn count_effects(stage: &Stage, servers: &[ServerProcess]) {
+pub fn count_effects(environment: &ProcessEnvironment, servers: &[ServerProcess]) {
     let alarms = servers.iter().flat_map(ServerProcess::alarms);
     for _ in alarms.filter(|line| line.contains("action: mend_log")) {
-        stage.tallies.effects.add("rows of a dead server cut off");
+        environment.tallies.effects.add("rows of a dead server cut off");
     }
 }
 
 /// Asks an instance about every agency.
-async fn ask(stage: &Stage, server: &ServerProcess) -> anyhow::Result<()> {
+async fn ask(environment: &ProcessEnvironment, server: &ServerProcess) -> anyhow::Result<()> {
     let connection = RawConnection::open(server.address()).await?;
     let name = server.process().name();
-    trial::verdict::ask(name, connection, stage.witness.expected(), &stage.findings).await
+    common::checks::ask(name, connection, environment.checker.expected(), &environment.findings)
+        .await
 }
 
 /// Runs a client once more: nothing is stored, and the winners are the same.
-async fn run_again(stage: &Stage) -> anyhow::Result<Option<(u32, ClientEnd)>> {
-    let agency = stage.bets.agencies();
-    let servers = list(&stage.roster.addresses());
-    let launch = stage.launch(agency, servers).with("CLI_BATCH_SIZE", 17);
-    let mut client = ClientProcess::spawn("again", agency, launch, stage.directory())?;
+async fn run_again(environment: &ProcessEnvironment) -> anyhow::Result<Option<(u32, ClientEnd)>> {
+    let agency = environment.bets.agencies();
+    let servers = list(&environment.registry.addresses());
+    let launch = environment.launch(agency, servers).with("CLI_BATCH_SIZE", 17);
+    let mut client = ClientProcess::spawn("again", agency, launch, environment.directory())?;
     match client.wait(AGAIN_TIMEOUT).await {
         Ok(end) if end.code() == Some(0) => Ok(Some((agency, end))),
         Ok(end) => {
             let error = client.process().failure(format!("ended with {}", end.status));
-            stage.findings.add(format!("{error:#}"));
+            environment.findings.add(format!("{error:#}"));
             Ok(None)
         }
         Err(error) => {
-            stage.findings.add(format!("{error:#}"));
+            environment.findings.add(format!("{error:#}"));
             client.kill().await?;
             Ok(None)
         }
@@ -158,10 +159,10 @@ fn check_ends(case: &Case, ends: &[(u32, ClientEnd)]) -> anyhow::Result<u64> {
 ///
 /// # Errors
 /// A file could not be read or copied.
-pub fn look_at_remains(stage: &Stage) -> anyhow::Result<()> {
-    let copy = directory::make(&stage.directory().join("remains"))?;
-    let acknowledged = |agency| stage.witness.floor(agency as usize);
-    check_remains(&stage.case(), &Volume::new(&copy), acknowledged)
+pub fn look_at_remains(environment: &ProcessEnvironment) -> anyhow::Result<()> {
+    let copy = directory::make(&environment.directory().join("remains"))?;
+    let acknowledged = |agency| environment.checker.floor(agency as usize);
+    check_remains(&environment.case(), &Volume::new(&copy), acknowledged)
 }
 
 /// As [`look_at_remains`]; the whole lines are copied to `copy`.
@@ -197,7 +198,7 @@ mod tests {
     use std::process::ExitStatus;
 
     use super::*;
-    use crate::trial::right_day::{RightDay, WRONG_ROWS, assert_found};
+    use crate::common::correct_lottery::{CorrectLottery, WRONG_ROWS, assert_found};
 
     #[test]
     fn errors_are_for_the_fault_that_was_caused_and_for_no_other() {
@@ -227,19 +228,19 @@ mod tests {
     }
 
     /// The ends of both agencies' clients, as they should be.
-    fn right_ends(day: &RightDay) -> Vec<(u32, ClientEnd)> {
+    fn right_ends(lottery: &CorrectLottery) -> Vec<(u32, ClientEnd)> {
         let end = |winners: &Vec<String>| {
             let (printed, filed) = (winners.clone(), Some(winners.clone()));
             ClientEnd { status: ExitStatus::default(), printed, filed }
         };
-        (1..).zip(day.winners.iter().map(end)).collect()
+        (1..).zip(lottery.winners.iter().map(end)).collect()
     }
 
     #[test]
     fn an_agency_without_its_winners_or_with_others_is_found() {
-        let mut day = RightDay::new();
-        assert_eq!(check_ends(&day.case, &right_ends(&day)).unwrap(), 5);
-        assert_eq!(day.found(), [""; 0]);
+        let mut lottery = CorrectLottery::new();
+        assert_eq!(check_ends(&lottery.case, &right_ends(&lottery)).unwrap(), 5);
+        assert_eq!(lottery.found(), [""; 0]);
         type Change = fn(&mut Vec<(u32, ClientEnd)>);
         let cases: [(&str, Change); 5] = [
             ("agency 2: no client of it ended", |ends| ends.truncate(1)),
@@ -251,48 +252,54 @@ mod tests {
             ("its winners on file are []", |ends| ends[0].1.filed = None),
         ];
         for (wanted, change) in cases {
-            let mut ends = right_ends(&day);
+            let mut ends = right_ends(&lottery);
             change(&mut ends);
-            check_ends(&day.case, &ends).unwrap();
-            assert_found(&day.found(), wanted);
+            check_ends(&lottery.case, &ends).unwrap();
+            assert_found(&lottery.found(), wanted);
         }
-        day.store(&day.rows()[1..]);
-        check_ends(&day.case, &right_ends(&day)).unwrap();
-        assert_ne!(day.found(), [""; 0]);
+        lottery.store(&lottery.rows()[1..]);
+        check_ends(&lottery.case, &right_ends(&lottery)).unwrap();
+        assert_ne!(lottery.found(), [""; 0]);
     }
 
     /// What is found when killed servers leave `rows`, and so many of each agency were
     /// acknowledged.
-    fn found_in_remains(day: &mut RightDay, rows: &str, acknowledged: [u64; 2]) -> Vec<String> {
-        fs::write(day.case.volume.bets(), rows).unwrap();
+    fn found_in_remains(
+        lottery: &mut CorrectLottery,
+        rows: &str,
+        acknowledged: [u64; 2],
+    ) -> Vec<String> {
+        fs::write(lottery.case.volume.bets(), rows).unwrap();
         let of = |agency: u32| acknowledged[agency as usize - 1];
-        check_remains(&day.case, &day.other_volume(), of).unwrap();
-        day.found()
+        check_remains(&lottery.case, &lottery.other_volume(), of).unwrap();
+        lottery.found()
     }
 
     #[test]
     fn remains_may_be_torn_at_their_end_and_wrong_nowhere() {
-        let mut day = RightDay::new();
-        let rows = day.rows();
+        let mut lottery = CorrectLottery::new();
+        let rows = lottery.rows();
         let (all, torn) = (rows.concat(), rows.concat().trim_end().to_owned());
         for (remains, acknowledged) in
             [(&all, [4, 1]), (&torn, [3, 1]), (&rows[0], [1, 0]), (&String::new(), [0, 0])]
         {
-            assert_eq!(found_in_remains(&mut day, remains, acknowledged), [""; 0], "{remains}");
+            assert_eq!(found_in_remains(&mut lottery, remains, acknowledged), [""; 0], "{remains}");
         }
         assert!(
-            found_in_remains(&mut day, &torn, [4, 1])[0].contains("agency 1 has 3 rows, and 4")
+            found_in_remains(&mut lottery, &torn, [4, 1])[0].contains("agency 1 has 3 rows, and 4")
         );
-        assert!(found_in_remains(&mut day, &rows[0], [1, 1])[0].contains("agency 2 has 0 rows"));
+        assert!(
+            found_in_remains(&mut lottery, &rows[0], [1, 1])[0].contains("agency 2 has 0 rows")
+        );
         for (wanted, wrong) in WRONG_ROWS.iter().filter(|(wanted, _)| !wanted.contains("torn")) {
-            let mut rows = day.rows();
+            let mut rows = lottery.rows();
             wrong(&mut rows);
-            let found = found_in_remains(&mut day, &rows.concat(), [4, 1]);
+            let found = found_in_remains(&mut lottery, &rows.concat(), [4, 1]);
             let wanted = if wanted.contains("not stored") { "agency 1 has 3 rows" } else { wanted };
             assert_found(&found, wanted);
         }
-        fs::remove_file(day.case.volume.bets()).unwrap();
-        check_remains(&day.case, &day.other_volume(), |_| 1).unwrap();
-        assert_eq!(day.found().len(), 2);
+        fs::remove_file(lottery.case.volume.bets()).unwrap();
+        check_remains(&lottery.case, &lottery.other_volume(), |_| 1).unwrap();
+        assert_eq!(lottery.found().len(), 2);
     }
 }

@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::Context as _;
 
-use super::names::{Listing, Names};
-use super::plan::{AgencyPlan, PROXY_PART, RunPlan};
-use super::proxy::{Air, Proxy};
-use crate::trial::tally::Tally;
-use harness::dice::Dice;
+use crate::common::tally::Tally;
+use crate::processes::network::names::{NameEntry, Names};
+use crate::processes::network::proxy::{Proxy, ProxyContext};
+use crate::processes::plan::{AgencyPlan, PROXY_PART, RunPlan};
+use harness::rng::Rng;
 
 /// The first three bytes of all addresses of a run.
 pub type Network = [u8; 3];
@@ -22,17 +22,17 @@ const DEAD_HOST: u8 = 211;
 
 /// What clients know of the servers.
 #[derive(Debug)]
-pub struct Front {
+pub struct EntryPoints {
     network: Network,
     proxies: Vec<Proxy>,
-    listing: Listing,
+    name_entry: NameEntry,
     /// Whether clients must know where the proxies can be.
     has_moves: bool,
     mute: TcpListener,
     tally: Tally,
 }
 
-impl Front {
+impl EntryPoints {
     /// Proxies before all servers, and a name for them where `names` are to be had.
     ///
     /// # Errors
@@ -41,29 +41,29 @@ impl Front {
         plan: &RunPlan,
         network: Network,
         names: Option<Names>,
-        air: &Air,
+        shared: &ProxyContext,
     ) -> anyhow::Result<Self> {
         let mut proxies: Vec<Proxy> = Vec::new();
         for place in 0..plan.servers {
             let homes = PROXY_HOSTS.map(|first| host(network, first + place as u8));
             // All on one port, so that one name can stand for them.
             let port = proxies.first().map_or(0, |proxy| proxy.address().port());
-            let dice = Dice::new(plan.seed).fork(PROXY_PART + place as u64);
-            proxies.push(Proxy::start(place, homes, port, air.clone(), dice).await?);
+            let rng = Rng::new(plan.seed).fork(PROXY_PART + place as u64);
+            proxies.push(Proxy::start(place, homes, port, shared.clone(), rng).await?);
         }
         let members = (0..plan.servers as u8).map(|place| host(network, PROXY_HOSTS[0] + place));
         let (name, dead) = (format!("lottery-{}", plan.seed), host(network, DEAD_HOST));
-        let listing = Listing::new(names, name, members.collect(), dead);
-        listing.show().context("write the servers' name")?;
+        let name_entry = NameEntry::new(names, name, members.collect(), dead);
+        name_entry.show().context("write the servers' name")?;
         let mute = TcpListener::bind((host(network, MUTE_HOST), 0)).context("bind mute")?;
-        let (has_moves, tally) = (plan.has_moves(), air.tally.clone());
-        Ok(Self { network, proxies, listing, has_moves, mute, tally })
+        let (has_moves, tally) = (plan.has_moves(), shared.tally.clone());
+        Ok(Self { network, proxies, name_entry, has_moves, mute, tally })
     }
 
     /// The servers' name.
     #[must_use]
-    pub fn listing(&self) -> &Listing {
-        &self.listing
+    pub fn name_entry(&self) -> &NameEntry {
+        &self.name_entry
     }
 
     /// What the agency's client is told of the servers.
@@ -71,7 +71,7 @@ impl Front {
     /// # Errors
     /// An address is not known.
     pub fn servers_of(&self, plan: &AgencyPlan) -> anyhow::Result<String> {
-        match (self.listing.name(), self.proxies.first()) {
+        match (self.name_entry.name(), self.proxies.first()) {
             (Some(name), Some(proxy)) if plan.is_by_name => {
                 self.tally.add("client that knows a name only");
                 Ok(format!("{name}:{}", proxy.address().port()))
@@ -107,16 +107,16 @@ impl Front {
         let proxy = self.proxies.get_mut(place).context("find a proxy")?;
         proxy.move_away().await?;
         if let SocketAddr::V4(address) = proxy.address() {
-            self.listing.moved(place, *address.ip());
+            self.name_entry.moved(place, *address.ip());
         }
         Ok(())
     }
 }
 
-impl Drop for Front {
+impl Drop for EntryPoints {
     fn drop(&mut self) {
         // The name of a run that is over is nobody's.
-        let _ = self.listing.show_only(&[], false);
+        let _ = self.name_entry.show_only(&[], false);
     }
 }
 

@@ -1,4 +1,4 @@
-//! One run: the faults at their moments, calm, the agencies' ends, and the verdict.
+//! One run: the faults at their moments, then the agencies' ends, and the checks.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::names::Names;
+use super::environment::{Given, ProcessEnvironment};
 use super::plan::RunPlan;
-use super::stage::{Given, Stage};
-use super::{cause, verdict};
-use crate::trial::scene::{Scene, hold_as};
-use crate::trial::summary::RunSummary;
+use super::{cause, checks};
+use crate::common::run_context::{RunContext, run_as};
+use crate::common::summary::RunSummary;
+use crate::processes::network::names::Names;
 use harness::client_process::ClientEnd;
 use harness::server_process::ServerProcess;
 
@@ -21,79 +21,79 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// When nothing has been stored for so long, the next event comes before its moment.
 const STALL: Duration = Duration::from_millis(600);
 
-/// How long the agencies may take to end once it is calm. Hung connections cost a client some
+/// How long the agencies may take to end once the faults are over. Hung connections cost a client some
 /// seconds each, and pauses between its tries up to five.
-const CALM_TIMEOUT: Duration = Duration::from_secs(100);
+const END_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// The same in a run in which something is not right already: clients may never end then.
-const CALM_TIMEOUT_AFTER_FINDINGS: Duration = Duration::from_secs(10);
+const END_TIMEOUT_AFTER_FINDINGS: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether it is.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long servers may take to come back once it is calm.
+/// How long servers may take to come back once the faults are over.
 const BACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Holds the run of `seed`.
 pub async fn hold(seed: u64, binary: PathBuf, names: Option<Names>) -> RunSummary {
     let plan = RunPlan::of(seed);
     let given = Given { binary, names };
-    hold_as(seed, &plan, async |scene: &Scene<'_>| play(&plan, &given, scene).await).await
+    run_as(seed, &plan, async |run: &RunContext<'_>| play(&plan, &given, run).await).await
 }
 
-async fn play(plan: &RunPlan, given: &Given, scene: &Scene<'_>) -> anyhow::Result<u64> {
-    let mut stage = Stage::set(plan, given, scene).await.context("start")?;
-    let ended = play_on(plan, &mut stage).await;
-    if ended.is_err() || !scene.findings.all().is_empty() {
-        stage.keep_disk().context("keep the files of a small disk")?;
+async fn play(plan: &RunPlan, given: &Given, run: &RunContext<'_>) -> anyhow::Result<u64> {
+    let mut environment = ProcessEnvironment::start(plan, given, run).await.context("start")?;
+    let ended = run_faults(plan, &mut environment).await;
+    if ended.is_err() || !run.findings.all().is_empty() {
+        environment.keep_disk().context("keep the files of a small disk")?;
     }
     ended
 }
 
-async fn play_on(plan: &RunPlan, stage: &mut Stage) -> anyhow::Result<u64> {
+async fn run_faults(plan: &RunPlan, environment: &mut ProcessEnvironment) -> anyhow::Result<u64> {
     let mut ends = Vec::new();
-    let mut director = Director::new(stage).context("look at the bets")?;
-    let played = director.play(plan, stage, &mut ends).await;
-    stage.calm.cancel();
+    let mut schedule = Schedule::new(environment).context("look at the bets")?;
+    let played = schedule.play(plan, environment, &mut ends).await;
+    environment.faults_over.cancel();
     played?;
-    wait_for_clients(stage, &mut ends).await?;
-    let mut servers = take_back(stage).await?;
-    verdict::count_effects(stage, &servers);
-    verdict::reach(stage, &mut servers, &ends).await
+    wait_for_clients(environment, &mut ends).await?;
+    let mut servers = take_back(environment).await?;
+    checks::count_effects(environment, &servers);
+    checks::check_all(environment, &mut servers, &ends).await
 }
 
 /// Waits for all clients to end by themselves.
 async fn wait_for_clients(
-    stage: &mut Stage,
+    environment: &mut ProcessEnvironment,
     ends: &mut Vec<(u32, ClientEnd)>,
 ) -> anyhow::Result<()> {
     let since = Instant::now();
     loop {
-        let limit = if stage.findings.all().is_empty() {
-            CALM_TIMEOUT
+        let limit = if environment.findings.all().is_empty() {
+            END_TIMEOUT
         } else {
-            CALM_TIMEOUT_AFTER_FINDINGS
+            END_TIMEOUT_AFTER_FINDINGS
         };
-        match timeout(ASK_EVERY, stage.ends.join_next()).await {
+        match timeout(ASK_EVERY, environment.ends.join_next()).await {
             Ok(None) => return Ok(()),
             Ok(Some(joined)) => ends.push(joined.context("follow a client")??),
             Err(_) if since.elapsed() < limit => {}
             Err(_) => {
-                let (left, seconds) = (stage.ends.len(), since.elapsed().as_secs());
+                let (left, seconds) = (environment.ends.len(), since.elapsed().as_secs());
                 let finding = format!("{left} clients still run {seconds} s after all faults");
-                stage.findings.add(finding);
-                stage.ends.shutdown().await;
+                environment.findings.add(finding);
+                environment.ends.shutdown().await;
             }
         }
     }
 }
 
 /// The servers, all of which run again.
-async fn take_back(stage: &mut Stage) -> anyhow::Result<Vec<ServerProcess>> {
-    stage.commands.clear();
+async fn take_back(environment: &mut ProcessEnvironment) -> anyhow::Result<Vec<ServerProcess>> {
+    environment.commands.clear();
     let back = timeout(BACK_TIMEOUT, async {
         let mut servers = Vec::new();
-        while let Some(joined) = stage.servers.join_next().await {
+        while let Some(joined) = environment.servers.join_next().await {
             let (place, server) = joined.context("follow a server")?;
             servers.push((place, server.with_context(|| format!("server-{}", place + 1))?));
         }
@@ -104,33 +104,33 @@ async fn take_back(stage: &mut Stage) -> anyhow::Result<Vec<ServerProcess>> {
 }
 
 /// Has everything happen at its moment.
-struct Director {
+struct Schedule {
     /// How long `bets.csv` will be, about.
     bytes: u64,
-    /// When what was caused last is over: calm would cut it short.
+    /// When what was caused last is over: the end of the faults would cut it short.
     until: Instant,
 }
 
-impl Director {
-    fn new(stage: &Stage) -> anyhow::Result<Self> {
+impl Schedule {
+    fn new(environment: &ProcessEnvironment) -> anyhow::Result<Self> {
         let mut bytes = 0;
-        for agency in 1..=stage.bets.agencies() {
-            bytes += stage.bets.file(agency).metadata()?.len();
+        for agency in 1..=environment.bets.agencies() {
+            bytes += environment.bets.file(agency).metadata()?.len();
         }
         // Each stored row has its agency's number and a comma before it.
-        let bytes = bytes + stage.bets.lines()? * 2;
+        let bytes = bytes + environment.bets.lines()? * 2;
         Ok(Self { bytes, until: Instant::now() })
     }
 
     async fn play(
         &mut self,
         plan: &RunPlan,
-        stage: &mut Stage,
+        environment: &mut ProcessEnvironment,
         ends: &mut Vec<(u32, ClientEnd)>,
     ) -> anyhow::Result<()> {
         for event in &plan.events {
-            self.wait_for(event.permille, stage, ends).await?;
-            cause::cause(&event.fault, stage).await?;
+            self.wait_for(event.permille, environment, ends).await?;
+            cause::cause(&event.fault, environment).await?;
             self.until = self.until.max(Instant::now() + event.fault.lasts());
         }
         sleep_until(self.until).await;
@@ -141,16 +141,16 @@ impl Director {
     async fn wait_for(
         &mut self,
         permille: u64,
-        stage: &mut Stage,
+        environment: &mut ProcessEnvironment,
         ends: &mut Vec<(u32, ClientEnd)>,
     ) -> anyhow::Result<()> {
         let (mut stored, mut since) = (0, Instant::now());
         loop {
-            while let Some(joined) = stage.ends.try_join_next() {
+            while let Some(joined) = environment.ends.try_join_next() {
                 ends.push(joined.context("follow a client")??);
             }
-            let now = std::fs::metadata(stage.volume.bets()).map_or(0, |file| file.len());
-            if now * 1_000 >= self.bytes * permille || stage.ends.is_empty() {
+            let now = std::fs::metadata(environment.volume.bets()).map_or(0, |file| file.len());
+            if now * 1_000 >= self.bytes * permille || environment.ends.is_empty() {
                 return Ok(());
             }
             if now != stored {

@@ -21,7 +21,7 @@ use oracle::packet::AGENCIES_MAX;
 
 /// A running server.
 #[derive(Debug)]
-pub struct Field {
+pub struct TargetServer {
     /// What it stores in.
     pub volume: Volume,
     server: ServerProcess,
@@ -57,7 +57,7 @@ impl Alarms {
     }
 }
 
-impl Field {
+impl TargetServer {
     /// Starts a server for `attack`.
     ///
     /// # Errors

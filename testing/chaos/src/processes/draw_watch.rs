@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::trial::tally::Findings;
+use crate::common::tally::Findings;
 use harness::volume::Volume;
 
 /// How often it looks.

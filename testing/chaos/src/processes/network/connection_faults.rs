@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use harness::dice::Dice;
+use harness::rng::Rng;
 
 /// How often what happens to connections, in one run.
 #[derive(Debug, Clone)]
-pub struct Weather {
-    fates: Vec<(u64, Trouble)>,
+pub struct ConnectionFaults {
+    weights: Vec<(u64, PacketFault)>,
     /// Of a hundred connections, how many are split in odd pieces.
     pieces: u64,
     /// Of a hundred connections, how many are slow.
@@ -21,7 +21,7 @@ pub struct Weather {
 
 /// What happens to one packet of a connection, after which there is mostly no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum PacketFault {
     /// Nothing.
     None,
     /// The connection ends as soon as it was made.
@@ -42,10 +42,10 @@ pub enum Trouble {
 
 /// How one connection fares.
 #[derive(Debug, Clone)]
-pub struct Fate {
+pub struct ConnectionPlan {
     /// What happens, and at which packet, from 0.
-    pub trouble: Trouble,
-    /// See `trouble`.
+    pub fault: PacketFault,
+    /// See `fault`.
     pub at: u64,
     /// Where a packet or an answer is cut, in thousandths of its bytes.
     pub cut_permille: u64,
@@ -58,18 +58,18 @@ pub struct Fate {
     /// Of a hundred packets, how many are repeated.
     pub repeats: u64,
     /// For what is decided packet by packet.
-    pub dice: Dice,
+    pub rng: Rng,
 }
 
-impl Weather {
-    /// The weather of a run: calm, mixed, or mostly of one kind.
+impl ConnectionFaults {
+    /// The faults of a run: none, mixed, or mostly of one kind.
     #[must_use]
-    pub fn of(dice: &mut Dice) -> Self {
-        use Trouble::{
+    pub fn of(rng: &mut Rng) -> Self {
+        use PacketFault::{
             CutAnswer, CutPacket, Double, DropRest, EndAtOnce, None, SwallowAnswer,
             SwallowAnswerAndHang,
         };
-        let mut fates = vec![
+        let mut weights = vec![
             (45, None),
             (8, EndAtOnce),
             (20, CutPacket),
@@ -79,59 +79,59 @@ impl Weather {
             (15, CutAnswer),
             (15, Double),
         ];
-        match dice.between(0, 6) {
-            0 => fates.truncate(1),
-            1 => fates.push((120, CutPacket)),
-            2 => fates.push((120, SwallowAnswer)),
-            3 => fates.push((120, CutAnswer)),
-            4 => fates.push((60, EndAtOnce)),
+        match rng.between(0, 6) {
+            0 => weights.truncate(1),
+            1 => weights.push((120, CutPacket)),
+            2 => weights.push((120, SwallowAnswer)),
+            3 => weights.push((120, CutAnswer)),
+            4 => weights.push((60, EndAtOnce)),
             _ => {}
         }
-        let share = |dice: &mut Dice, often, most| {
-            if dice.chance(often) { dice.between(1, most) } else { 0 }
+        let share = |rng: &mut Rng, often, most| {
+            if rng.chance(often) { rng.between(1, most) } else { 0 }
         };
         Self {
-            fates,
-            pieces: share(dice, 40, 60),
-            slow: share(dice, 40, 80),
-            repeats: share(dice, 40, 30),
-            accepts_for_dead: dice.chance(20),
+            weights,
+            pieces: share(rng, 40, 60),
+            slow: share(rng, 40, 80),
+            repeats: share(rng, 40, 30),
+            accepts_for_dead: rng.chance(20),
         }
     }
 
     /// How the next connection fares.
     #[must_use]
-    pub fn fate(&self, mut dice: Dice) -> Fate {
-        let trouble = dice.weighted(&self.fates).unwrap_or(Trouble::None);
-        Fate {
-            trouble,
-            at: if dice.chance(35) { dice.between(0, 1) } else { dice.between(0, 25) },
+    pub fn plan(&self, mut rng: Rng) -> ConnectionPlan {
+        let fault = rng.weighted(&self.weights).unwrap_or(PacketFault::None);
+        ConnectionPlan {
+            fault,
+            at: if rng.chance(35) { rng.between(0, 1) } else { rng.between(0, 25) },
             // The very ends are where it matters: all but the line end, and nothing at all.
-            cut_permille: *[0, dice.between(1, 999), 1_000]
-                .get(dice.between(0, 2) as usize)
+            cut_permille: *[0, rng.between(1, 999), 1_000]
+                .get(rng.between(0, 2) as usize)
                 .unwrap_or(&500),
-            reset: dice.chance(50),
-            pieces: dice.chance(self.pieces),
-            delay: if dice.chance(self.slow) { dice.millis(1, 12) } else { Duration::ZERO },
+            reset: rng.chance(50),
+            pieces: rng.chance(self.pieces),
+            delay: if rng.chance(self.slow) { rng.millis(1, 12) } else { Duration::ZERO },
             repeats: self.repeats,
-            dice,
+            rng,
         }
     }
 }
 
-impl Fate {
-    /// The fate of a connection in calm weather.
+impl ConnectionPlan {
+    /// A connection to which nothing happens.
     #[must_use]
-    pub fn calm() -> Self {
+    pub fn without_faults() -> Self {
         Self {
-            trouble: Trouble::None,
+            fault: PacketFault::None,
             at: 0,
             cut_permille: 0,
             reset: false,
             pieces: false,
             delay: Duration::ZERO,
             repeats: 0,
-            dice: Dice::new(0),
+            rng: Rng::new(0),
         }
     }
 
@@ -143,7 +143,7 @@ impl Fate {
     }
 }
 
-impl Trouble {
+impl PacketFault {
     /// What it is called in the tally; nothing for none.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {

@@ -64,7 +64,7 @@ pub fn mount_disk(path: &Path, bytes: u64) -> bool {
     are_here() && is_right(mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path))
 }
 
-/// Takes the disk at `path` away, at once for whoever looks, and for good when nobody uses it.
+/// Takes the disk at `path` away, at once for what looks, and for good when nobody uses it.
 pub fn unmount(path: &Path) {
     // If that fails, it goes with the namespace.
     let _ = is_right(Command::new("umount").arg("--lazy").arg(path));

@@ -1,4 +1,4 @@
-//! A proxy before one server: what passes is seen by the witness, and fares as the weather says.
+//! A proxy before one server: the checker sees what passes, and faults happen to it.
 //!
 //! Knows lines, and that a packet has one answer; nothing of what they mean.
 
@@ -15,30 +15,30 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::roster::Roster;
-use super::weather::{Fate, Trouble, Weather};
-use super::witness::Witness;
-use crate::trial::tally::Tally;
-use harness::dice::Dice;
+use super::connection_faults::{ConnectionFaults, ConnectionPlan, PacketFault};
+use crate::common::tally::Tally;
+use crate::processes::answer_checker::AnswerChecker;
+use crate::processes::registry::ServerRegistry;
+use harness::rng::Rng;
 
 /// How long the answer to a repeated packet is waited for.
 const REPEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What all proxies of a run share.
 #[derive(Debug, Clone)]
-pub struct Air {
+pub struct ProxyContext {
     /// What happens to connections.
-    pub weather: Weather,
+    pub faults: ConnectionFaults,
     /// From when on nothing happens any more.
-    pub calm: CancellationToken,
+    pub faults_over: CancellationToken,
     /// What was done to connections.
     pub tally: Tally,
     /// Which answers that led to.
     pub effects: Tally,
     /// Who sees all packets.
-    pub witness: Witness,
+    pub checker: AnswerChecker,
     /// All servers.
-    pub roster: Roster,
+    pub registry: ServerRegistry,
 }
 
 /// A running proxy; it ends, with all its connections, when this is dropped.
@@ -49,8 +49,8 @@ pub struct Proxy {
     /// Where it is, and where it is not: nobody listens there.
     homes: [SocketAddr; 2],
     accepting: JoinHandle<()>,
-    air: Air,
-    dice: Dice,
+    shared: ProxyContext,
+    rng: Rng,
     moves: u64,
 }
 
@@ -64,15 +64,15 @@ impl Proxy {
         place: usize,
         homes: [Ipv4Addr; 2],
         port: u16,
-        air: Air,
-        dice: Dice,
+        shared: ProxyContext,
+        rng: Rng,
     ) -> anyhow::Result<Self> {
         let [home, other] = homes;
         let listener = TcpListener::bind((home, port)).await.context("listen as a proxy")?;
         let address = listener.local_addr().context("tell a proxy's address")?;
-        let accepting = tokio::spawn(accept(listener, place, air.clone(), dice.fork(0)));
+        let accepting = tokio::spawn(accept(listener, place, shared.clone(), rng.fork(0)));
         let homes = [address, SocketAddr::from((other, address.port()))];
-        Ok(Self { place, homes, accepting, air, dice, moves: 0 })
+        Ok(Self { place, homes, accepting, shared, rng, moves: 0 })
     }
 
     /// Where clients connect to.
@@ -98,8 +98,8 @@ impl Proxy {
         self.homes.reverse();
         self.moves += 1;
         let listener = TcpListener::bind(self.address()).await.context("listen as a proxy")?;
-        let (air, dice) = (self.air.clone(), self.dice.fork(self.moves));
-        self.accepting = tokio::spawn(accept(listener, self.place, air, dice));
+        let (shared, rng) = (self.shared.clone(), self.rng.fork(self.moves));
+        self.accepting = tokio::spawn(accept(listener, self.place, shared, rng));
         Ok(())
     }
 }
@@ -110,15 +110,19 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, place: usize, air: Air, dice: Dice) {
+async fn accept(listener: TcpListener, place: usize, shared: ProxyContext, rng: Rng) {
     let mut connections = JoinSet::new();
     let mut count = 0;
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
         count += 1;
-        let calm = air.calm.is_cancelled();
-        let fate = if calm { Fate::calm() } else { air.weather.fate(dice.fork(count)) };
-        connections.spawn(serve(client, place, air.clone(), fate));
+        let faults_over = shared.faults_over.is_cancelled();
+        let plan = if faults_over {
+            ConnectionPlan::without_faults()
+        } else {
+            shared.faults.plan(rng.fork(count))
+        };
+        connections.spawn(serve(client, place, shared.clone(), plan));
         while connections.try_join_next().is_some() {}
     }
 }
@@ -131,36 +135,36 @@ enum End {
     Reset,
 }
 
-async fn serve(client: TcpStream, place: usize, air: Air, fate: Fate) {
-    let reset = fate.reset;
-    if fate.trouble == Trouble::EndAtOnce && !air.calm.is_cancelled() {
-        air.count(fate.trouble);
+async fn serve(client: TcpStream, place: usize, shared: ProxyContext, plan: ConnectionPlan) {
+    let reset = plan.reset;
+    if plan.fault == PacketFault::EndAtOnce && !shared.faults_over.is_cancelled() {
+        shared.count(plan.fault);
         end(&client, reset);
         return;
     }
-    let Ok(server) = connect(place, &air).await else {
+    let Ok(server) = connect(place, &shared).await else {
         // Where nobody listens, a connection is refused: that is nearest to a reset.
-        let accepts = air.weather.accepts_for_dead;
+        let accepts = shared.faults.accepts_for_dead;
         if accepts {
-            air.tally.add("connection taken for a dead server");
+            shared.tally.add("connection taken for a dead server");
         }
         end(&client, !accepts);
         return;
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ending = SockRef::from(&client).try_clone();
-    if fate.pieces {
-        air.tally.add("connection in odd pieces");
+    if plan.pieces {
+        shared.tally.add("connection in odd pieces");
     }
-    if !fate.delay.is_zero() {
-        air.tally.add("connection slow");
+    if !plan.delay.is_zero() {
+        shared.tally.add("connection slow");
     }
     let ((client_read, client_write), (server_read, server_write)) =
         (client.into_split(), server.into_split());
     let passing = Passing {
         place,
-        air,
-        fate,
+        shared,
+        plan,
         client_read: BufReader::new(client_read),
         client_write,
         server_read: BufReader::new(server_read),
@@ -172,8 +176,8 @@ async fn serve(client: TcpStream, place: usize, air: Air, fate: Fate) {
 }
 
 /// Connects to the server at `place`, wherever it is now.
-async fn connect(place: usize, air: &Air) -> io::Result<TcpStream> {
-    let address = air.roster.address(place).ok_or(io::ErrorKind::NotFound)?;
+async fn connect(place: usize, shared: &ProxyContext) -> io::Result<TcpStream> {
+    let address = shared.registry.address(place).ok_or(io::ErrorKind::NotFound)?;
     TcpStream::connect(address).await
 }
 
@@ -183,9 +187,9 @@ fn end(stream: &TcpStream, reset: bool) {
     }
 }
 
-impl Air {
-    fn count(&self, trouble: Trouble) {
-        if let Some(name) = trouble.name() {
+impl ProxyContext {
+    fn count(&self, fault: PacketFault) {
+        if let Some(name) = fault.name() {
             self.tally.add(name);
         }
     }
@@ -194,8 +198,8 @@ impl Air {
 /// One connection on its way.
 struct Passing {
     place: usize,
-    air: Air,
-    fate: Fate,
+    shared: ProxyContext,
+    plan: ConnectionPlan,
     client_read: BufReader<OwnedReadHalf>,
     client_write: OwnedWriteHalf,
     server_read: BufReader<OwnedReadHalf>,
@@ -211,12 +215,12 @@ impl Passing {
             if !matches!(read, Ok(1..)) || !line.ends_with(b"\n") {
                 return End::Finish;
             }
-            let is_struck = place == self.fate.at && !self.air.calm.is_cancelled();
-            let trouble = if is_struck { self.fate.trouble } else { Trouble::None };
-            self.air.count(trouble);
-            match self.pass(&line, trouble).await {
+            let is_struck = place == self.plan.at && !self.shared.faults_over.is_cancelled();
+            let fault = if is_struck { self.plan.fault } else { PacketFault::None };
+            self.shared.count(fault);
+            match self.pass(&line, fault).await {
                 Ok(true) => {}
-                Ok(false) if self.fate.reset => return End::Reset,
+                Ok(false) if self.plan.reset => return End::Reset,
                 Ok(false) => return End::Finish,
                 Err(_) => return End::Reset,
             }
@@ -225,40 +229,40 @@ impl Passing {
     }
 
     /// Passes one packet and its answer on; false if the connection ends with it.
-    async fn pass(&mut self, packet: &[u8], trouble: Trouble) -> io::Result<bool> {
-        match trouble {
-            Trouble::CutPacket => {
-                let part = packet.get(..self.fate.cut(packet.len())).unwrap_or_default();
+    async fn pass(&mut self, packet: &[u8], fault: PacketFault) -> io::Result<bool> {
+        match fault {
+            PacketFault::CutPacket => {
+                let part = packet.get(..self.plan.cut(packet.len())).unwrap_or_default();
                 self.server_write.write_all(part).await?;
                 self.server_write.shutdown().await?;
                 return Ok(false);
             }
-            Trouble::DropRest => {
+            PacketFault::DropRest => {
                 self.hang().await;
                 return Ok(false);
             }
             _ => {}
         }
         self.repeat(packet);
-        sleep(self.fate.delay).await;
-        if trouble == Trouble::Double && self.exchange(packet).await?.is_none() {
+        sleep(self.plan.delay).await;
+        if fault == PacketFault::Double && self.exchange(packet).await?.is_none() {
             return Ok(false);
         }
         let Some(answer) = self.exchange(packet).await? else { return Ok(false) };
-        match trouble {
-            Trouble::SwallowAnswer => Ok(false),
-            Trouble::SwallowAnswerAndHang => {
+        match fault {
+            PacketFault::SwallowAnswer => Ok(false),
+            PacketFault::SwallowAnswerAndHang => {
                 self.hang().await;
                 Ok(false)
             }
-            Trouble::CutAnswer => {
-                let part = answer.get(..self.fate.cut(answer.len())).unwrap_or_default();
+            PacketFault::CutAnswer => {
+                let part = answer.get(..self.plan.cut(answer.len())).unwrap_or_default();
                 self.client_write.write_all(part).await?;
                 Ok(false)
             }
             _ => {
-                sleep(self.fate.delay).await;
-                send(&mut self.client_write, &answer, &mut self.fate).await?;
+                sleep(self.plan.delay).await;
+                send(&mut self.client_write, &answer, &mut self.plan).await?;
                 Ok(true)
             }
         }
@@ -267,8 +271,8 @@ impl Passing {
     /// Delivers one packet; gives the server's answer, none if either side leaves before it is
     /// whole.
     async fn exchange(&mut self, packet: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let asked = self.air.witness.asked(self.place, packet);
-        send(&mut self.server_write, packet, &mut self.fate).await?;
+        let asked = self.shared.checker.asked(self.place, packet);
+        send(&mut self.server_write, packet, &mut self.plan).await?;
         let mut answer = Vec::new();
         tokio::select! {
             read = self.server_read.read_until(b'\n', &mut answer) => { read?; }
@@ -279,8 +283,8 @@ impl Passing {
         if !answer.ends_with(b"\n") {
             return Ok(None);
         }
-        self.air.witness.answered(&asked, &answer);
-        self.air.effects.count_answer(&answer);
+        self.shared.checker.answered(&asked, &answer);
+        self.shared.effects.count_answer(&answer);
         Ok(Some(answer))
     }
 
@@ -292,46 +296,46 @@ impl Passing {
 
     /// Perhaps delivers the packet once more, some time later, to any server.
     fn repeat(&mut self, packet: &[u8]) {
-        let dice = &mut self.fate.dice;
-        if self.air.calm.is_cancelled() || !dice.chance(self.fate.repeats) {
+        let rng = &mut self.plan.rng;
+        if self.shared.faults_over.is_cancelled() || !rng.chance(self.plan.repeats) {
             return;
         }
         if packet.starts_with(b"WinnersRequest") {
             return;
         }
-        let places = self.air.roster.addresses().len();
-        let place = dice.between(0, places.saturating_sub(1) as u64) as usize;
-        let later = if dice.chance(80) { dice.millis(0, 60) } else { dice.millis(60, 3_000) };
-        let (air, packet) = (self.air.clone(), packet.to_owned());
+        let places = self.shared.registry.addresses().len();
+        let place = rng.between(0, places.saturating_sub(1) as u64) as usize;
+        let later = if rng.chance(80) { rng.millis(0, 60) } else { rng.millis(60, 3_000) };
+        let (shared, packet) = (self.shared.clone(), packet.to_owned());
         tokio::spawn(async move {
             sleep(later).await;
-            let _ = timeout(REPEAT_TIMEOUT, repeat(air, place, packet)).await;
+            let _ = timeout(REPEAT_TIMEOUT, repeat(shared, place, packet)).await;
         });
     }
 }
 
-async fn repeat(air: Air, place: usize, packet: Vec<u8>) -> io::Result<()> {
-    let mut stream = connect(place, &air).await?;
-    let asked = air.witness.asked(place, &packet);
-    air.tally.add("packet repeated later");
+async fn repeat(shared: ProxyContext, place: usize, packet: Vec<u8>) -> io::Result<()> {
+    let mut stream = connect(place, &shared).await?;
+    let asked = shared.checker.asked(place, &packet);
+    shared.tally.add("packet repeated later");
     stream.write_all(&packet).await?;
     let mut answer = Vec::new();
     BufReader::new(stream).read_until(b'\n', &mut answer).await?;
     if answer.ends_with(b"\n") {
-        air.witness.answered(&asked, &answer);
+        shared.checker.answered(&asked, &answer);
     }
     Ok(())
 }
 
 /// Sends `bytes`, perhaps in odd pieces.
-async fn send(to: &mut OwnedWriteHalf, bytes: &[u8], fate: &mut Fate) -> io::Result<()> {
-    if !fate.pieces {
+async fn send(to: &mut OwnedWriteHalf, bytes: &[u8], plan: &mut ConnectionPlan) -> io::Result<()> {
+    if !plan.pieces {
         return to.write_all(bytes).await;
     }
     let mut rest = bytes;
     while !rest.is_empty() {
         let most = if bytes.len() > 400 { 300 } else { 9 };
-        let count = (fate.dice.between(1, most) as usize).min(rest.len());
+        let count = (plan.rng.between(1, most) as usize).min(rest.len());
         let (piece, after) = rest.split_at(count);
         to.write_all(piece).await?;
         tokio::task::yield_now().await;

@@ -11,11 +11,11 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::roster::Roster;
-use super::witness::{Sent, Witness};
-use crate::trial::tally::{Findings, Tally};
-use harness::dice::Dice;
+use super::answer_checker::{AnswerChecker, Sent};
+use super::registry::ServerRegistry;
+use crate::common::tally::{Findings, Tally};
 use harness::raw_connection::RawConnection;
+use harness::rng::Rng;
 
 /// A bet that wins, and that nobody made.
 const BET: &str = "Nadie;Ninguno;666;1999-12-31;7574";
@@ -26,21 +26,21 @@ const LINE_BYTES: usize = 70_000;
 /// How long whatever is sent may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A meddler.
+/// An intruder.
 #[derive(Debug)]
-pub struct Meddler {
+pub struct Intruder {
     /// Where the servers are.
-    pub roster: Roster,
+    pub registry: ServerRegistry,
     /// Who knows how far the agencies are, and sees the answers.
-    pub witness: Witness,
+    pub checker: AnswerChecker,
     /// What decides.
-    pub dice: Dice,
+    pub rng: Rng,
     /// What was done.
     pub tally: Tally,
     /// What should not have happened.
     pub findings: Findings,
     /// When it ends.
-    pub calm: CancellationToken,
+    pub faults_over: CancellationToken,
 }
 
 /// What is sent, and how every answer that is right starts.
@@ -65,49 +65,49 @@ impl Attempt {
     }
 }
 
-impl Meddler {
-    /// Meddles until it is calm.
+impl Intruder {
+    /// Sends until the faults are over.
     pub async fn run(mut self) {
-        let calm = self.calm.clone();
+        let faults_over = self.faults_over.clone();
         loop {
             tokio::select! {
-                () = calm.cancelled() => return,
-                () = sleep(self.dice.millis(10, 250)) => {}
+                () = faults_over.cancelled() => return,
+                () = sleep(self.rng.millis(10, 250)) => {}
             }
             // What waits for an answer waits on: how long that takes is looked at, too.
-            self.meddle().await;
+            self.intrude().await;
         }
     }
 
-    async fn meddle(&mut self) {
-        let places = self.roster.addresses().len() as u64;
-        let place = self.dice.between(0, places.saturating_sub(1)) as usize;
-        if self.roster.awake_since(place).is_none() {
+    async fn intrude(&mut self) {
+        let places = self.registry.addresses().len() as u64;
+        let place = self.rng.between(0, places.saturating_sub(1)) as usize;
+        if self.registry.awake_since(place).is_none() {
             // It would be waited for, and the others would have peace.
             return;
         }
         // A server that is dead, or dies meanwhile, answers nothing: that is no fault of it.
-        let _ = match self.dice.between(0, 9) {
+        let _ = match self.rng.between(0, 9) {
             0 => timeout(LIMIT, self.leave_in_the_middle(place)).await.ok(),
             _ => timeout(LIMIT, self.attempt(place)).await.ok(),
         };
     }
 
     async fn attempt(&mut self, place: usize) -> anyhow::Result<()> {
-        let Some(address) = self.roster.address(place) else { return Ok(()) };
-        let agencies = self.witness.expected().len() as u64;
-        let agency = self.dice.between(1, agencies) as usize;
-        let attempt = match self.dice.between(0, 4) {
+        let Some(address) = self.registry.address(place) else { return Ok(()) };
+        let agencies = self.checker.expected().len() as u64;
+        let agency = self.rng.between(1, agencies) as usize;
+        let attempt = match self.rng.between(0, 4) {
             0 => self.stranger(agencies + 1),
             1 => self.nonsense(agency),
-            _ if self.witness.is_closed(agency) => self.late(agency),
+            _ if self.checker.is_closed(agency) => self.late(agency),
             _ => self.misplaced(agency),
         };
         self.tally.add(attempt.what);
         let mut connection = RawConnection::open(address).await?;
         let sent = Sent::now(place, &attempt.packet);
         let answer = connection.ask(&attempt.packet).await?;
-        for checked in [attempt.check(&answer), self.witness.check_time(&sent)] {
+        for checked in [attempt.check(&answer), self.checker.check_time(&sent)] {
             if let Err(wrong) = checked {
                 self.findings.add(format!("{}: {wrong}", attempt.what));
             }
@@ -117,14 +117,14 @@ impl Meddler {
 
     /// What comes after the close, or after the draw.
     fn late(&mut self, agency: usize) -> Attempt {
-        let Some(expected) = self.witness.expected().get(agency - 1) else {
+        let Some(expected) = self.checker.expected().get(agency - 1) else {
             return self.nonsense(agency);
         };
         let (rows, digest) = (expected.rows(), expected.digest().to_owned());
         let next = rows + 1;
         let refused = |word| format!("StoreRowsResponse:2;{rows};{digest};{word} ");
         let what = "bets sent after the close";
-        match self.dice.between(0, 4) {
+        match self.rng.between(0, 4) {
             0 => Attempt::new(what, format!("StoreBet:{agency};{BET}"), &["StoreResponse:1"]),
             1 => Attempt::new(what, format!("StoreBatch:{agency}:{BET}"), &["StoreResponse:1"]),
             2 => Attempt::new(what, format!("StoreBatch:{agency};{BET}"), &["StoreResponse:1"]),
@@ -141,9 +141,9 @@ impl Meddler {
 
     /// Rows that are not the next ones, of an agency that may be open.
     fn misplaced(&mut self, agency: usize) -> Attempt {
-        let expected = self.witness.expected().get(agency - 1);
+        let expected = self.checker.expected().get(agency - 1);
         let beyond = expected.map_or(0, |expected| expected.rows()) + 2;
-        if self.dice.chance(50) {
+        if self.rng.chance(50) {
             let packet = format!("AgencyClose:{agency};{beyond}");
             let right = ["AgencyCloseResponse:2;short ", "AgencyCloseResponse:1;"];
             return Attempt::new("close with other rows", packet, &right);
@@ -156,7 +156,7 @@ impl Meddler {
     /// An agency that does not take part.
     fn stranger(&mut self, agency: u64) -> Attempt {
         let none = "StoreRowsResponse:2;0;0000000000000000;agency ";
-        let (packet, right) = match self.dice.between(0, 4) {
+        let (packet, right) = match self.rng.between(0, 4) {
             0 => (format!("StoreRows:{agency};1:{BET}"), none),
             1 => (format!("StoreBet:{agency};{BET}"), "StoreResponse:1"),
             2 => (format!("AgencyClose:{agency};0"), "AgencyCloseResponse:2;agency "),
@@ -168,9 +168,9 @@ impl Meddler {
 
     /// Lines that are no packets, and batches with a bet that is none.
     fn nonsense(&mut self, agency: usize) -> Attempt {
-        let next = self.witness.floor(agency) + 1;
+        let next = self.checker.floor(agency) + 1;
         let invalid = "StoreRowsResponse:2;0;0000000000000000;invalid ";
-        let (packet, right) = match self.dice.between(0, 4) {
+        let (packet, right) = match self.rng.between(0, 4) {
             0 => (format!("StoreRows:{agency};{next}:{BET}:{BET};7"), invalid),
             1 => (format!("StoreRows:{agency};{next}:{BET}:Nadie;;666;1999-12-31;1"), invalid),
             2 => (format!("StoreBatch:{agency}:{BET}:"), "StoreResponse:1"),
@@ -182,9 +182,9 @@ impl Meddler {
 
     /// The next row, right but for its line end, which never comes.
     async fn leave_in_the_middle(&mut self, place: usize) -> anyhow::Result<()> {
-        let Some(address) = self.roster.address(place) else { return Ok(()) };
-        let agency = self.dice.between(1, self.witness.expected().len() as u64) as usize;
-        let next = self.witness.floor(agency) + 1;
+        let Some(address) = self.registry.address(place) else { return Ok(()) };
+        let agency = self.rng.between(1, self.checker.expected().len() as u64) as usize;
+        let next = self.checker.floor(agency) + 1;
         let mut stream = TcpStream::connect(address).await?;
         self.tally.add("packet without its end");
         stream.write_all(format!("StoreRows:{agency};{next}:{BET}").as_bytes()).await?;
@@ -204,27 +204,30 @@ mod tests {
     use super::*;
     use oracle::expected::AgencyExpected;
 
-    fn meddler() -> Meddler {
+    fn intruder() -> Intruder {
         let digests = ["d0", "d1"].map(str::to_owned).to_vec();
         let expected = vec![AgencyExpected { digests, winners: String::new() }];
-        let (roster, findings) = (Roster::default(), Findings::default());
-        Meddler {
-            witness: Witness::new(expected, roster.clone(), findings.clone()),
-            roster,
-            dice: Dice::new(1),
+        let (registry, findings) = (ServerRegistry::default(), Findings::default());
+        Intruder {
+            checker: AnswerChecker::new(expected, registry.clone(), findings.clone()),
+            registry,
+            rng: Rng::new(1),
             tally: Tally::default(),
             findings,
-            calm: CancellationToken::new(),
+            faults_over: CancellationToken::new(),
         }
     }
 
     #[test]
     fn whatever_is_stored_that_must_be_refused_is_found() {
-        let mut meddler = meddler();
+        let mut intruder = intruder();
         for _ in 0..100 {
-            for attempt in
-                [meddler.late(1), meddler.misplaced(1), meddler.stranger(2), meddler.nonsense(1)]
-            {
+            for attempt in [
+                intruder.late(1),
+                intruder.misplaced(1),
+                intruder.stranger(2),
+                intruder.nonsense(1),
+            ] {
                 let right = attempt.right[0].clone();
                 assert_eq!(attempt.check(&right), Ok(()), "{}", attempt.packet);
                 for stored in

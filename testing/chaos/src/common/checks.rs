@@ -107,87 +107,98 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::trial::right_day::{RightDay, TIME, WRONG_ROWS, assert_found, draw_told};
+    use crate::common::correct_lottery::{
+        CorrectLottery, TIME, WRONG_ROWS, assert_found, draw_told,
+    };
 
     /// What is found when the first agency was told `first`.
-    fn found(day: &mut RightDay, first: &[&str]) -> Vec<String> {
+    fn found(lottery: &mut CorrectLottery, first: &[&str]) -> Vec<String> {
         let first: Vec<String> = first.iter().copied().map(str::to_owned).collect();
         let place = "standard output";
         let announced = [
             Announced { agency: 1, place, documents: &first },
-            Announced { agency: 2, place, documents: &day.winners[1] },
+            Announced { agency: 2, place, documents: &lottery.winners[1] },
         ];
-        day.case.check_files(&announced).unwrap();
-        day.found()
+        lottery.case.check_files(&announced).unwrap();
+        lottery.found()
     }
 
     const RIGHT: [&str; 2] = ["11", "13"];
 
     #[test]
     fn rows_that_are_wrong_are_found() {
-        let mut day = RightDay::new();
-        assert_eq!(day.case.check_files(&[]).unwrap(), 5);
-        assert_eq!(found(&mut day, &RIGHT), [""; 0]);
+        let mut lottery = CorrectLottery::new();
+        assert_eq!(lottery.case.check_files(&[]).unwrap(), 5);
+        assert_eq!(found(&mut lottery, &RIGHT), [""; 0]);
         for (wanted, wrong) in WRONG_ROWS {
-            let mut rows = day.rows();
+            let mut rows = lottery.rows();
             wrong(&mut rows);
-            day.store(&rows);
-            assert_found(&found(&mut day, &RIGHT), wanted);
+            lottery.store(&rows);
+            assert_found(&found(&mut lottery, &RIGHT), wanted);
         }
         // Of a batch of two rows only the first is there.
-        day.store(&day.rows()[..4]);
-        assert_found(&found(&mut day, &RIGHT), "agency 1: 1 rows are not stored, from row 4 on");
+        lottery.store(&lottery.rows()[..4]);
+        assert_found(
+            &found(&mut lottery, &RIGHT),
+            "agency 1: 1 rows are not stored, from row 4 on",
+        );
     }
 
     #[test]
     fn closes_draws_and_winners_that_are_wrong_are_found() {
-        let mut day = RightDay::new();
+        let mut lottery = CorrectLottery::new();
         for (closes, wanted) in [
             ("1\n", "[2] (1) have not closed"),
             ("1\n2\n3\n", "are no agencies of this lottery"),
             ("1\n2\n1\n", "a close stands twice"),
         ] {
-            day.close(closes);
-            assert_found(&found(&mut day, &RIGHT), wanted);
+            lottery.close(closes);
+            assert_found(&found(&mut lottery, &RIGHT), wanted);
         }
-        day.close("2\n1\n");
-        assert_eq!(found(&mut day, &RIGHT), [""; 0]);
+        lottery.close("2\n1\n");
+        assert_eq!(found(&mut lottery, &RIGHT), [""; 0]);
         for wrong in [&["13", "11"][..], &["11"], &["11", "13", "13"], &[]] {
-            assert_found(&found(&mut day, wrong), "agency 1: its winners on standard output are");
+            assert_found(
+                &found(&mut lottery, wrong),
+                "agency 1: its winners on standard output are",
+            );
         }
-        day.draw(1);
-        assert_found(&found(&mut day, &RIGHT), "winning_number is 1 and should be 7574");
-        std::mem::take(&mut day.winners[0]);
-        day.draw(WINNER);
-        assert_found(&found(&mut day, &RIGHT), "winners of agency 1 is [] (0) and should be");
-        fs::remove_file(day.case.volume.draw()).unwrap();
-        assert_found(&found(&mut day, &RIGHT), "draw.json: ");
+        lottery.draw(1);
+        assert_found(&found(&mut lottery, &RIGHT), "winning_number is 1 and should be 7574");
+        std::mem::take(&mut lottery.winners[0]);
+        lottery.draw(WINNER);
+        assert_found(&found(&mut lottery, &RIGHT), "winners of agency 1 is [] (0) and should be");
+        fs::remove_file(lottery.case.volume.draw()).unwrap();
+        assert_found(&found(&mut lottery, &RIGHT), "draw.json: ");
     }
 
     #[test]
     fn a_log_that_tells_of_another_draw_is_found() {
-        let mut day = RightDay::new();
+        let mut lottery = CorrectLottery::new();
         let (right, other) = (draw_told(TIME), draw_told("2026-01-31T10:00:09Z"));
         for (log, count) in [(vec![&right, &right], 0), (vec![&right, &other], 1), (vec![], 0)] {
-            day.case.check_draws_told("server-1", log.iter().map(|line| line.as_str())).unwrap();
-            assert_eq!(day.found().len(), count, "{log:?}");
+            lottery
+                .case
+                .check_draws_told("server-1", log.iter().map(|line| line.as_str()))
+                .unwrap();
+            assert_eq!(lottery.found().len(), count, "{log:?}");
         }
-        fs::remove_file(day.case.volume.draw()).unwrap();
-        assert!(day.case.check_draws_told("server-1", [].into_iter()).is_err());
+        fs::remove_file(lottery.case.volume.draw()).unwrap();
+        assert!(lottery.case.check_draws_told("server-1", [].into_iter()).is_err());
     }
 
     /// What is found when a server answers `answer` to `packet`, and the truth to all others.
     async fn found_in_answers(packet: &'static str, answer: &str) -> Vec<String> {
-        let mut day = RightDay::new();
+        let mut lottery = CorrectLottery::new();
         let mut answers: Vec<(String, String)> = Vec::new();
-        for (agency, expected) in (1..).zip(&day.expected) {
+        for (agency, expected) in (1..).zip(&lottery.expected) {
             let (rows, digest) = (expected.rows(), expected.digest());
             let status = format!("AgencyStatusResponse:{rows};{digest};drawn\n");
             answers.push((format!("AgencyStatus:{agency}"), status));
-            let winners = format!("WinnersResponse:{}\n", day.winners[agency - 1].join(";"));
+            let winners = format!("WinnersResponse:{}\n", lottery.winners[agency - 1].join(";"));
             answers.push((format!("WinnersRequest:{agency}"), winners));
         }
-        let answer = answer.replace("DIGEST", day.expected[0].digest());
+        let answer = answer.replace("DIGEST", lottery.expected[0].digest());
         answers.insert(0, (packet.to_owned(), format!("{answer}\n")));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -200,9 +211,9 @@ mod tests {
             }
         });
         let connection = RawConnection::open(address).await.unwrap();
-        ask("server-1", connection, &day.expected, &day.case.findings).await.unwrap();
+        ask("server-1", connection, &lottery.expected, &lottery.case.findings).await.unwrap();
         answering.await.unwrap();
-        day.found()
+        lottery.found()
     }
 
     #[tokio::test]

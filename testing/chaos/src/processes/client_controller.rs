@@ -11,8 +11,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::server_seat::until;
-use crate::trial::tally::{Findings, Tally};
+use super::server_controller::until;
+use crate::common::tally::{Findings, Tally};
 use harness::client_process::{ClientEnd, ClientProcess};
 use harness::log::LogLine;
 use harness::process::Launch;
@@ -30,9 +30,9 @@ pub enum ClientCommand {
     Pause(Duration),
 }
 
-/// A client and whoever does things to it.
+/// A client and what does things to it.
 #[derive(Debug)]
-pub struct ClientSeat {
+pub struct ClientController {
     /// Its agency.
     pub agency: u32,
     /// What it is called, to which the number of its start is added.
@@ -46,14 +46,14 @@ pub struct ClientSeat {
     /// What to do.
     pub commands: UnboundedReceiver<ClientCommand>,
     /// From when on it is to run.
-    pub calm: CancellationToken,
+    pub faults_over: CancellationToken,
     /// What was done.
     pub tally: Tally,
     /// What should not have happened.
     pub findings: Findings,
 }
 
-impl ClientSeat {
+impl ClientController {
     /// Runs it to its end.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl ClientSeat {
             let command = tokio::select! {
                 end = client.wait(CLIENT_TIMEOUT) => return self.ended(client, end?).map(Some),
                 Some(command) = self.commands.recv() => Some(command),
-                () = until(resume_at, &self.calm) => None,
+                () = until(resume_at, &self.faults_over) => None,
             };
             resume_at = None;
             client.process().signal(Signal::CONT)?;
@@ -127,7 +127,7 @@ impl ClientSeat {
     async fn stay_away(&mut self, down: Duration, batch: u64) {
         tokio::select! {
             () = sleep(down) => {}
-            () = self.calm.cancelled() => {}
+            () = self.faults_over.cancelled() => {}
         }
         let launch = std::mem::replace(&mut self.launch, Launch::new(&PathBuf::new(), &[]));
         self.launch = launch.with("CLI_BATCH_SIZE", batch);

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::roster::Roster;
-use crate::trial::tally::{Findings, Tally};
+use super::registry::ServerRegistry;
+use crate::common::tally::{Findings, Tally};
 use harness::server_process::ServerProcess;
 
 /// How often a start is tried.
@@ -45,26 +45,26 @@ pub enum Command {
     Pause { pause: Duration, holding: bool },
 }
 
-/// A server and whoever does things to it.
+/// A server and what does things to it.
 #[derive(Debug)]
-pub struct ServerSeat {
+pub struct ServerController {
     /// Its place among the servers, from 0.
     pub place: usize,
     /// The server.
     pub server: ServerProcess,
     /// Who is told where it is, and when it sleeps and wakes.
-    pub roster: Roster,
+    pub registry: ServerRegistry,
     /// What to do; at its end the server is left running.
     pub commands: UnboundedReceiver<Command>,
     /// From when on it is to run.
-    pub calm: CancellationToken,
+    pub faults_over: CancellationToken,
     /// What was done.
     pub tally: Tally,
     /// What should not have happened.
     pub findings: Findings,
 }
 
-impl ServerSeat {
+impl ServerController {
     /// Does what it is told until nobody tells it anything; then gives the running server back.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl ServerSeat {
                         self.execute(command).await?;
                     }
                 },
-                () = until(resume_at, &self.calm) => {
+                () = until(resume_at, &self.faults_over) => {
                     resume_at = None;
                     self.resume()?;
                 }
@@ -115,7 +115,7 @@ impl ServerSeat {
         for _ in 0..tries {
             self.resume()?;
             sleep(CATCH_EVERY).await;
-            self.roster.sleeps(self.place);
+            self.registry.sleeps(self.place);
             self.server.pause()?;
             if self.server.holds_lock() {
                 return Ok(true);
@@ -126,12 +126,12 @@ impl ServerSeat {
 
     fn resume(&self) -> anyhow::Result<()> {
         self.server.resume()?;
-        self.roster.wakes(self.place, self.server.address());
+        self.registry.wakes(self.place, self.server.address());
         Ok(())
     }
 
     async fn execute(&mut self, command: Command) -> anyhow::Result<()> {
-        self.roster.sleeps(self.place);
+        self.registry.sleeps(self.place);
         match command {
             Command::Kill { holding, down, false_starts } => {
                 let holds = holding && self.catch(CATCHES_MAX).await?;
@@ -179,7 +179,7 @@ impl ServerSeat {
         let is_torn = tokio::select! {
             _ = log.wait_from(next, |_| false) => true,
             () = sleep(TEAR_TIMEOUT) => false,
-            () = self.calm.cancelled() => false,
+            () = self.faults_over.cancelled() => false,
         };
         if !is_torn {
             // It may have died of it at the last moment: then that is seen as any other end is.
@@ -198,7 +198,7 @@ impl ServerSeat {
     async fn stay_down(&self, down: Duration) {
         tokio::select! {
             () = sleep(down) => {}
-            () = self.calm.cancelled() => {}
+            () = self.faults_over.cancelled() => {}
         }
     }
 
@@ -207,7 +207,7 @@ impl ServerSeat {
         for _ in 0..STARTS_MAX {
             match self.server.restart().await {
                 Ok(()) => {
-                    self.roster.wakes(self.place, self.server.address());
+                    self.registry.wakes(self.place, self.server.address());
                     return Ok(());
                 }
                 Err(error) => last = error,
@@ -220,17 +220,17 @@ impl ServerSeat {
     async fn ended_by_itself(&mut self) -> anyhow::Result<()> {
         let error = self.server.process().failure("ended, and nobody asked it to");
         self.findings.add(format!("{error:#}"));
-        self.roster.sleeps(self.place);
+        self.registry.sleeps(self.place);
         self.server.kill().await?;
         self.start().await
     }
 }
 
-/// Until `at`, but not longer than until it is calm; for ever without `at`.
-pub async fn until(at: Option<Instant>, calm: &CancellationToken) {
+/// Until `at`, but not longer than until the faults are over; for ever without `at`.
+pub async fn until(at: Option<Instant>, faults_over: &CancellationToken) {
     let Some(at) = at else { return std::future::pending().await };
     tokio::select! {
         () = sleep_until(at) => {}
-        () = calm.cancelled() => {}
+        () = faults_over.cancelled() => {}
     }
 }

@@ -10,28 +10,28 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::client_seat::{ClientCommand, ClientSeat};
-use super::datagrams::Relay;
+use super::answer_checker::AnswerChecker;
+use super::client_controller::{ClientCommand, ClientController};
 use super::draw_watch::DrawWatch;
-use super::front::{Front, Network, host};
-use super::meddler::Meddler;
-use super::names::Names;
-use super::plan::{AgencyPlan, DATAGRAMS_PART, MEDDLER_PART, RunPlan};
-use super::proxy::Air;
-use super::roster::Roster;
-use super::server_seat::{Command, ServerSeat};
+use super::intruder::Intruder;
+use super::plan::{AgencyPlan, DATAGRAMS_PART, INTRUDER_PART, RunPlan};
+use super::registry::ServerRegistry;
+use super::server_controller::{Command, ServerController};
 use super::small_disk::{SmallDisk, copy_files};
-use super::witness::Witness;
-use crate::trial::WINNER;
-use crate::trial::scene::Scene;
-use crate::trial::tally::{Findings, Tallies};
-use crate::trial::verdict::Case;
+use crate::common::WINNER;
+use crate::common::checks::Case;
+use crate::common::run_context::RunContext;
+use crate::common::tally::{Findings, Tallies};
+use crate::processes::network::datagrams::Relay;
+use crate::processes::network::entry_points::{EntryPoints, Network, host};
+use crate::processes::network::names::Names;
+use crate::processes::network::proxy::ProxyContext;
 use harness::bets_dir::{BetsDirectory, Generate};
 use harness::client_process::ClientEnd;
 use harness::cluster::Plan;
-use harness::dice::Dice;
 use harness::directory;
 use harness::process::Launch;
+use harness::rng::Rng;
 use harness::server_process::ServerProcess;
 use harness::udp_port::UdpPort;
 use harness::volume::Volume;
@@ -40,7 +40,7 @@ use oracle::expected::expect;
 /// The last bytes of addresses: where the first server is and where it moves to, and where it
 /// announces to.
 const SERVER_HOSTS: [u8; 2] = [1, 51];
-const DOOR_HOST: u8 = 171;
+const ANNOUNCE_HOST: u8 = 171;
 
 /// The shortest that a client accepts, so that hung connections do not take all of the time.
 const ANSWER_TIMEOUT_SECONDS: u64 = 6;
@@ -57,13 +57,13 @@ pub struct Given {
 
 /// Everything of a run that lives while it lasts.
 #[derive(Debug)]
-pub struct Stage {
+pub struct ProcessEnvironment {
     /// The servers' commands, in the order of their places.
     pub commands: Vec<UnboundedSender<Command>>,
     /// The servers, as they are given back.
     pub servers: JoinSet<(usize, anyhow::Result<ServerProcess>)>,
     /// Where the servers are.
-    pub roster: Roster,
+    pub registry: ServerRegistry,
     /// The first client of each agency: its commands.
     pub clients: Vec<UnboundedSender<ClientCommand>>,
     /// All clients.
@@ -75,37 +75,41 @@ pub struct Stage {
     /// The disk of it, if it is a small one.
     pub disk: Option<Arc<SmallDisk>>,
     /// Who sees all packets.
-    pub witness: Witness,
+    pub checker: AnswerChecker,
     /// Who sees the draw.
     pub draw: DrawWatch,
     /// From when on nothing more goes wrong.
-    pub calm: CancellationToken,
+    pub faults_over: CancellationToken,
     /// What was done, and what it led to.
     pub tallies: Tallies,
     /// What should not have happened.
     pub findings: Findings,
     /// Where clients find the servers.
-    pub front: Front,
+    pub entry_points: EntryPoints,
     binary: PathBuf,
     directory: PathBuf,
     network: Network,
     /// How often each server was moved.
     moves: Vec<usize>,
-    twins: u64,
+    second_clients: u64,
     // Held: ports that are heard, and what passes datagrams on.
     _ports: Vec<UdpPort>,
     _relay: Relay,
 }
 
-impl Stage {
+impl ProcessEnvironment {
     /// Makes bets, starts servers, proxies and clients.
     ///
     /// # Errors
     /// Something does not start; then nothing is left running.
-    pub async fn set(plan: &RunPlan, given: &Given, scene: &Scene<'_>) -> anyhow::Result<Self> {
-        let (findings, tallies) = (scene.findings.clone(), scene.tallies.clone());
-        let directory = scene.directory.path();
-        let (volume, disk) = make_volume(plan, given, scene)?;
+    pub async fn start(
+        plan: &RunPlan,
+        given: &Given,
+        run: &RunContext<'_>,
+    ) -> anyhow::Result<Self> {
+        let (findings, tallies) = (run.findings.clone(), run.tallies.clone());
+        let directory = run.directory.path();
+        let (volume, disk) = make_volume(plan, given, run)?;
         let generate = Generate {
             agencies: plan.agencies.len() as u32,
             rows: plan.rows,
@@ -113,55 +117,61 @@ impl Stage {
             winner_number: WINNER,
         };
         let bets = BetsDirectory::generate(&given.binary, directory, generate).await?;
-        let (roster, calm) = (Roster::default(), CancellationToken::new());
-        let witness = Witness::new(expect(&bets, WINNER)?, roster.clone(), findings.clone());
+        let (registry, faults_over) = (ServerRegistry::default(), CancellationToken::new());
+        let checker =
+            AnswerChecker::new(expect(&bets, WINNER)?, registry.clone(), findings.clone());
         let network = [127, rand::random_range(1..=254), rand::random()];
-        let air = Air {
-            weather: plan.weather.clone(),
-            calm: calm.clone(),
+        let shared = ProxyContext {
+            faults: plan.connection_faults.clone(),
+            faults_over: faults_over.clone(),
             tally: tallies.faults.clone(),
             effects: tallies.effects.clone(),
-            witness: witness.clone(),
-            roster: roster.clone(),
+            checker: checker.clone(),
+            registry: registry.clone(),
         };
         let ports = (0..plan.servers).map(|_| UdpPort::take()).collect::<Result<Vec<_>, _>>()?;
-        let doors = doors(network, &ports).context("tell a UDP port's number")?;
-        let dice = Dice::new(plan.seed).fork(DATAGRAMS_PART);
-        let mut stage = Self {
+        let announce_addresses =
+            announce_addresses(network, &ports).context("tell a UDP port's number")?;
+        let rng = Rng::new(plan.seed).fork(DATAGRAMS_PART);
+        let mut environment = Self {
             commands: Vec::new(),
             servers: JoinSet::new(),
-            roster,
+            registry,
             clients: Vec::new(),
             ends: JoinSet::new(),
             draw: DrawWatch::start(&volume, bets.agencies(), findings.clone()),
-            front: Front::start(plan, network, given.names.clone(), &air).await?,
+            entry_points: EntryPoints::start(plan, network, given.names.clone(), &shared).await?,
             bets,
             volume,
             disk,
-            witness,
-            calm,
+            checker,
+            faults_over,
             binary: given.binary.clone(),
             directory: directory.to_owned(),
             network,
             moves: vec![0; plan.servers],
-            twins: 0,
+            second_clients: 0,
             _ports: ports,
-            _relay: Relay::start(&doors, &plan.datagrams, &dice, &tallies.faults)?,
+            _relay: Relay::start(&announce_addresses, &plan.datagrams, &rng, &tallies.faults)?,
             tallies,
             findings,
         };
-        stage.start_servers(plan, &doors).await?;
+        environment.start_servers(plan, &announce_addresses).await?;
         for (agency, agency_plan) in (1..).zip(&plan.agencies) {
             let (sender, commands) = unbounded_channel();
-            stage.clients.push(sender);
-            let launch = stage.client_launch(agency, agency_plan)?;
-            stage.start_client(agency, format!("client-{agency}"), launch, commands);
+            environment.clients.push(sender);
+            let launch = environment.client_launch(agency, agency_plan)?;
+            environment.start_client(agency, format!("client-{agency}"), launch, commands);
         }
-        stage.start_meddler(plan);
-        Ok(stage)
+        environment.start_intruder(plan);
+        Ok(environment)
     }
 
-    async fn start_servers(&mut self, plan: &RunPlan, doors: &[SocketAddr]) -> anyhow::Result<()> {
+    async fn start_servers(
+        &mut self,
+        plan: &RunPlan,
+        announce_addresses: &[SocketAddr],
+    ) -> anyhow::Result<()> {
         let cluster = Plan {
             binary: self.binary.clone(),
             servers: plan.servers as u8,
@@ -173,40 +183,49 @@ impl Stage {
             server_settings: Vec::new(),
         };
         let mut starting = Vec::new();
-        for (place, door) in (1..).zip(doors) {
-            let launch = cluster.server(place, door.port()).with("UDP_BROADCAST_IP", door.ip());
+        for (place, address) in (1..).zip(announce_addresses) {
+            let launch =
+                cluster.server(place, address.port()).with("UDP_BROADCAST_IP", address.ip());
             let name = format!("server-{place}");
             starting.push(ServerProcess::spawn(&name, launch, &self.directory)?);
         }
         for (place, starting) in starting.into_iter().enumerate() {
             let server = starting.listening().await?;
-            self.roster.add(server.address());
+            self.registry.add(server.address());
             let (sender, commands) = unbounded_channel();
             self.commands.push(sender);
-            let (roster, calm) = (self.roster.clone(), self.calm.clone());
+            let (registry, faults_over) = (self.registry.clone(), self.faults_over.clone());
             let (tally, findings) = (self.tallies.faults.clone(), self.findings.clone());
-            let seat = ServerSeat { place, server, roster, commands, calm, tally, findings };
-            self.servers.spawn(async move { (place, seat.run().await) });
+            let controller = ServerController {
+                place,
+                server,
+                registry,
+                commands,
+                faults_over,
+                tally,
+                findings,
+            };
+            self.servers.spawn(async move { (place, controller.run().await) });
         }
         Ok(())
     }
 
-    fn start_meddler(&self, plan: &RunPlan) {
-        let meddler = Meddler {
-            roster: self.roster.clone(),
-            witness: self.witness.clone(),
-            dice: Dice::new(plan.seed).fork(MEDDLER_PART),
+    fn start_intruder(&self, plan: &RunPlan) {
+        let intruder = Intruder {
+            registry: self.registry.clone(),
+            checker: self.checker.clone(),
+            rng: Rng::new(plan.seed).fork(INTRUDER_PART),
             tally: self.tallies.faults.clone(),
             findings: self.findings.clone(),
-            calm: self.calm.clone(),
+            faults_over: self.faults_over.clone(),
         };
-        tokio::spawn(meddler.run());
+        tokio::spawn(intruder.run());
     }
 
     /// A client that goes by the proxies.
     fn client_launch(&self, agency: u32, plan: &AgencyPlan) -> anyhow::Result<Launch> {
         Ok(self
-            .launch(agency, self.front.servers_of(plan)?)
+            .launch(agency, self.entry_points.servers_of(plan)?)
             .with("CLI_ANSWER_TIMEOUT", ANSWER_TIMEOUT_SECONDS)
             .with("CLI_BATCH_SIZE", plan.batch)
             .with("CLI_WINNERS_PATIENCE", WINNERS_PATIENCE_SECONDS))
@@ -226,17 +245,17 @@ impl Stage {
     ///
     /// # Errors
     /// An address is not known.
-    pub fn start_twin(&mut self, agency: u32, batch: u64) -> anyhow::Result<()> {
+    pub fn start_second_client(&mut self, agency: u32, batch: u64) -> anyhow::Result<()> {
         self.tallies.faults.add("second client of an agency");
-        self.twins += 1;
-        let (number, is_by_name) = (self.twins, self.twins.is_multiple_of(2));
+        self.second_clients += 1;
+        let (number, is_by_name) = (self.second_clients, self.second_clients.is_multiple_of(2));
         let (dead_addresses, has_mute_address) = (0, false);
         let plan = AgencyPlan { batch, dead_addresses, has_mute_address, is_by_name };
         let launch = self.client_launch(agency, &plan)?;
         // Nobody commands it: it only runs to its end.
         let (sender, commands) = unbounded_channel();
         drop(sender);
-        self.start_client(agency, format!("twin-{agency}-{number}"), launch, commands);
+        self.start_client(agency, format!("client-{agency}-second-{number}"), launch, commands);
         Ok(())
     }
 
@@ -247,18 +266,18 @@ impl Stage {
         launch: Launch,
         commands: UnboundedReceiver<ClientCommand>,
     ) {
-        let seat = ClientSeat {
+        let controller = ClientController {
             agency,
             name,
             launch,
             directory: self.directory.clone(),
             volume: self.volume.clone(),
             commands,
-            calm: self.calm.clone(),
+            faults_over: self.faults_over.clone(),
             tally: self.tallies.faults.clone(),
             findings: self.findings.clone(),
         };
-        self.ends.spawn(seat.run());
+        self.ends.spawn(controller.run());
     }
 
     /// Where the server at `place` is to move to now.
@@ -300,27 +319,27 @@ impl Stage {
 fn make_volume(
     plan: &RunPlan,
     given: &Given,
-    scene: &Scene<'_>,
+    run: &RunContext<'_>,
 ) -> anyhow::Result<(Volume, Option<Arc<SmallDisk>>)> {
-    let mut directory = scene.directory.path().to_owned();
+    let mut directory = run.directory.path().to_owned();
     let mut disk = None;
     if plan.has_small_disk {
         let path = directory::make(&directory.join("disk"))?;
         match SmallDisk::mount(&path) {
             Some(mounted) => (disk, directory) = (Some(Arc::new(mounted)), path),
-            None => scene.tallies.skipped.add("full disk"),
+            None => run.tallies.skipped.add("full disk"),
         }
     }
     if given.names.is_none() && plan.agencies.iter().any(|agency| agency.is_by_name) {
-        scene.tallies.skipped.add("names that change");
+        run.tallies.skipped.add("names that change");
     }
     Ok((Volume::new(&directory::make(&directory.join("volume"))?), disk))
 }
 
 /// Where the servers announce to, in the order of their places.
-fn doors(network: Network, ports: &[UdpPort]) -> io::Result<Vec<SocketAddr>> {
-    let door = |(place, port): (u8, &UdpPort)| {
-        Ok(SocketAddr::from((host(network, DOOR_HOST + place), port.number()?)))
+fn announce_addresses(network: Network, ports: &[UdpPort]) -> io::Result<Vec<SocketAddr>> {
+    let address = |(place, port): (u8, &UdpPort)| {
+        Ok(SocketAddr::from((host(network, ANNOUNCE_HOST + place), port.number()?)))
     };
-    (0..).zip(ports).map(door).collect()
+    (0..).zip(ports).map(address).collect()
 }

@@ -1,6 +1,6 @@
 //! Where a run in containers takes place: its Compose project, its volume and its bets.
 //!
-//! **Invariant**: whoever does something to a container holds its seat until that is undone. So no
+//! **Invariant**: what does something to a container holds its lock until that is undone. So no
 //! two faults meet in one container, and one that is found ended has ended by itself.
 
 use std::collections::BTreeMap;
@@ -13,10 +13,10 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::container::{Container, SERVER_NAME, Written};
 use super::docker::Docker;
-use super::plan::{RunPlan, Who};
-use crate::trial::WINNER;
-use crate::trial::tally::{Findings, Tallies};
-use crate::trial::verdict::Case;
+use super::plan::{ContainerPlan, Who};
+use crate::common::WINNER;
+use crate::common::checks::Case;
+use crate::common::tally::{Findings, Tallies};
 use harness::bets_dir::{BetsDirectory, Generate};
 use harness::directory;
 use harness::volume::Volume;
@@ -29,9 +29,9 @@ pub const SERVER_PORT: u16 = 12345;
 const GIVE_UP_SECONDS: u64 = 120;
 const GIVE_UP_SECONDS_IMPATIENT: u64 = 10;
 
-/// A container, and whether it has been removed: known to whoever holds it.
+/// A container, and whether it has been removed: known to what holds it.
 #[derive(Debug)]
-pub struct Seat {
+pub struct ManagedContainer {
     /// The container.
     pub container: Container,
     /// With what the name of its log ends.
@@ -39,7 +39,7 @@ pub struct Seat {
     is_gone: Arc<tokio::sync::Mutex<bool>>,
 }
 
-impl Seat {
+impl ManagedContainer {
     fn new(container: Container, mark: &'static str) -> Arc<Self> {
         Arc::new(Self { container, mark, is_gone: Arc::default() })
     }
@@ -49,22 +49,22 @@ impl Seat {
     }
 
     /// Waits until nobody else does anything to it.
-    pub async fn hold(&self) -> OwnedMutexGuard<bool> {
+    pub async fn lock(&self) -> OwnedMutexGuard<bool> {
         Arc::clone(&self.is_gone).lock_owned().await
     }
 }
 
 /// A container to which nobody else does anything.
 #[derive(Debug)]
-pub struct Held {
+pub struct LockedContainer {
     /// Which one.
-    pub seat: Arc<Seat>,
+    pub managed: Arc<ManagedContainer>,
     is_gone: OwnedMutexGuard<bool>,
 }
 
 /// Everything of a run that lives while it lasts.
 #[derive(Debug)]
-pub struct Stage {
+pub struct ContainerEnvironment {
     /// The project.
     pub docker: Docker,
     /// The bets that are sent.
@@ -74,7 +74,7 @@ pub struct Stage {
     /// What the servers share.
     pub volume: Volume,
     /// The clients.
-    pub clients: Vec<Arc<Seat>>,
+    pub clients: Vec<Arc<ManagedContainer>>,
     /// Whether clients give up soon.
     pub is_impatient: bool,
     /// How many bets a client sends in a packet.
@@ -83,21 +83,21 @@ pub struct Stage {
     pub findings: Findings,
     /// What was done, and what it led to.
     pub tallies: Tallies,
-    servers: Mutex<Vec<Arc<Seat>>>,
-    /// Held by whoever comes to hold several containers, for no two to wait for each other.
+    servers: Mutex<Vec<Arc<ManagedContainer>>>,
+    /// LockedContainer by what comes to hold several containers, for no two to wait for each other.
     several: tokio::sync::Mutex<()>,
     /// What removed servers wrote.
     removed: Mutex<Vec<(String, Written)>>,
     directory: PathBuf,
 }
 
-impl Stage {
+impl ContainerEnvironment {
     /// Makes a volume and bets in `directory`; starts nothing yet.
     ///
     /// # Errors
     /// Something cannot be made.
     pub async fn prepare(
-        plan: &RunPlan,
+        plan: &ContainerPlan,
         (binary, project): (&Path, &str),
         directory: &Path,
         findings: Findings,
@@ -141,7 +141,7 @@ impl Stage {
         self.find_servers("").await?;
         let names = self.docker.names("client").await?;
         let clients = names.iter().map(|name| Container::new(&self.docker, name, false));
-        self.clients = clients.map(|client| Seat::new(client, "")).collect();
+        self.clients = clients.map(|client| ManagedContainer::new(client, "")).collect();
         Ok(())
     }
 
@@ -162,7 +162,7 @@ impl Stage {
 
     /// The servers that are there now.
     #[must_use]
-    pub fn servers(&self) -> Vec<Arc<Seat>> {
+    pub fn servers(&self) -> Vec<Arc<ManagedContainer>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -171,10 +171,10 @@ impl Stage {
         let names = self.docker.names(SERVER_NAME).await?;
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         for name in names {
-            let seat = Seat::new(Container::new(&self.docker, &name, true), mark);
-            let known = seat.container.short_name();
+            let managed = ManagedContainer::new(Container::new(&self.docker, &name, true), mark);
+            let known = managed.container.short_name();
             if !servers.iter().any(|server| server.container.short_name() == known) {
-                servers.push(seat);
+                servers.push(managed);
             }
         }
         Ok(())
@@ -184,46 +184,52 @@ impl Stage {
     ///
     /// # Errors
     /// There is none.
-    pub fn seat(&self, who: Who) -> anyhow::Result<Arc<Seat>> {
-        let (seats, place) = match who {
+    pub fn choose(&self, who: Who) -> anyhow::Result<Arc<ManagedContainer>> {
+        let (containers, place) = match who {
             Who::Server(place) => (self.servers(), place),
             Who::Client(place) => (self.clients.clone(), place),
         };
-        seats.get(place % seats.len().max(1)).cloned().context("choose a container")
+        containers.get(place % containers.len().max(1)).cloned().context("choose a container")
     }
 
-    /// Waits until nobody else does anything to `seat`, and sees that it runs. There is nothing to
+    /// Waits until nobody else does anything to `managed`, and sees that it runs. There is nothing to
     /// hold of a client that has ended, or of a server that was removed. A server that has ended
     /// by itself is told, and started.
     ///
     /// # Errors
     /// Docker failed.
-    pub async fn hold(&self, seat: &Arc<Seat>) -> anyhow::Result<Option<Held>> {
-        let (seat, is_gone) = (Arc::clone(seat), seat.hold().await);
+    pub async fn lock(
+        &self,
+        managed: &Arc<ManagedContainer>,
+    ) -> anyhow::Result<Option<LockedContainer>> {
+        let (managed, is_gone) = (Arc::clone(managed), managed.lock().await);
         if *is_gone {
             return Ok(None);
         }
-        let state = seat.container.state().await?;
-        if !state.is_running && !seat.container.is_server() {
+        let state = managed.container.state().await?;
+        if !state.is_running && !managed.container.is_server() {
             return Ok(None);
         }
         if !state.is_running {
-            let (name, code) = (seat.container.short_name(), state.exit_code);
+            let (name, code) = (managed.container.short_name(), state.exit_code);
             self.findings.add(format!("{name} ended by itself with exit code {code}"));
-            seat.container.start().await?;
+            managed.container.start().await?;
         }
-        Ok(Some(Held { seat, is_gone }))
+        Ok(Some(LockedContainer { managed, is_gone }))
     }
 
-    /// As [`Stage::hold`] with both of two.
+    /// As [`ContainerEnvironment::hold`] with both of two.
     ///
     /// # Errors
     /// Docker failed.
-    pub async fn hold_both(&self, seats: [&Arc<Seat>; 2]) -> anyhow::Result<Option<[Held; 2]>> {
+    pub async fn lock_both(
+        &self,
+        containers: [&Arc<ManagedContainer>; 2],
+    ) -> anyhow::Result<Option<[LockedContainer; 2]>> {
         let _several = self.several.lock().await;
-        let [first, second] = seats;
-        let Some(first) = self.hold(first).await? else { return Ok(None) };
-        Ok(self.hold(second).await?.map(|second| [first, second]))
+        let [first, second] = containers;
+        let Some(first) = self.lock(first).await? else { return Ok(None) };
+        Ok(self.lock(second).await?.map(|second| [first, second]))
     }
 
     /// Starts one server more, as an operator does.
@@ -236,7 +242,7 @@ impl Stage {
         let mut held = Vec::new();
         for server in &servers {
             // Compose starts servers that are down, and refuses to where one is paused.
-            held.push(server.hold().await);
+            held.push(server.lock().await);
         }
         let there = held.iter().filter(|is_gone| !***is_gone).count();
         let scale = format!("server={}", there + 1);
@@ -249,17 +255,17 @@ impl Stage {
     ///
     /// # Errors
     /// Docker failed, or a file cannot be written.
-    pub async fn remove(&self, mut held: Held) -> anyhow::Result<()> {
-        let container = &held.seat.container;
+    pub async fn remove(&self, mut held: LockedContainer) -> anyhow::Result<()> {
+        let container = &held.managed.container;
         // The next one that is added may get its name.
         let count = self.removed.lock().unwrap_or_else(PoisonError::into_inner).len();
-        let name = format!("{}-removed-{}", held.seat.log_name(), count + 1);
+        let name = format!("{}-removed-{}", held.managed.log_name(), count + 1);
         let written = container.written(&self.directory, &name).await?;
         container.remove().await?;
         *held.is_gone = true;
         self.removed.lock().unwrap_or_else(PoisonError::into_inner).push((name, written));
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.retain(|server| !Arc::ptr_eq(server, &held.seat));
+        servers.retain(|server| !Arc::ptr_eq(server, &held.managed));
         Ok(())
     }
 
@@ -294,7 +300,7 @@ impl Stage {
 
 /// The variables of docker-compose.yaml.
 fn settings_of(
-    plan: &RunPlan,
+    plan: &ContainerPlan,
     bets: &BetsDirectory,
     volume: &Volume,
 ) -> BTreeMap<&'static str, String> {
@@ -315,7 +321,7 @@ fn settings_of(
 
 /// What docker-compose.yaml has no variables for: small packets, for the run to last, and clients
 /// that wait little, for it to end. Where nobody chose addresses, Docker does.
-fn overrides_of(plan: &RunPlan) -> String {
+fn overrides_of(plan: &ContainerPlan) -> String {
     let batch = plan.batch;
     let give_up = if plan.is_impatient { GIVE_UP_SECONDS_IMPATIENT } else { GIVE_UP_SECONDS };
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());

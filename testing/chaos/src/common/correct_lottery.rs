@@ -5,8 +5,8 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::WINNER;
+use super::checks::Case;
 use super::tally::Findings;
-use super::verdict::Case;
 use harness::bets_dir::BetsDirectory;
 use harness::volume::Volume;
 use oracle::expected::{AgencyExpected, expect};
@@ -27,7 +27,7 @@ const FILES: [&[&str]; 2] = [
 
 /// The lottery, and where it is.
 #[derive(Debug)]
-pub struct RightDay {
+pub struct CorrectLottery {
     /// What is to be judged.
     pub case: Case,
     /// The documents of each agency's winners.
@@ -43,7 +43,7 @@ pub fn draw_told(time: &str) -> String {
     format!("2026-01-31 10:00:01 INFO     action: draw | result: success | time: {time}")
 }
 
-impl RightDay {
+impl CorrectLottery {
     /// Two agencies with four bets and one, all stored, closed and drawn.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -58,11 +58,11 @@ impl RightDay {
         let winners = [["11", "13"].as_slice(), &["21"]];
         let winners = winners.map(|all| all.iter().copied().map(str::to_owned).collect());
         let case = Case { bets, volume, findings: Findings::default() };
-        let day = Self { case, winners, expected, directory };
-        day.store(&day.rows());
-        day.close("1\n2\n");
-        day.draw(WINNER);
-        day
+        let lottery = Self { case, winners, expected, directory };
+        lottery.store(&lottery.rows());
+        lottery.close("1\n2\n");
+        lottery.draw(WINNER);
+        lottery
     }
 
     /// All rows as they are to be stored, the second agency's between those of the first.

@@ -18,7 +18,7 @@ const NETWORK: [u8; 3] = [127, 0, 0];
 
 /// The places of one run.
 #[derive(Debug)]
-pub struct Ground {
+pub struct Workspace {
     /// Logs, outputs, and what was given no place of its own.
     pub directory: RunDirectory,
     /// What the instances share.
@@ -27,7 +27,7 @@ pub struct Ground {
     given_bets: Option<BetsDirectory>,
 }
 
-impl Ground {
+impl Workspace {
     /// Checks what is given, and makes what is not.
     ///
     /// # Errors

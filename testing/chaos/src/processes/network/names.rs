@@ -11,17 +11,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use tempfile::NamedTempFile;
 
-use super::own_mounts;
+use crate::processes::own_mounts;
 
 /// Names are looked up in the file, and nobody is asked about one that is not there.
 const FILES_ONLY: &[u8] = b"passwd: files\ngroup: files\nhosts: files\n";
 
 /// All names of all runs. Cheap to clone: all clones are one.
 #[derive(Debug, Clone)]
-pub struct Names(Arc<Mutex<Book>>);
+pub struct Names(Arc<Mutex<HostsFile>>);
 
 #[derive(Debug)]
-struct Book {
+struct HostsFile {
     hosts: File,
     names: BTreeMap<String, Vec<Ipv4Addr>>,
     // Held: the files that are shown.
@@ -42,12 +42,12 @@ impl Names {
         if !is_shown {
             return Ok(None);
         }
-        let book = Book {
+        let hosts_file = HostsFile {
             hosts: hosts.reopen().context("open hosts")?,
             names: BTreeMap::new(),
             _files: [hosts, switch],
         };
-        Ok(Some(Self(Arc::new(Mutex::new(book)))))
+        Ok(Some(Self(Arc::new(Mutex::new(hosts_file)))))
     }
 
     /// From now on `name` has these addresses; nobody knows it if there are none.
@@ -55,13 +55,13 @@ impl Names {
     /// # Errors
     /// The file cannot be written.
     pub fn set(&self, name: &str, addresses: &[Ipv4Addr]) -> io::Result<()> {
-        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        book.names.insert(name.to_owned(), addresses.to_owned());
-        book.write()
+        let mut hosts_file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts_file.names.insert(name.to_owned(), addresses.to_owned());
+        hosts_file.write()
     }
 }
 
-impl Book {
+impl HostsFile {
     /// The file stays the same one, since it is what is shown. Who reads it meanwhile may see an
     /// address that nobody has: that is one more that is dead.
     fn write(&mut self) -> io::Result<()> {
@@ -78,14 +78,14 @@ impl Book {
 
 /// The name of one run's servers. Cheap to clone: all clones are one.
 #[derive(Debug, Clone)]
-pub struct Listing {
+pub struct NameEntry {
     names: Option<Names>,
     name: String,
     members: Arc<Mutex<Vec<Ipv4Addr>>>,
     dead: Ipv4Addr,
 }
 
-impl Listing {
+impl NameEntry {
     /// The name `name` for servers at `members`, in the order of their places; at `dead` nobody
     /// listens. Without `names` nothing happens to it, ever.
     #[must_use]
