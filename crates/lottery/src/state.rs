@@ -104,7 +104,7 @@ impl State {
 
     /// Applies a batch that is stored.
     pub fn apply(&mut self, agency: AgencyId, bets: &WireBets<'_>) {
-        if bets.is_plain() {
+        if bets.is_canonical() {
             bets.texts().for_each(|bet| self.apply_row(agency, bet.as_bytes()));
             return;
         }

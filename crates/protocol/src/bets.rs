@@ -35,20 +35,20 @@ pub struct WireBets<'a> {
 pub struct OwnedBets {
     text: Box<str>,
     count: usize,
-    is_plain: bool,
+    is_canonical: bool,
 }
 
 impl OwnedBets {
     /// The same bets, borrowed.
     #[must_use]
     pub fn as_wire(&self) -> WireBets<'_> {
-        WireBets { text: &self.text, count: self.count, is_plain: self.is_plain }
+        WireBets { text: &self.text, count: self.count, is_canonical: self.is_canonical }
     }
 }
 
 impl From<WireBets<'_>> for OwnedBets {
     fn from(bets: WireBets<'_>) -> Self {
-        Self { text: bets.text.into(), count: bets.count, is_plain: bets.is_plain }
+        Self { text: bets.text.into(), count: bets.count, is_canonical: bets.is_canonical }
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{Malformed, Outcome, PacketType, Request, Response};
+use protocol::{Outcome, PacketError, PacketType, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -84,7 +84,7 @@ async fn answer_packets<S: Store>(
         };
         let request = match next {
             Next::Line => Request::parse(buffer.line()),
-            Next::TooLong(head) => Err(Malformed::too_long(&head)),
+            Next::TooLong(head) => Err(PacketError::too_long(&head)),
             Next::PartOfTooLong => {
                 buffer.consume();
                 delay.wait(&shared.shutdown).await;
@@ -123,18 +123,18 @@ async fn answer_packets<S: Store>(
 }
 
 /// The type of a packet, unless it is none, and whether the connection ends after its answer.
-fn describe(request: &Result<Request<'_>, Malformed>) -> (Option<PacketType>, bool) {
+fn describe(request: &Result<Request<'_>, PacketError>) -> (Option<PacketType>, bool) {
     let packet = match request {
         Ok(request) => Some(request.packet_type()),
-        Err(Malformed::Packet(packet, _)) => Some(*packet),
-        Err(Malformed::Unknown) => None,
+        Err(PacketError::Body(packet, _)) => Some(*packet),
+        Err(PacketError::UnknownType) => None,
     };
     (packet, packet.is_some_and(PacketType::ends_connection))
 }
 
 /// Admits what is to be executed; else returns the answer that refuses it.
 fn admit<'a, S: Store>(
-    request: Result<Request<'a>, Malformed>,
+    request: Result<Request<'a>, PacketError>,
     lottery: &Lottery<S>,
     peer: SocketAddr,
 ) -> Result<Admitted<'a>, Response> {
@@ -149,10 +149,12 @@ fn admit<'a, S: Store>(
 
 /// A malformed packet is a warning, because a client has an error. What is no packet at all comes
 /// from no client of this protocol, and may come in any number.
-fn log_malformed(malformed: &Malformed, peer: SocketAddr) {
+fn log_malformed(malformed: &PacketError, peer: SocketAddr) {
     match malformed {
-        Malformed::Unknown => debug!(action = "packet", result = "fail", %peer, error = "unknown"),
-        Malformed::Packet(packet, error) => {
+        PacketError::UnknownType => {
+            debug!(action = "packet", result = "fail", %peer, error = "unknown")
+        }
+        PacketError::Body(packet, error) => {
             let packet = packet.name();
             warn!(action = "packet", result = "fail", packet, %peer, %error);
         }

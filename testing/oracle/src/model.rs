@@ -74,7 +74,7 @@ impl Agencies {
     pub fn take(&mut self, line: &[u8], stored: &mut RowSet) -> Effect {
         let (number, packet) = match packet::read(line) {
             Line::Of(number, packet) => (number, packet),
-            Line::Malformed(start, words) => {
+            Line::PacketError(start, words) => {
                 return Effect::Answers(Wanted { start: start.to_owned(), words });
             }
             Line::Unknown => return Effect::Answers(Wanted::exactly("Error:unknown packet")),

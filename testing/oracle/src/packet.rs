@@ -34,7 +34,7 @@ pub enum Line<'l> {
     /// A packet of this agency.
     Of(u32, Packet<'l>),
     /// A malformed packet, with the start of its refusal, and the words that may come next.
-    Malformed(&'static str, &'static [&'static str]),
+    PacketError(&'static str, &'static [&'static str]),
     /// No packet.
     Unknown,
 }
@@ -69,7 +69,7 @@ pub fn read(line: &[u8]) -> Line<'_> {
     });
     match packet {
         Some((agency, packet)) => Line::Of(agency, packet),
-        None => Line::Malformed(malformed, words),
+        None => Line::PacketError(malformed, words),
     }
 }
 
@@ -177,9 +177,9 @@ mod tests {
     #[test]
     fn every_line_is_what_the_document_says() {
         let good = || vec![bet(GOOD).unwrap()];
-        let error = Line::Malformed("Error:", WORDS);
-        let store = Line::Malformed("StoreResponse:1", &[]);
-        let rows = Line::Malformed("StoreRowsResponse:2;0;0000000000000000;", WORDS);
+        let error = Line::PacketError("Error:", WORDS);
+        let store = Line::PacketError("StoreResponse:1", &[]);
+        let rows = Line::PacketError("StoreRowsResponse:2;0;0000000000000000;", WORDS);
         for (line, is) in [
             (format!("StoreBet:7;{GOOD}"), Line::Of(7, Packet::Store(good()))),
             (format!("StoreBatch:0007:{GOOD}"), Line::Of(7, Packet::Store(good()))),
@@ -193,7 +193,7 @@ mod tests {
             ("StoreRows:7;1".into(), rows),
             ("AgencyClose:7".into(), Line::Of(7, Packet::Close(None))),
             ("AgencyClose:7;3".into(), Line::Of(7, Packet::Close(Some(3)))),
-            ("AgencyClose:7;".into(), Line::Malformed("AgencyCloseResponse:2;", WORDS)),
+            ("AgencyClose:7;".into(), Line::PacketError("AgencyCloseResponse:2;", WORDS)),
             ("AgencyClose:100001".into(), error.clone()),
             ("AgencyStatus:00000000007".into(), error.clone()),
             ("AgencyStatus:7".into(), Line::Of(7, Packet::Status)),

@@ -191,7 +191,7 @@ impl Connection {
             Line::Of(agency, packet) => {
                 (least..=most).contains(&agency) && packet != Packet::Winners
             }
-            Line::Malformed(..) | Line::Unknown => true,
+            Line::PacketError(..) | Line::Unknown => true,
         };
         // What stands behind the last line of a connection is not read.
         let is_read = || lines().rev().skip(1).all(|line| !packet::ends_connection(line));
