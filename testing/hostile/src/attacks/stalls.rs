@@ -1,8 +1,7 @@
 //! Clients that keep the server waiting: they do not finish what they send, or do not read.
 
 use std::collections::HashSet;
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -174,26 +173,12 @@ impl Flood {
     fn unread_answers(&self, address: SocketAddr) -> anyhow::Result<u64> {
         let ours = self.all.iter().map(TcpStream::local_addr).collect::<Result<_, _>>();
         let ours: HashSet<SocketAddr> = ours.context("tell a connection's address")?;
-        let path = "/proc/net/tcp";
-        let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-        let queues = text.lines().filter_map(send_queue);
-        let queues = queues.filter(|(here, there, _)| *here == address && ours.contains(there));
-        Ok(queues.map(|(_, _, bytes)| bytes).sum())
+        let sockets = procfs::net::tcp().context("list the system's connections")?;
+        let its = sockets.into_iter().filter(|socket| {
+            socket.local_address == address && ours.contains(&socket.remote_address)
+        });
+        Ok(its.map(|socket| u64::from(socket.tx_queue)).sum())
     }
-}
-
-/// Both ends of a connection and how many bytes wait to be sent, from its line of `/proc/net/tcp`:
-/// `7: 0100007F:3039 0100007F:D431 01 000002F0:00000000 …`.
-fn send_queue(line: &str) -> Option<(SocketAddr, SocketAddr, u64)> {
-    let mut words = line.split_ascii_whitespace().skip(1);
-    let mut end = || {
-        let (ip, port) = words.next()?.split_once(':')?;
-        let ip = Ipv4Addr::from(u32::from_str_radix(ip, 16).ok()?.to_ne_bytes());
-        Some(SocketAddr::from((ip, u16::from_str_radix(port, 16).ok()?)))
-    };
-    let (here, there) = (end()?, end()?);
-    let (queue, _) = words.nth(1)?.split_once(':')?;
-    Some((here, there, u64::from_str_radix(queue, 16).ok()?))
 }
 
 /// Writes from `start` on, over and over, as long as the system takes it; says how much.
@@ -226,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_other_side_could_not_say_is_known_once_the_system_takes_no_more_of_it() {
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stream = connect_keeping_little(address).await.unwrap();
         let (other, _) = listener.accept().await.unwrap();
@@ -236,14 +221,5 @@ mod tests {
         let unread = flood.unread_answers(address).unwrap();
         assert!(unread > 0 && unread <= said, "{unread} of {said}");
         drop(other);
-    }
-
-    #[test]
-    fn a_line_of_the_system_tells_both_ends_and_what_waits() {
-        let line = "   7: 0100007F:3039 0200007F:D431 01 000002F0:00000000 01:00000014 00000000";
-        let ends = ["127.0.0.1:12345", "127.0.0.2:54321"].map(|end| end.parse().unwrap());
-        let expected = cfg!(target_endian = "little").then_some((ends[0], ends[1], 752));
-        assert_eq!(send_queue(line).filter(|_| expected.is_some()), expected);
-        assert_eq!(send_queue("  sl  local_address rem_address   st tx_queue rx_queue"), None);
     }
 }
