@@ -7,6 +7,8 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use procfs::process::Process;
+use procfs::{CpuInfo, Current as _, Meminfo};
 use serde::Serialize;
 
 /// How many syncs are timed.
@@ -47,7 +49,7 @@ impl Machine {
         syncs.sort_unstable();
         let at = |place: usize| syncs.get(place).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6);
         Ok(Self {
-            processor: value_of("/proc/cpuinfo", "model name"),
+            processor: processor().unwrap_or_else(unknown),
             cores: available_parallelism().map_or(1, usize::from),
             memory_gib: memory_gib(),
             kernel: format!(
@@ -55,7 +57,7 @@ impl Machine {
                 system.sysname().to_string_lossy(),
                 system.release().to_string_lossy()
             ),
-            file_system: file_system(directory),
+            file_system: file_system(directory).unwrap_or_else(unknown),
             sync_median_us: at(SYNCS / 2),
             sync_p99_us: at(SYNCS * 99 / 100),
             version: env!("CARGO_PKG_VERSION"),
@@ -79,6 +81,10 @@ impl Machine {
     }
 }
 
+fn unknown() -> String {
+    "unknown".to_owned()
+}
+
 fn time_syncs(directory: &Path) -> anyhow::Result<Vec<Duration>> {
     let path = directory.join("syncs");
     let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
@@ -94,31 +100,22 @@ fn time_syncs(directory: &Path) -> anyhow::Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// The value of the first line `key : value`; `unknown` if there is none.
-fn value_of(file: &str, key: &str) -> String {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-    let found = lines.find(|(name, _)| name.trim() == key);
-    found.map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
+fn processor() -> Option<String> {
+    CpuInfo::current().ok()?.model_name(0).map(str::to_owned)
 }
 
 fn memory_gib() -> f64 {
-    let total = value_of("/proc/meminfo", "MemTotal");
-    let kibibytes: f64 = total.trim_end_matches(" kB").parse().unwrap_or(f64::NAN);
-    kibibytes / (1024.0 * 1024.0)
+    let bytes = Meminfo::current().map_or(f64::NAN, |memory| memory.mem_total as f64);
+    bytes / (1024.0 * 1024.0 * 1024.0)
 }
 
 /// Type of the file system in which `directory` is: that of the longest mount point above it, the
 /// last one mounted there.
-fn file_system(directory: &Path) -> String {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let mounts = mounts.lines().filter_map(|line| {
-        let mut words = line.split(' ').skip(1);
-        Some((words.next()?, words.next()?))
-    });
-    let above = mounts.filter(|(point, _)| directory.starts_with(point));
-    let nearest = above.max_by_key(|(point, _)| point.len());
-    nearest.map_or_else(|| "unknown".to_owned(), |(_, kind)| kind.to_owned())
+fn file_system(directory: &Path) -> Option<String> {
+    let mounts = Process::myself().ok()?.mountinfo().ok()?.into_iter();
+    let above = mounts.filter(|mount| directory.starts_with(&mount.mount_point));
+    let nearest = above.max_by_key(|mount| mount.mount_point.as_os_str().len());
+    nearest.map(|mount| mount.fs_type)
 }
 
 #[cfg(test)]
@@ -134,6 +131,5 @@ mod tests {
         assert_ne!(machine.file_system, "unknown", "{machine:?}");
         assert!(machine.sync_median_us <= machine.sync_p99_us, "{machine:?}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
-        assert_eq!(value_of("/proc/meminfo", "Nothing"), "unknown");
     }
 }

@@ -1,13 +1,17 @@
-//! What processes take of the machine, as the system tells it.
+//! What processes take of the machine, as the system says.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
+use procfs::process::{Process, Task, all_processes};
+use procfs::{CurrentSI as _, KernelStats};
 
 /// In what the system counts a process's time: a hundredth of a second on every Linux.
 const TICK: Duration = Duration::from_millis(10);
+
+fn process(id: u32) -> anyhow::Result<Process> {
+    Process::new(id.cast_signed()).with_context(|| format!("find process {id}"))
+}
 
 /// Processor time of all threads of process `id` since its start, and of its ended children that
 /// it has waited for.
@@ -15,13 +19,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// # Errors
 /// There is no such process.
 pub fn processor_time(id: u32) -> anyhow::Result<Duration> {
-    let path = format!("/proc/{id}/stat");
-    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    // The second field is the program's name in brackets, which may hold anything.
-    let fields = text.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
-    let ticks: Option<u32> =
-        fields.split_ascii_whitespace().skip(11).take(4).map(|n| n.parse::<u32>().ok()).sum();
-    ticks.map(|ticks| TICK * ticks).ok_or_else(|| anyhow!("{path} is not as expected"))
+    let stat = process(id)?.stat().context("read a process's times")?;
+    let ticks = stat.utime + stat.stime + (stat.cutime + stat.cstime).cast_unsigned();
+    Ok(TICK * ticks as u32)
 }
 
 /// Processor time of all processes since the machine's start, and what its host kept of it.
@@ -29,26 +29,18 @@ pub fn processor_time(id: u32) -> anyhow::Result<Duration> {
 /// # Errors
 /// The system does not tell.
 pub fn machine_time() -> anyhow::Result<Duration> {
-    let text = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
-    let fields = text.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1);
-    // user, nice, system, idle, iowait, irq, softirq, steal
-    let busy = fields.take(8).enumerate().filter(|(place, _)| ![3, 4].contains(place));
-    let ticks: Option<u64> = busy.map(|(_, ticks)| ticks.parse::<u64>().ok()).sum();
-    let ticks = ticks.ok_or_else(|| anyhow!("/proc/stat is not as expected"))?;
-    Ok(Duration::from_millis(ticks * 10))
+    let total = KernelStats::current().context("read the machine's times")?.total;
+    let rest = [total.irq, total.softirq, total.steal].into_iter().flatten().sum::<u64>();
+    Ok(Duration::from_millis((total.user + total.nice + total.system + rest) * 10))
 }
 
-/// The most memory that process `id` ever had resident, in MiB (VmHWM).
+/// The most memory that process `id` ever had resident, in MiB.
 ///
 /// # Errors
 /// There is no such process.
 pub fn memory_high_mib(id: u32) -> anyhow::Result<f64> {
-    let path = format!("/proc/{id}/status");
-    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let high = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = high.and_then(|high| high.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    let kibibytes = kibibytes.ok_or_else(|| anyhow!("{path} has no VmHWM"))?;
-    Ok(kibibytes / 1024.0)
+    let kibibytes = process(id)?.status().context("read a process's memory")?.vmhwm;
+    Ok(kibibytes.context("the process has ended")? as f64 / 1024.0)
 }
 
 /// Processor time of process `id` and of all its children, running or ended.
@@ -61,39 +53,32 @@ pub fn family_time(id: u32) -> anyhow::Result<Duration> {
     Ok(children.sum::<Duration>() + processor_time(id)?)
 }
 
-/// What process `id` and its children have resident now, in MiB; what they share counts once
-/// (Pss).
+/// What process `id` and its children have resident now, in MiB; what they share counts once.
 ///
 /// # Errors
 /// There is no such process.
 pub fn family_memory_mib(id: u32) -> anyhow::Result<f64> {
-    let mut sum = 0.0;
-    for id in children(id)?.into_iter().chain([id]) {
+    let share = |id: u32| {
         // It may have ended meanwhile.
-        let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap_or_default();
-        let share = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-        let kibibytes = share.and_then(|share| share.trim().trim_end_matches(" kB").parse().ok());
-        sum += kibibytes.unwrap_or(0.0);
-    }
-    Ok(sum / 1024.0)
+        let rollup = process(id).ok()?.smaps_rollup().ok()?;
+        rollup.memory_map_rollup.into_iter().next()?.extension.map.get("Pss").copied()
+    };
+    let bytes: u64 = children(id)?.into_iter().chain([id]).filter_map(share).sum();
+    Ok(bytes as f64 / (1024.0 * 1024.0))
 }
 
 /// Found by their parents' numbers: the kernel's own list of children is not reliable while any
 /// of them ends.
 fn children(id: u32) -> anyhow::Result<Vec<u32>> {
-    let entries = fs::read_dir("/proc").context("list all processes")?;
-    let all = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    Ok(all.filter(|&child| parent(child) == Some(id)).collect())
-}
-
-fn parent(id: u32) -> Option<u32> {
-    let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    text.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+    let all = all_processes().context("list all processes")?.filter_map(Result::ok);
+    let stats = all.filter_map(|process| process.stat().ok());
+    let children = stats.filter(|stat| stat.ppid.cast_unsigned() == id);
+    Ok(children.map(|stat| stat.pid.cast_unsigned()).collect())
 }
 
 /// A thread of this process, as another one may look at it.
-#[derive(Debug, Clone)]
-pub struct Thread(PathBuf);
+#[derive(Debug)]
+pub struct Thread(Task);
 
 impl Thread {
     /// The calling one.
@@ -101,8 +86,9 @@ impl Thread {
     /// # Errors
     /// The system does not tell.
     pub fn this() -> anyhow::Result<Self> {
-        let name = fs::read_link("/proc/thread-self").context("read /proc/thread-self")?;
-        Ok(Self(Path::new("/proc").join(name).join("schedstat")))
+        let id = rustix::thread::gettid().as_raw_nonzero().get();
+        let task = Process::myself().and_then(|process| process.task_from_tid(id));
+        task.context("find this thread").map(Self)
     }
 
     /// Its processor time.
@@ -110,9 +96,8 @@ impl Thread {
     /// # Errors
     /// It has ended, or the system does not tell.
     pub fn time(&self) -> anyhow::Result<Duration> {
-        let text = fs::read_to_string(&self.0).context("read schedstat")?;
-        let nanoseconds = text.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok());
-        nanoseconds.map(Duration::from_nanos).ok_or_else(|| anyhow!("schedstat is not as expected"))
+        let times = self.0.schedstat().context("read a thread's time")?;
+        Ok(Duration::from_nanos(times.sum_exec_runtime))
     }
 }
 

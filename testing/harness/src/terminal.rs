@@ -33,20 +33,5 @@ pub fn columns(text: &str) -> usize {
 /// The words of `text` in lines of up to `width` columns.
 #[must_use]
 pub fn wrapped(text: &str, width: u16) -> String {
-    let (mut lines, mut used) = (String::new(), 0);
-    for word in text.split(' ') {
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > usize::from(width) {
-            lines.push('\n');
-            used = 0;
-        }
-        if used > 0 {
-            lines.push(' ');
-            used += 1;
-        }
-        lines.push_str(word);
-        used += length;
-    }
-    lines.push('\n');
-    lines
+    textwrap::fill(text, usize::from(width)) + "\n"
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use procfs::process::{LimitValue, Process};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -57,10 +58,11 @@ async fn end(target: &Target, all: Vec<TcpStream>) -> anyhow::Result<Tally> {
 /// Sets how many descriptors process `id` may have; gives what it was before.
 fn set_limit(id: u32, current: Option<u64>) -> anyhow::Result<Option<u64>> {
     let pid = Pid::from_raw(id.cast_signed());
-    let path = format!("/proc/{id}/limits");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let maximum = text.lines().find_map(|line| line.strip_prefix("Max open files"));
-    let maximum = maximum.and_then(|rest| rest.split_ascii_whitespace().nth(1)?.parse().ok());
+    let limits = Process::new(id.cast_signed()).and_then(|process| process.limits());
+    let maximum = match limits.context("read the server's limits")?.max_open_files.hard_limit {
+        LimitValue::Value(maximum) => Some(maximum),
+        LimitValue::Unlimited => None,
+    };
     let old = prlimit(pid, Resource::Nofile, Rlimit { current, maximum });
     Ok(old.context("change the server's limit of open files")?.current)
 }
