@@ -103,10 +103,18 @@ impl LegacyDetection {
     /// What to tell a person if the client gives up now.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         let is_suspected = self.is_unknown || !self.closing.is_empty();
-        (is_suspected && !self.is_allowed && !self.is_excluded).then_some(
-            "servers of the reference system do that to AgencyStatus, which they do not know: \
-             for those set CLI_FALLBACK=yes",
-        )
+        match (is_suspected, self.is_allowed, self.is_excluded) {
+            (true, false, false) => Some(
+                "servers of the reference system do that to AgencyStatus, which they do not know: \
+                 for those set CLI_FALLBACK=yes",
+            ),
+            (true, true, true) => Some(
+                "a server that is away now answered AgencyStatus before: start it first, or set \
+                 CLI_FALLBACK=no; else the next run may take the others for servers of the \
+                 reference system and store the whole file again",
+            ),
+            _ => None,
+        }
     }
 
     fn is_possible(&self) -> bool {
@@ -246,5 +254,14 @@ mod tests {
         servers.reset();
         assert_eq!(servers.hint(), None);
         assert!(!servers.note_unknown_packet() && servers.hint().is_some());
+    }
+
+    #[test]
+    fn a_run_that_gives_up_beside_legacy_servers_warns_of_the_next_one() {
+        let mut servers = servers(true);
+        servers.exclude();
+        assert_eq!(servers.hint(), None);
+        assert_eq!(legacy_at(&mut servers, 1, &[1, 1, 1]), None);
+        assert!(servers.hint().unwrap().contains("CLI_FALLBACK=no"));
     }
 }

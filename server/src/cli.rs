@@ -22,7 +22,6 @@ use tracing::{error, info, warn};
 use crate::announce::UdpAnnouncer;
 use crate::limits::{LAST_LOCK_TIMEOUT, LOCK_TIMEOUT, SETTLE_TIMEOUT};
 use crate::lottery::Lottery;
-use crate::metrics::Metrics;
 use crate::net::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use crate::net::{self, Shared};
 use crate::settings::Config;
@@ -202,11 +201,11 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     // Last, so that a client that can connect is served.
     let listener = net::listen(socket, config.backlog).map_err(refused)?;
     info!(action = "listen", result = "success", %address, announce_to = %broadcast);
+    let metrics = store.metrics();
     let lottery = Lottery::new(store.clone(), config.agencies_amount);
     let common =
         Common { agencies_amount: config.agencies_amount, winning_number: config.winning_number };
     let watching = watch::watch(store, announcer, common, lottery.closed(), shutdown.clone());
-    let metrics = Arc::new(Metrics::default());
     let shared = Shared::new(lottery, Arc::clone(&metrics), shutdown.clone());
     let serving = run_both(listener, shared, watching);
     let ending = async {

@@ -67,15 +67,23 @@ pub struct Metrics {
     pub batches: Counter,
     /// Bytes that this instance appended to `bets.csv`.
     pub bytes: Counter,
-    /// Syncs, and how long each took.
+    /// Commits of batches, and how long the sync of each took.
     pub syncs: Histogram,
     /// How long the volume's locks were waited for, each time.
     pub lock_waits: Histogram,
-    /// Calls that wait for the store now.
+    /// Requests that wait for the store, or that it works on, now.
     pub queue_length: Gauge,
 }
 
 impl Metrics {
+    /// Counts the commit of a group in which so many batches were new.
+    pub fn count_commit(&self, batches: u64, bets: u64, bytes: u64, sync_took: Duration) {
+        self.batches.add(batches);
+        self.bets.add(bets);
+        self.bytes.add(bytes);
+        self.syncs.record(sync_took);
+    }
+
     /// Logs all figures in one line, when the instance ends.
     pub fn log(&self) {
         info!(

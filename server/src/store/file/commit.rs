@@ -19,6 +19,10 @@ use crate::store::{Appended, Closed};
 pub(super) struct Committed {
     /// The agencies of the batches that were new, one for each.
     pub(super) agencies: Vec<AgencyId>,
+    /// How many bets were appended.
+    pub(super) bets: u64,
+    /// How many bytes were appended.
+    pub(super) bytes: u64,
     /// How long the sync took, with what was done while the device worked.
     pub(super) sync_took: Duration,
 }
@@ -48,7 +52,7 @@ pub(super) fn commit<D: Disk>(
     let since = Instant::now();
     volume.bets.start_sync()?;
     // The device works while the rows are applied.
-    let (mut answers, mut agencies) = (Vec::with_capacity(group.len()), Vec::new());
+    let (mut answers, mut agencies, mut new) = (Vec::with_capacity(group.len()), Vec::new(), 0);
     for (OwnedBatch { agency, bets, .. }, decision) in
         group.iter().map(|it| &it.request).zip(decisions)
     {
@@ -56,6 +60,7 @@ pub(super) fn commit<D: Disk>(
         if is_new {
             volume.state.apply(*agency, &bets.as_wire());
             agencies.push(*agency);
+            new += bets.as_wire().len() as u64;
         }
         let (outcome, stored) = (decision.into_outcome(), volume.state.stored(*agency));
         answers.push(Appended { outcome, stored, is_new });
@@ -64,7 +69,7 @@ pub(super) fn commit<D: Disk>(
     volume.bets.sync()?;
     let sync_took = since.elapsed();
     group.drain(..).zip(answers).for_each(|(pending, answer)| pending.answer(answer));
-    Ok(Committed { agencies, sync_took })
+    Ok(Committed { agencies, bets: new, bytes: rows.len() as u64, sync_took })
 }
 
 /// The rows of these batches as they will stand in the log, behind the `separator`; nothing if

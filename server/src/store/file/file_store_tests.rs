@@ -9,6 +9,7 @@ use protocol::{Outcome, WireBets};
 use super::commit::commit;
 use super::tests::{self, agency, deadline, settings};
 use super::{FileStore, StoreEnd, StoreSettings};
+use crate::metrics::Histogram;
 use crate::store::{Batch, Store, Unknown, conformance};
 
 const BET: &str = "Ana;Paz;D1;2000-01-01;7";
@@ -31,6 +32,21 @@ async fn a_batch_whose_sync_failed_is_not_answered() {
     assert!(end.wait().await.is_err());
     let late = store.append(&batch).await.unwrap().outcome;
     assert!(matches!(late, Outcome::TryAgain(_)), "nothing is taken any more: {late:?}");
+}
+
+#[tokio::test]
+async fn what_is_stored_is_counted_once() {
+    let machine = Machine::default();
+    let (store, _end) = FileStore::open_on(machine.process(), settings()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.append(&batch(1)).await.unwrap().outcome, Outcome::Done);
+    }
+    let metrics = store.metrics();
+    assert_eq!((metrics.batches.get(), metrics.bets.get()), (1, 1));
+    assert_eq!(metrics.bytes.get(), "1,Ana,Paz,D1,2000-01-01,7\n".len() as u64);
+    let count = |histogram: &Histogram| histogram.buckets().iter().sum::<u64>();
+    assert_eq!((count(&metrics.syncs), count(&metrics.lock_waits)), (1, 2));
+    assert_eq!(metrics.queue_length.get(), 0);
 }
 
 /// What comes while the store's thread is at work shares the next lock, append and sync.

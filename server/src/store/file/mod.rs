@@ -55,6 +55,7 @@ use self::queue::{QueueSender, queue};
 use self::volume::Volume;
 use super::{AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, Store, Unavailable, Unknown};
 use crate::limits::{QUEUE_BYTES_MAX, REQUEST_BYTES_MIN, STORE_STACK_BYTES};
+use crate::metrics::Metrics;
 
 pub use archive::{ArchiveError, ArchivedDay, archive};
 pub use journal::WaitEnd;
@@ -65,6 +66,7 @@ pub use settings::{OpenError, StoreSettings};
 #[derive(Clone)]
 pub struct FileStore {
     queue: Arc<QueueSender<Queued>>,
+    metrics: Arc<Metrics>,
     bytes: Arc<Semaphore>,
     queue_timeout: Duration,
     wait_end: WaitEnd,
@@ -116,6 +118,7 @@ impl FileStore {
         let (path, queue_timeout) = (settings.volume.clone(), settings.lock_timeout);
         let volume = Volume::open(disk, settings)?;
         let (wait_end, draw) = (volume.wait_end.clone(), volume.record.subscribe());
+        let metrics = Arc::clone(&volume.metrics);
         let (sender, receiver) = queue();
         let (ended, end) = oneshot::channel();
         thread::Builder::new()
@@ -125,7 +128,13 @@ impl FileStore {
             .map_err(|error| OpenError::Unusable(path, error))?;
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
         let queue = Arc::new(sender);
-        Ok((Self { queue, bytes, queue_timeout, wait_end, draw }, StoreEnd(end)))
+        Ok((Self { queue, metrics, bytes, queue_timeout, wait_end, draw }, StoreEnd(end)))
+    }
+
+    /// What the instance counts; the store counts in it, too.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// When the store waits for no lock any more: for the owner of the shutdown to set.
@@ -142,7 +151,7 @@ impl FileStore {
         request: impl FnOnce() -> Q,
         work: fn(Pending<Q, A>) -> Work,
     ) -> Result<A, NoReply> {
-        let since = Instant::now();
+        let (since, _waiting) = (Instant::now(), self.metrics.queue_length.hold());
         let bytes = u32::try_from(bytes.max(REQUEST_BYTES_MIN)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.bytes).acquire_many_owned(bytes);
         let permit = timeout(self.queue_timeout, permit).await;

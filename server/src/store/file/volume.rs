@@ -22,6 +22,7 @@ use super::outage::{Outages, Progress};
 use super::record::KnownRecord;
 use super::settings::{OpenError, StoreSettings};
 use super::{alerts, consistency};
+use crate::metrics::Metrics;
 use crate::store::{Draw, Unavailable};
 
 /// Both logs, locked and applied to their ends.
@@ -55,6 +56,7 @@ impl<D: Disk> LockedVolume<'_, D> {
 pub(crate) struct Volume<D: Disk> {
     pub(super) disk: Arc<D>,
     pub(super) settings: StoreSettings,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) wait_end: WaitEnd,
     pub(super) closes: Log<D>,
     pub(super) bets: Log<D>,
@@ -92,8 +94,20 @@ impl<D: Disk> Volume<D> {
         let record = KnownRecord::open(Arc::clone(&disk), directory.join(DRAW))?;
         let marker = directory.join(LOCKS).join(ARCHIVING).into();
         let (state, reader) = (State::new(settings.agencies_amount), RowReader::default());
-        let outages = Outages::default();
-        Ok(Self { disk, settings, wait_end, closes, bets, state, reader, record, marker, outages })
+        let (outages, metrics) = (Outages::default(), Arc::default());
+        Ok(Self {
+            disk,
+            settings,
+            metrics,
+            wait_end,
+            closes,
+            bets,
+            state,
+            reader,
+            record,
+            marker,
+            outages,
+        })
     }
 
     /// A setting that is not what the held draw was held with.
@@ -135,7 +149,8 @@ impl<D: Disk> Volume<D> {
         &mut self,
         deadline: Instant,
     ) -> Result<LockedVolume<'_, D>, StoreError> {
-        let Self { closes, bets, state, reader, record, .. } = self;
+        let Self { closes, bets, state, reader, record, metrics, .. } = self;
+        let since = Instant::now();
         // Before either lock is taken: others wait for the first while this one has it.
         closes.approach(deadline, &mut Closes(state))?;
         bets.approach(deadline, &mut Rows { state, reader })?;
@@ -143,6 +158,7 @@ impl<D: Disk> Volume<D> {
         alerts::report(closes.path(), found);
         let (bets, found) = bets.lock(deadline, &mut Rows { state, reader })?;
         alerts::report(bets.path(), found);
+        metrics.lock_waits.record(since.elapsed());
         record.refresh().map_err(|error| StoreError::read(&record.path, error))?;
         let draw = record.draw();
         state.set_drawn(draw.is_some());

@@ -66,7 +66,12 @@ pub(super) fn serve<D: Disk>(
             _ => Progress::Appended,
         };
         match volume.watch_outages(committed, progress)? {
-            Ok(committed) => queue.stored(&committed.agencies, committed.sync_took),
+            Ok(Committed { agencies, bets, bytes, sync_took }) => {
+                if bytes > 0 {
+                    volume.metrics.count_commit(agencies.len() as u64, bets, bytes, sync_took);
+                }
+                queue.stored(&agencies, sync_took);
+            }
             Err(Unavailable(reason)) => batches.into_iter().for_each(|pending| {
                 let stored = volume.state.stored(pending.request.agency);
                 let outcome = Outcome::TryAgain(reason.clone());
