@@ -218,7 +218,7 @@ impl ContainerEnvironment {
         Ok(Some(LockedContainer { managed, is_gone }))
     }
 
-    /// As [`ContainerEnvironment::hold`] with both of two.
+    /// As [`ContainerEnvironment::lock`] with both of two.
     ///
     /// # Errors
     /// Docker failed.
