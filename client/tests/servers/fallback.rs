@@ -221,7 +221,7 @@ async fn an_answer_1_that_lasts_names_what_else_may_be_wrong() {
     let lottery = Lottery::drawn("3");
     let script = vec![("StoreBatch", Failure::Say("StoreResponse:1")); 10_000];
     let mut agency = Agency::new(&[lottery.serve_reference(&script).await]);
-    agency.config.timeouts.give_up = Duration::from_millis(100);
+    agency.config.timeouts.give_up = Duration::from_secs(1);
     match agency.run(&bets(5)).await {
         Err(SessionError::GaveUp(_, failure)) => {
             for cause in ["a bet", "CLI_ID", "has closed", "the draw", "form of StoreBatch"] {
