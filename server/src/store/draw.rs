@@ -98,10 +98,11 @@ impl TryFrom<DrawRecord> for Draw {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn record() -> DrawRecord {
+    /// A record with two winners of the first agency, and none of the second.
+    pub(in crate::store) fn record() -> DrawRecord {
         let agency = |agency, winners: &[&str]| AgencyRecord {
             agency,
             rows: 3,

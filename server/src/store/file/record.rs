@@ -108,24 +108,7 @@ mod tests {
     use protocol::AgencyId;
 
     use super::*;
-    use crate::store::AgencyRecord;
-
-    fn record() -> DrawRecord {
-        let agency = |agency, winners: &[&str]| AgencyRecord {
-            agency,
-            rows: 3,
-            digest: "00000000000000ff".into(),
-            winners: winners.iter().map(|w| (*w).to_owned()).collect(),
-        };
-        DrawRecord {
-            winning_number: 7574,
-            agencies_amount: 2,
-            bets: 6,
-            time: "2026-01-31T10:00:00Z".into(),
-            instance: "127.0.0.1:12345".into(),
-            agencies: vec![agency(1, &["30876370", "24807259"]), agency(2, &[])],
-        }
-    }
+    use crate::store::draw::tests::record;
 
     #[test]
     fn what_is_written_is_read_again() {
