@@ -90,7 +90,7 @@ async fn calls_that_wait_together_are_stored_together() {
 }
 
 #[test]
-fn only_who_has_stored_something_is_waited_for() {
+fn only_an_agency_that_stored_something_is_waited_for() {
     let mut volume = tests::open(&Machine::default());
     // Stored, the same again, beyond the next row, stored.
     for (first_row, is_new) in [(1, true), (1, false), (9, false), (2, true)] {

@@ -71,15 +71,17 @@ pub(crate) struct Volume<D: Disk> {
 impl<D: Disk> Volume<D> {
     /// Opens the volume, creates what is missing, reads the draw's record.
     pub(crate) fn open(disk: D, settings: StoreSettings) -> Result<Self, OpenError> {
-        let path = settings.volume.clone();
-        let unusable = |error| OpenError::Unusable(path.clone(), error);
-        let volume = Self::open_files(disk, settings).map_err(unusable)?;
+        let volume = Self::open_files(disk, settings)?;
         volume.contradiction().map_or(Ok(volume), Err)
     }
 
     /// As [`Volume::open`], whatever the settings are of a draw that is there.
-    pub(super) fn open_files(disk: D, settings: StoreSettings) -> io::Result<Self> {
-        let disk = Arc::new(disk);
+    pub(super) fn open_files(disk: D, settings: StoreSettings) -> Result<Self, OpenError> {
+        let path = settings.volume.clone();
+        Self::try_open(Arc::new(disk), settings).map_err(|e| OpenError::Unusable(path, e))
+    }
+
+    fn try_open(disk: Arc<D>, settings: StoreSettings) -> io::Result<Self> {
         let (directory, wait_end) = (&settings.volume, WaitEnd::default());
         disk.create_directory(&directory.join(LOCKS))?;
         disk.sync_directory(directory)?;
@@ -88,25 +90,23 @@ impl<D: Disk> Volume<D> {
             let paths = LogPaths { directory: directory.clone(), log, locks: LOCKS, lock, ring };
             Log::open(Arc::clone(&disk), paths, &wait_end, others)
         };
-        let closes =
-            open(CLOSES, "agencies_closed.lock", "agencies_closed.intent", OthersWrite::Lines)?;
-        let bets = open(BETS, "bets.csv.lock", "bets.csv.intent", OthersWrite::Rows)?;
-        let record = KnownRecord::open(Arc::clone(&disk), directory.join(DRAW))?;
-        let marker = directory.join(LOCKS).join(ARCHIVING).into();
-        let (state, reader) = (State::new(settings.agencies_amount), RowReader::default());
-        let (outages, metrics) = (Outages::default(), Arc::default());
         Ok(Self {
+            metrics: Arc::default(),
+            closes: open(
+                CLOSES,
+                "agencies_closed.lock",
+                "agencies_closed.intent",
+                OthersWrite::Lines,
+            )?,
+            bets: open(BETS, "bets.csv.lock", "bets.csv.intent", OthersWrite::Rows)?,
+            state: State::new(settings.agencies_amount),
+            reader: RowReader::default(),
+            record: KnownRecord::open(Arc::clone(&disk), directory.join(DRAW))?,
+            marker: directory.join(LOCKS).join(ARCHIVING).into(),
+            outages: Outages::default(),
             disk,
-            settings,
-            metrics,
             wait_end,
-            closes,
-            bets,
-            state,
-            reader,
-            record,
-            marker,
-            outages,
+            settings,
         })
     }
 

@@ -7,6 +7,7 @@ use journal::disk::simulated::{Fault, Machine};
 use journal::limits::BLOCK_BYTES;
 use protocol::{AgencyState, BetNumber, Outcome, Refusal};
 
+use super::commit::Close;
 use super::error::StoreError;
 use super::settings::{OpenError, StoreSettings};
 use super::tests::{
@@ -96,7 +97,8 @@ fn nothing_is_stored_after_the_close_and_what_is_stored_is_confirmed() {
 #[test]
 fn closes_of_one_agency_in_one_group_leave_one_line() {
     let machine = Machine::default();
-    let group = [(agency(2), None), (agency(2), Some(0)), (agency(1), None), (agency(2), Some(1))];
+    let group = [(2, None), (2, Some(0)), (1, None), (2, Some(1))]
+        .map(|(number, declared)| Close { agency: agency(number), declared });
     let mut volume = open(&machine);
     let mut close = || close_group(&mut volume, &group).unwrap();
     let is = |closed: &Closed| (closed.outcome == Outcome::Done, closed.is_new);
