@@ -176,8 +176,8 @@ fn tell_fault(looked: &Result<bool, Unavailable>, last: &mut Option<Unavailable>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::ops::Range;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     use std::time::Duration;
 
     use protocol::AgencyId;
@@ -188,37 +188,6 @@ mod tests {
     use crate::announce::MemoryAnnouncer;
     use crate::store::{AgencyStatus, Appended, Batch, Closed, DrawRecord, Unknown};
 
-    fn common() -> Common {
-        Common { agencies_amount: 0, winning_number: BetNumber::new(7).unwrap() }
-    }
-
-    /// Loses every announcement.
-    struct Dropping(MemoryAnnouncer);
-
-    impl Announcer for Dropping {
-        async fn announce(&self) -> io::Result<()> {
-            Ok(())
-        }
-
-        async fn hear(&self) -> io::Result<()> {
-            self.0.hear().await
-        }
-    }
-
-    /// Delivers every announcement late.
-    struct Delaying(MemoryAnnouncer, Duration);
-
-    impl Announcer for Delaying {
-        async fn announce(&self) -> io::Result<()> {
-            sleep(self.1).await;
-            self.0.announce().await
-        }
-
-        async fn hear(&self) -> io::Result<()> {
-            self.0.hear().await
-        }
-    }
-
     /// A volume as one instance sees it: a look finds the draw once it is there, and has held it
     /// if that is what this instance does.
     #[derive(Clone)]
@@ -227,92 +196,50 @@ mod tests {
         holds: bool,
         /// How many of the next looks fail.
         failures: Arc<AtomicU64>,
-        told: Arc<Sender<Option<Arc<Draw>>>>,
+        draw: Arc<Sender<Option<Arc<Draw>>>>,
         looks: Arc<AtomicU64>,
-    }
-
-    impl Volume {
-        fn new() -> Self {
-            let (drawn, failures, looks) = Default::default();
-            Self { drawn, holds: false, failures, told: Arc::new(channel(None).0), looks }
-        }
     }
 
     impl Store for Volume {
         async fn append(&self, _: &Batch<'_>) -> Result<Appended, Unknown> {
-            unreachable!("nobody stores here")
+            unreachable!("no agency stores here")
         }
 
         async fn close(&self, _: AgencyId, _: Option<u64>) -> Result<Closed, Unknown> {
-            unreachable!("nobody closes here")
+            unreachable!("no agency closes here")
         }
 
         async fn status(&self, _: AgencyId) -> Result<AgencyStatus, Unavailable> {
-            unreachable!("nobody asks here")
+            unreachable!("no agency asks here")
         }
 
         async fn look(&self) -> Result<bool, Unavailable> {
-            self.looks.fetch_add(1, Ordering::Relaxed);
-            let failures = self.failures.load(Ordering::Relaxed);
-            if failures > 0 {
-                self.failures.store(failures - 1, Ordering::Relaxed);
+            self.looks.fetch_add(1, Relaxed);
+            if self.failures.load(Relaxed) > 0 {
+                self.failures.fetch_sub(1, Relaxed);
                 return Err(Unavailable("the lock is held".to_owned()));
             }
-            if self.drawn.load(Ordering::Relaxed) > 0 && self.told.borrow().is_none() {
-                let record = DrawRecord {
-                    winning_number: 7,
-                    agencies_amount: 0,
-                    bets: 0,
-                    time: "now".into(),
-                    instance: "another".into(),
-                    agencies: Vec::new(),
-                };
-                self.told.send_replace(Some(Arc::new(record.try_into().unwrap())));
-                return Ok(self.holds);
+            if self.drawn.load(Relaxed) == 0 || self.draw.borrow().is_some() {
+                return Ok(false);
             }
-            Ok(false)
+            let record = DrawRecord {
+                winning_number: 7,
+                agencies_amount: 0,
+                bets: 0,
+                time: "now".into(),
+                instance: "another".into(),
+                agencies: Vec::new(),
+            };
+            self.draw.send_replace(Some(Arc::new(record.try_into().unwrap())));
+            Ok(self.holds)
         }
 
         fn draw(&self) -> Receiver<Option<Arc<Draw>>> {
-            self.told.subscribe()
+            self.draw.subscribe()
         }
     }
 
-    /// How long an instance takes to find a draw that another one held and announced by `theirs`.
-    async fn time_to_find(theirs: impl Announcer, ours: impl Announcer) -> Duration {
-        let (volume, shutdown) = (Volume::new(), CancellationToken::new());
-        let watching =
-            tokio::spawn(watch(volume.clone(), ours, common(), Arc::default(), shutdown.clone()));
-        sleep(Duration::from_millis(1_230)).await;
-        let (since, mut draw) = (Instant::now(), volume.draw());
-        volume.drawn.store(1, Ordering::Relaxed);
-        theirs.announce().await.unwrap();
-        let found = timeout(Duration::from_secs(60), draw.wait_for(Option::is_some)).await;
-        assert!(found.is_ok_and(|found| found.is_ok()), "it never looked");
-        let took = since.elapsed();
-        shutdown.cancel();
-        watching.await.unwrap();
-        took
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lost_announcement_delays_by_a_second_at_most() {
-        let one = MemoryAnnouncer::first();
-        let took = time_to_find(Dropping(one.another()), one).await;
-        assert!(took <= Duration::from_secs(1), "{took:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_announcement_is_acted_on_at_once_also_a_late_one() {
-        let one = MemoryAnnouncer::first();
-        let took = time_to_find(one.another(), one).await;
-        assert!(took <= LOOK_PAUSE, "{took:?}");
-        let (one, late) = (MemoryAnnouncer::first(), Duration::from_secs(5));
-        let took = time_to_find(Delaying(one.another(), late), one).await;
-        assert!(took <= late, "found by itself before it was heard: {took:?}");
-    }
-
-    /// An instance that watches, in a group that hears what it announces.
+    /// An instance that watches its volume.
     struct Watching {
         volume: Volume,
         closed: Arc<Notify>,
@@ -321,18 +248,24 @@ mod tests {
     }
 
     impl Watching {
-        /// Its first look is over.
-        async fn start(volume: Volume, announcer: impl Announcer) -> Self {
+        /// Starts an instance that holds the draw or not. Its first look is over then.
+        async fn start(drawn: Arc<AtomicU64>, holds: bool, announcer: MemoryAnnouncer) -> Self {
+            let (failures, looks) = Default::default();
+            let volume = Volume { drawn, holds, failures, draw: Arc::new(channel(None).0), looks };
+            if volume.drawn.load(Relaxed) > 0 {
+                volume.look().await.unwrap();
+            }
             let (closed, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
-            let all = (volume.clone(), Arc::clone(&closed), shutdown.clone());
-            let task = tokio::spawn(watch(all.0, announcer, common(), all.1, all.2));
+            let common = Common { agencies_amount: 0, winning_number: BetNumber::new(7).unwrap() };
+            let (store, closes, end) = (volume.clone(), Arc::clone(&closed), shutdown.clone());
+            let task = tokio::spawn(watch(store, announcer, common, closes, end));
             sleep(LOOK_PAUSE * 2).await;
             Self { volume, closed, shutdown, task }
         }
 
         /// The draw is there, and the instance looks.
         fn finds_draw(&self) {
-            self.volume.drawn.store(1, Ordering::Relaxed);
+            self.volume.drawn.store(1, Relaxed);
             self.closed.notify_one();
         }
 
@@ -340,11 +273,6 @@ mod tests {
             self.shutdown.cancel();
             self.task.await.unwrap();
         }
-    }
-
-    /// A volume whose draw this instance holds.
-    fn holding() -> Volume {
-        Volume { holds: true, ..Volume::new() }
     }
 
     /// When announcements come within 5 s, from now on.
@@ -357,102 +285,141 @@ mod tests {
         times
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_instance_that_holds_the_draw_announces_it_at_once_and_once() {
-        let ours = MemoryAnnouncer::first();
-        let ear = ours.another();
-        let watching = Watching::start(holding(), ours).await;
-        watching.finds_draw();
-        let times = announced(&ear).await;
-        assert!(matches!(times[..], [at] if at < LOOK_PAUSE / 2), "{times:?}");
+    /// What happens to an instance that watches.
+    #[derive(Clone, Copy)]
+    enum Event {
+        Pause(Duration),
+        /// The draw is there, which a look finds.
+        Drawn,
+        /// An agency has closed here, so that the instance looks.
+        Closed,
+        /// The draw is published by a look that was not the watch's.
+        Published,
+        /// The day is put away.
+        PutAway,
+        /// Another instance announces the draw.
+        Heard,
+        /// The next looks fail.
+        Fail(u64),
+    }
+
+    /// Plays the events; says when the instance announces the draw, from the last event on, before
+    /// it ends and while it ends.
+    async fn play(holds: bool, events: &[Event], ends: bool) -> [Vec<Duration>; 2] {
+        let ear = MemoryAnnouncer::first();
+        let watching = Watching::start(Arc::default(), holds, ear.another()).await;
+        for event in events {
+            let volume = &watching.volume;
+            match *event {
+                Event::Pause(pause) => sleep(pause).await,
+                Event::Drawn => volume.drawn.store(1, Relaxed),
+                Event::Closed => watching.closed.notify_one(),
+                Event::Published => assert!(volume.look().await.is_ok()),
+                Event::PutAway => {
+                    volume.drawn.store(0, Relaxed);
+                    assert!(volume.draw.send_replace(None).is_some());
+                }
+                Event::Heard => {
+                    ear.announce().await.unwrap();
+                    ear.hear().await.unwrap();
+                }
+                Event::Fail(looks) => volume.failures.store(looks, Relaxed),
+            }
+        }
+        let before = if ends { Vec::new() } else { announced(&ear).await };
+        let is_known = watching.volume.draw.borrow().is_some();
+        let put_away = events.iter().any(|event| matches!(event, Event::PutAway));
+        assert!(is_known || put_away, "the instance finds the draw");
+        let since = Instant::now();
         watching.end().await;
-        assert!(announced(&ear).await.is_empty());
+        assert!(since.elapsed() < LOOK_PAUSE / 2, "{:?}", since.elapsed());
+        [before, announced(&ear).await]
+    }
+
+    const AT_ONCE: Range<Duration> = Duration::ZERO..Duration::from_millis(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_announces_a_draw_once_unless_it_heard_of_it() {
+        use Event::{Closed, Drawn, Fail, Heard, Pause, PutAway};
+        let (after_look, later) =
+            (Pause(LOOK_PAUSE * 2), LOOK_INTERVAL..LOOK_INTERVAL * 2 + LOOK_PAUSE);
+        type Case<'e> = (&'e str, bool, &'e [Event], Option<Range<Duration>>);
+        let cases: [Case<'_>; 9] = [
+            ("the instance that held it", true, &[Drawn, Closed], Some(AT_ONCE)),
+            ("another instance, after a wait", false, &[Drawn, Closed], Some(later.clone())),
+            ("heard before it looks", false, &[Drawn, Heard], None),
+            ("heard before it holds it", true, &[Drawn, Heard], None),
+            ("heard while it waits", false, &[Drawn, Closed, after_look, Heard], None),
+            ("heard before looks that fail", false, &[Fail(3), Drawn, Heard], None),
+            ("put away while it waits", false, &[Drawn, Closed, after_look, PutAway], None),
+            (
+                "heard before there is a draw",
+                false,
+                &[Heard, after_look, Drawn, Closed],
+                Some(later),
+            ),
+            (
+                "heard, and held after that",
+                true,
+                &[Heard, after_look, Drawn, Closed],
+                Some(AT_ONCE),
+            ),
+        ];
+        for (story, holds, events, wanted) in cases {
+            let [before, at_end] = play(holds, events, false).await;
+            match wanted {
+                Some(range) => assert!(
+                    matches!(before[..], [at] if range.contains(&at)),
+                    "{story}: {before:?}"
+                ),
+                None => assert!(before.is_empty(), "{story}: {before:?}"),
+            }
+            assert!(at_end.is_empty(), "{story}: {at_end:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_draw_that_was_not_announced_is_announced_after_a_wait_and_once() {
-        let ours = MemoryAnnouncer::first();
-        let ear = ours.another();
-        let watching = Watching::start(Volume::new(), ours).await;
-        watching.finds_draw();
-        let times = announced(&ear).await;
-        let wait = LOOK_INTERVAL..LOOK_INTERVAL * 2 + LOOK_PAUSE;
-        assert!(matches!(times[..], [at] if wait.contains(&at)), "{times:?}");
-        watching.end().await;
-        assert!(announced(&ear).await.is_empty());
+    async fn an_instance_that_ends_announces_at_once_what_it_has_not_heard() {
+        use Event::{Closed, Drawn, Heard, Pause, Published, PutAway};
+        let (soon, after_look) = (Pause(LOOK_PAUSE / 2), Pause(LOOK_PAUSE * 2));
+        let rows: [(&str, &[Event], usize); 4] = [
+            ("not heard", &[Drawn, Closed, soon], 1),
+            ("heard", &[Drawn, Closed, soon, Heard], 0),
+            ("known just before the end", &[Closed, soon, Drawn, Published], 1),
+            ("put away", &[Drawn, Closed, after_look, PutAway], 0),
+        ];
+        for (story, events, count) in rows {
+            let [_, at_end] = play(false, events, true).await;
+            assert_eq!(at_end.len(), count, "{story}");
+            assert!(at_end.iter().all(|at| AT_ONCE.contains(at)), "{story}: {at_end:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_draw_that_is_there_at_the_start_is_announced_once() {
-        let (ours, volume) = (MemoryAnnouncer::first(), Volume::new());
-        let ear = ours.another();
-        volume.drawn.store(1, Ordering::Relaxed);
-        let _ = volume.look().await;
-        let watching = Watching::start(volume, ours).await;
+        let ear = MemoryAnnouncer::first();
+        let watching = Watching::start(Arc::new(AtomicU64::new(1)), false, ear.another()).await;
         assert_eq!(announced(&ear).await.len(), 1);
         watching.end().await;
+        assert!(announced(&ear).await.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_instance_that_heard_of_the_draw_announces_nothing() {
-        for (is_before_look, holds) in [(true, false), (true, true), (false, false)] {
-            let ours = MemoryAnnouncer::first();
-            let theirs = ours.another();
-            let watching = Watching::start(Volume { holds, ..Volume::new() }, ours).await;
-            if is_before_look {
-                watching.volume.drawn.store(1, Ordering::Relaxed);
-            } else {
-                watching.finds_draw();
-                sleep(LOOK_PAUSE * 2).await;
+    async fn a_draw_is_found_at_once_if_it_is_announced_and_within_a_second_if_not() {
+        for (is_announced, limit) in [(true, LOOK_PAUSE), (false, Duration::from_secs(1))] {
+            let theirs = MemoryAnnouncer::first();
+            let watching = Watching::start(Arc::default(), false, theirs.another()).await;
+            sleep(Duration::from_millis(1_190)).await;
+            let (since, mut draw) = (Instant::now(), watching.volume.draw());
+            watching.volume.drawn.store(1, Relaxed);
+            if is_announced {
+                theirs.announce().await.unwrap();
             }
-            theirs.announce().await.unwrap();
-            assert_eq!(announced(&theirs).await.len(), 1, "its own");
-            assert!(watching.volume.told.borrow().is_some());
+            let found = timeout(Duration::from_secs(60), draw.wait_for(Option::is_some)).await;
+            assert!(found.is_ok_and(|found| found.is_ok()), "it never looked");
+            assert!(since.elapsed() <= limit, "{:?}", since.elapsed());
             watching.end().await;
-            assert!(announced(&theirs).await.is_empty());
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_look_that_fails_does_not_use_up_what_was_heard() {
-        let ours = MemoryAnnouncer::first();
-        let theirs = ours.another();
-        let watching = Watching::start(Volume::new(), ours).await;
-        watching.volume.failures.store(3, Ordering::Relaxed);
-        watching.volume.drawn.store(1, Ordering::Relaxed);
-        theirs.announce().await.unwrap();
-        assert_eq!(announced(&theirs).await.len(), 1, "its own");
-        assert!(watching.volume.told.borrow().is_some());
-        watching.end().await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_draw_that_was_put_away_is_not_announced() {
-        for ends in [false, true] {
-            let ours = MemoryAnnouncer::first();
-            let ear = ours.another();
-            let watching = Watching::start(Volume::new(), ours).await;
-            watching.finds_draw();
-            sleep(LOOK_PAUSE * 2).await;
-            watching.volume.drawn.store(0, Ordering::Relaxed);
-            assert!(watching.volume.told.send_replace(None).is_some());
-            if ends {
-                watching.end().await;
-            }
-            assert!(announced(&ear).await.is_empty());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_announcement_before_the_draw_does_not_count() {
-        let ours = MemoryAnnouncer::first();
-        let forger = ours.another();
-        let watching = Watching::start(Volume::new(), ours).await;
-        forger.announce().await.unwrap();
-        sleep(LOOK_PAUSE * 2).await;
-        watching.finds_draw();
-        assert_eq!(announced(&forger).await.len(), 2);
-        watching.end().await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -462,8 +429,7 @@ mod tests {
             let mut all = Vec::new();
             for place in 0..3 {
                 let holds = holder_lives && place == 0;
-                let volume = Volume { drawn: Arc::clone(&drawn), holds, ..Volume::new() };
-                all.push(Watching::start(volume, ear.another()).await);
+                all.push(Watching::start(Arc::clone(&drawn), holds, ear.another()).await);
                 sleep(LOOK_INTERVAL / 5).await;
             }
             for watching in &all {
@@ -479,51 +445,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_instance_that_ends_announces_at_once_what_it_has_not_heard() {
-        for is_heard in [false, true] {
-            let ours = MemoryAnnouncer::first();
-            let theirs = ours.another();
-            let watching = Watching::start(Volume::new(), ours).await;
-            watching.finds_draw();
-            sleep(LOOK_PAUSE / 2).await;
-            if is_heard {
-                theirs.announce().await.unwrap();
-                theirs.hear().await.unwrap();
-            }
-            let since = Instant::now();
-            watching.end().await;
-            assert!(since.elapsed() < LOOK_PAUSE / 2, "{:?}", since.elapsed());
-            assert_eq!(announced(&theirs).await.len(), usize::from(!is_heard));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_draw_that_becomes_known_at_the_end_is_announced() {
-        let ours = MemoryAnnouncer::first();
-        let ear = ours.another();
-        let watching = Watching::start(Volume::new(), ours).await;
-        watching.closed.notify_one();
-        sleep(LOOK_PAUSE / 2).await;
-        watching.volume.drawn.store(1, Ordering::Relaxed);
-        let _ = watching.volume.look().await;
-        watching.end().await;
-        assert_eq!(announced(&ear).await.len(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn a_flood_of_announcements_makes_few_looks() {
-        let (one, volume) = (MemoryAnnouncer::first(), Volume::new());
-        let (flood, looks) = (one.another(), Arc::clone(&volume.looks));
-        let shutdown = CancellationToken::new();
-        let watching = tokio::spawn(watch(volume, one, common(), Arc::default(), shutdown.clone()));
+        let flood = MemoryAnnouncer::first();
+        let watching = Watching::start(Arc::default(), false, flood.another()).await;
         let since = Instant::now();
         while since.elapsed() < Duration::from_secs(1) {
             flood.announce().await.unwrap();
             sleep(Duration::from_millis(1)).await;
         }
-        shutdown.cancel();
-        watching.await.unwrap();
+        let looks = watching.volume.looks.load(Relaxed);
+        watching.end().await;
         let most = 1_000 / LOOK_PAUSE.as_millis() as u64 + 5;
-        assert!((1..=most).contains(&looks.load(Ordering::Relaxed)), "{looks:?}");
+        assert!((1..=most).contains(&looks), "{looks}");
     }
 }

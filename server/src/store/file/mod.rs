@@ -12,11 +12,8 @@ mod alerts;
 mod archive;
 #[cfg(test)]
 mod archive_tests;
-#[cfg(test)]
-mod behind_tests;
 mod commit;
 mod commit_delay;
-mod consistency;
 mod error;
 #[cfg(test)]
 mod fault_tests;
@@ -29,8 +26,6 @@ mod outage;
 mod queue;
 mod record;
 mod settings;
-#[cfg(test)]
-mod settle_tests;
 #[cfg(test)]
 mod tests;
 mod volume;

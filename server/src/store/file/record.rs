@@ -101,27 +101,3 @@ impl<D: Disk> KnownRecord<D> {
         self.refresh().map(|()| false)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use journal::disk::RealDisk;
-    use protocol::AgencyId;
-
-    use super::*;
-    use crate::store::draw::tests::record;
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        let volume = tempfile::tempdir().unwrap();
-        let (disk, path) = (RealDisk::new(), volume.path().join("draw.json"));
-        assert_eq!(read(&disk, &path).unwrap(), None);
-        std::fs::write(volume.path().join("draw.json.tmp"), "a leftover, longer ".repeat(99))
-            .unwrap();
-        write(&disk, volume.path(), &record()).unwrap();
-        let draw = read(&disk, &path).unwrap().unwrap();
-        assert_eq!(draw, record().try_into().unwrap());
-        assert_eq!(draw.winners(AgencyId::new(1).unwrap()).as_deref(), Some("30876370;24807259"));
-        assert_eq!(draw.winners(AgencyId::new(2).unwrap()).as_deref(), Some(""));
-        assert_eq!(draw.winners(AgencyId::new(3).unwrap()), None);
-    }
-}

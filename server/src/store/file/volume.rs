@@ -15,13 +15,13 @@ use journal::{Locked, Log, LogPaths, OthersWrite, WaitEnd};
 use lottery::{AgencyStatus, State};
 use protocol::{AgencyId, RowReader};
 
+use super::alerts;
 use super::error::StoreError;
 use super::folds::{Closes, Rows};
 use super::names::{ARCHIVING, BETS, CLOSES, DRAW, LOCKS};
 use super::outage::{Outages, Progress};
 use super::record::KnownRecord;
 use super::settings::{OpenError, StoreSettings};
-use super::{alerts, consistency};
 use crate::metrics::Metrics;
 use crate::store::{Draw, Unavailable};
 
@@ -46,7 +46,7 @@ impl<D: Disk> LockedVolume<'_, D> {
         }
         let is_due = !mem::replace(self.is_compared, true);
         if let Some(draw) = self.draw.as_ref().filter(|_| is_due) {
-            consistency::report_difference(draw, self.state);
+            alerts::report_difference(draw, self.state);
         }
         is_due
     }
