@@ -14,8 +14,6 @@ use clap::{Parser, Subcommand};
 use journal::disk::RealDisk;
 use program::exit::Exit;
 use program::{descriptors, dotenv, log, settings, shutdown};
-use socket2::Socket;
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -25,7 +23,6 @@ use crate::lottery::Lottery;
 use crate::net::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use crate::net::{self, Shared};
 use crate::settings::Config;
-use crate::store::Store;
 use crate::store::file::{self, FileStore, OpenError, StoreEnd, StoreSettings};
 use crate::watch::Common;
 use crate::{health, prepare, watch};
@@ -190,7 +187,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         anyhow::Error::new(error).context(text)
     };
     let socket = net::bind(config.ip, config.port).map_err(refused)?;
-    let address = local_address(&socket)?;
+    let address =
+        socket.local_addr()?.as_socket_ipv4().context("the socket has no IPv4 address")?;
     let settings = store_settings(config, instance_name(address));
     let (store, mut end) = open_store(settings)?;
     let wait_end = store.wait_end();
@@ -207,13 +205,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         Common { agencies_amount: config.agencies_amount, winning_number: config.winning_number };
     let watching = watch::watch(store, announcer, common, lottery.closed(), shutdown.clone());
     let shared = Shared::new(lottery, Arc::clone(&metrics), shutdown.clone());
-    let serving = run_both(listener, shared, watching);
+    let serving = net::run(listener, shared, raise_descriptors());
     let ending = async {
         shutdown.cancelled().await;
         wait_end.set(Instant::now() + LAST_LOCK_TIMEOUT);
     };
     tokio::select! {
-        _ = async { tokio::join!(serving, ending) } => metrics.log(),
+        // When these have ended, nothing uses the store any more.
+        _ = async { tokio::join!(serving, watching, ending) } => metrics.log(),
         ended = end.wait() => return ended.context(DISK_FAILED),
     }
     match timeout(SETTLE_TIMEOUT, end.wait()).await {
@@ -246,20 +245,6 @@ fn instance_name(address: SocketAddrV4) -> String {
     }
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}:{}", address.port())
-}
-
-fn local_address(socket: &Socket) -> anyhow::Result<SocketAddrV4> {
-    socket.local_addr()?.as_socket_ipv4().context("the socket has no IPv4 address")
-}
-
-/// Serves and watches. When it returns, the store is not used any more.
-async fn run_both<S: Store>(
-    listener: TcpListener,
-    shared: Shared<S>,
-    watching: impl Future<Output = ()>,
-) {
-    let connections_max = raise_descriptors();
-    tokio::join!(net::run(listener, shared, connections_max), watching);
 }
 
 /// Raises the limit of descriptors as far as [`CONNECTIONS_MAX`] needs. Returns how many

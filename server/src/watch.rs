@@ -185,7 +185,7 @@ mod tests {
     use tokio::task::JoinHandle;
     use tokio::time::timeout;
 
-    use crate::announce::MemoryAnnouncer;
+    use crate::announce::tests::MemoryAnnouncer;
     use crate::store::{AgencyStatus, Appended, Batch, Closed, DrawRecord, Unknown};
 
     /// A volume as one instance sees it: a look finds the draw once it is there, and has held it

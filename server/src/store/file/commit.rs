@@ -137,12 +137,7 @@ pub(super) fn serve<D: Disk>(
             _ => Progress::Appended,
         };
         match volume.watch_outages(committed, progress)? {
-            Ok(Committed { agencies, bets, bytes, sync_took }) => {
-                if bytes > 0 {
-                    volume.metrics.count_commit(agencies.len() as u64, bets, bytes, sync_took);
-                }
-                queue.stored(&agencies, sync_took);
-            }
+            Ok(Committed { agencies, sync_took }) => queue.stored(&agencies, sync_took),
             Err(Unavailable(reason)) => batches.into_iter().for_each(|pending| {
                 let stored = volume.state.stored(pending.request.agency);
                 let outcome = Outcome::TryAgain(reason.clone());
@@ -182,10 +177,6 @@ pub(super) fn serve<D: Disk>(
 pub(super) struct Committed {
     /// The agencies of the batches that were new, one for each.
     pub(super) agencies: Vec<AgencyId>,
-    /// How many bets were appended.
-    pub(super) bets: u64,
-    /// How many bytes were appended.
-    pub(super) bytes: u64,
     /// How long the sync took, with what was done while the device worked.
     pub(super) sync_took: Duration,
 }
@@ -223,7 +214,7 @@ pub(super) fn commit<D: Disk>(
         if is_new {
             volume.state.apply(*agency, &bets.as_wire());
             agencies.push(*agency);
-            new += bets.as_wire().len() as u64;
+            new += bets.as_wire().len();
         }
         let (outcome, stored) = (decision.into_outcome(), volume.state.stored(*agency));
         answers.push(Appended { outcome, stored, is_new });
@@ -231,8 +222,9 @@ pub(super) fn commit<D: Disk>(
     volume.bets.mark_applied();
     volume.bets.sync()?;
     let sync_took = since.elapsed();
+    volume.metrics.count_commit(agencies.len(), new, rows.len(), sync_took);
     group.drain(..).zip(answers).for_each(|(pending, answer)| pending.answer(answer));
-    Ok(Committed { agencies, bets: new, bytes: rows.len() as u64, sync_took })
+    Ok(Committed { agencies, sync_took })
 }
 
 /// The rows of these batches as they will stand in the log, behind the `separator`; nothing if

@@ -79,15 +79,13 @@ impl<W> QueueReceiver<W> {
         let mut state = self.0.lock();
         state.begin();
         loop {
-            state = match state.look() {
-                Needs::Over => return None,
-                Needs::Ready => return Some(state.take()),
-                Needs::Any => self.0.sleep(state, Duration::MAX),
-                Needs::Others(limit) => match state.left(limit) {
-                    Duration::ZERO => return Some(state.take()),
-                    left => self.0.sleep(state, left),
-                },
-            };
+            state.is_woken = false;
+            let wait = state.wait()?;
+            if wait.is_zero() {
+                return Some(state.take());
+            }
+            let slept = self.0.wakes.wait_timeout(state, wait);
+            state = slept.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -116,14 +114,6 @@ impl<W> Shared<W> {
     fn lock(&self) -> MutexGuard<'_, State<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn sleep<'s>(
-        &self,
-        state: MutexGuard<'s, State<W>>,
-        most: Duration,
-    ) -> MutexGuard<'s, State<W>> {
-        self.wakes.wait_timeout(state, most).unwrap_or_else(PoisonError::into_inner).0
-    }
 }
 
 struct State<W> {
@@ -132,98 +122,66 @@ struct State<W> {
     /// Whether one of them may wait for others.
     one_may_wait: bool,
     delay: CommitDelay,
-    activity: Activity,
+    /// Whether the thread carries a group out. A request that comes then was not waited for.
+    is_working: bool,
+    /// The end of the commit delay, once it has begun.
+    delay_end: Option<Instant>,
     /// Whether the thread was woken and has not looked since.
     is_woken: bool,
     is_over: bool,
 }
 
-/// What the thread does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Activity {
-    /// It carries a group out. A request that comes now was not waited for.
-    Works,
-    /// It waits for any request.
-    Waits,
-    /// It waits for others until then.
-    WaitsUntil(Instant),
-}
-
-/// What the next group needs.
-#[derive(Debug, PartialEq, Eq)]
-enum Needs {
-    /// Nothing: it is there.
-    Ready,
-    /// Any request.
-    Any,
-    /// All agencies that are likely to come, if they come within this.
-    Others(Duration),
-    /// It never comes.
-    Over,
-}
-
 impl<W> State<W> {
     fn new() -> Self {
-        let (requests, delay, activity) = (Vec::new(), CommitDelay::default(), Activity::Works);
-        Self { requests, one_may_wait: false, delay, activity, is_woken: false, is_over: false }
+        Self {
+            requests: Vec::new(),
+            one_may_wait: false,
+            delay: CommitDelay::default(),
+            is_working: true,
+            delay_end: None,
+            is_woken: false,
+            is_over: false,
+        }
     }
 
     /// Adds a request; returns whether the thread is to be woken.
     fn push(&mut self, request: Queued<W>) -> bool {
         self.one_may_wait |= request.may_wait;
-        if self.activity != Activity::Works
-            && let Some(agency) = request.agency
-        {
+        if let Some(agency) = request.agency.filter(|_| !self.is_working) {
             self.delay.came(agency);
         }
         self.requests.push(request);
-        let is_worth_it = match self.activity {
-            Activity::Works => false,
-            Activity::Waits => true,
-            // The system's timer is late by some 50 µs: a request that comes then is there sooner.
-            Activity::WaitsUntil(end) => self.needs() == Needs::Ready || Instant::now() >= end,
-        };
-        let wakes = is_worth_it && !self.is_woken;
+        // The system's timer is late by some 50 µs: a request at the end of the delay is sooner.
+        let is_due = self.delay_end.is_none() || self.wait() == Some(Duration::ZERO);
+        let wakes = is_due && !self.is_working && !self.is_woken;
         self.is_woken |= wakes;
         wakes
     }
 
     /// Begins a group, with the requests that are there.
     fn begin(&mut self) {
-        self.activity = Activity::Waits;
+        self.is_working = false;
         let agencies = self.requests.iter().filter_map(|request| request.agency);
         agencies.for_each(|agency| self.delay.came(agency));
     }
 
-    /// The thread looks what its next group needs.
-    fn look(&mut self) -> Needs {
-        self.is_woken = false;
-        self.needs()
-    }
-
-    fn needs(&self) -> Needs {
+    /// How long the thread waits for the rest of its group; `None` if no more requests come. The
+    /// commit delay begins when this is asked first with a request to delay.
+    fn wait(&mut self) -> Option<Duration> {
         if self.requests.is_empty() {
-            return if self.is_over { Needs::Over } else { Needs::Any };
+            return (!self.is_over).then_some(Duration::MAX);
         }
         let may_wait =
             self.one_may_wait && self.requests.len() < QUEUE_REQUESTS_MAX && !self.is_over;
         let limit = self.delay.limit().filter(|_| may_wait);
-        limit.map_or(Needs::Ready, Needs::Others)
-    }
-
-    /// How much is left of the `limit` that began when this was asked first.
-    fn left(&mut self, limit: Duration) -> Duration {
-        let now = Instant::now();
-        let end = match self.activity {
-            Activity::WaitsUntil(end) => end,
-            Activity::Works | Activity::Waits => now + limit,
-        };
-        self.activity = Activity::WaitsUntil(end);
-        end.saturating_duration_since(now)
+        Some(limit.map_or(Duration::ZERO, |limit| {
+            let now = Instant::now();
+            self.delay_end.get_or_insert(now + limit).saturating_duration_since(now)
+        }))
     }
 
     fn take(&mut self) -> Vec<Queued<W>> {
-        (self.activity, self.one_may_wait) = (Activity::Works, false);
+        (self.is_working, self.one_may_wait, self.delay_end) = (true, false, None);
         mem::take(&mut self.requests)
     }
 }
@@ -257,15 +215,16 @@ mod tests {
         state
     }
 
-    /// The thread looks, and starts to wait for the agencies that are missing.
+    /// The thread looks; returns whether it waits for the rest of its group.
     fn waits(state: &mut State<u32>) -> bool {
-        matches!(state.look(), Needs::Others(limit) if !state.left(limit).is_zero())
+        state.is_woken = false;
+        state.wait().is_some_and(|wait| !wait.is_zero())
     }
 
     #[test]
     fn only_the_first_and_the_last_request_of_a_group_wake_the_thread() {
         let mut state = after(&[1, 2, 3]);
-        assert_eq!(state.needs(), Needs::Any);
+        assert_eq!(state.wait(), Some(Duration::MAX), "for any request");
         assert!(state.push(of(1)), "the delay has to be started");
         assert!(!state.push(of(9)), "the thread has not looked since it was woken");
         assert!(waits(&mut state));
@@ -273,15 +232,17 @@ mod tests {
         assert!(!state.push(of(7)), "an agency that is not waited for");
         assert!(state.push(of(3)), "the last one");
         assert!(!state.push(of(4)), "the thread has not looked since it was woken");
-        assert_eq!((state.look(), numbers(state.take())), (Needs::Ready, vec![1, 9, 2, 7, 3, 4]));
+        assert!(!waits(&mut state));
+        assert_eq!(numbers(state.take()), [1, 9, 2, 7, 3, 4]);
     }
 
     #[test]
     fn a_request_after_the_end_of_the_delay_wakes_the_thread() {
         let mut state = after(&[1, 2, 3]);
         state.push(of(1));
-        assert!(matches!(state.look(), Needs::Others(_)));
-        assert!(state.left(Duration::ZERO).is_zero());
+        assert!(waits(&mut state));
+        assert!(!state.push(of(6)), "before the end");
+        state.delay_end = Some(Instant::now());
         assert!(state.push(of(7)));
     }
 
@@ -293,16 +254,17 @@ mod tests {
         assert!(!state.push(of(2)), "the thread is awake");
         state.delay.stored(&ids(&[1, 2]), SYNC_TOOK);
         state.begin();
-        assert!(matches!(state.needs(), Needs::Others(_)), "1 comes again");
+        assert!(waits(&mut state), "1 comes again");
         state.push(of(1));
-        assert_eq!((state.needs(), numbers(state.take())), (Needs::Ready, vec![2, 1]));
+        assert!(!waits(&mut state));
+        assert_eq!(numbers(state.take()), [2, 1]);
     }
 
     #[test]
     fn a_question_alone_is_not_delayed() {
         let mut state = after(&[1]);
         assert!(state.push(of(0)));
-        assert_eq!(state.needs(), Needs::Ready);
+        assert!(!waits(&mut state));
     }
 
     #[test]
@@ -319,8 +281,8 @@ mod tests {
             // The delay of 8 and 9, which do not come, ends by itself.
             sender.push(of(agency)).unwrap();
             assert_eq!(taken.recv_timeout(Duration::from_secs(60)), Ok(vec![agency]));
-            // The thread holds the state from when it begins a group until it sleeps.
-            while sender.0.lock().activity != Activity::Waits {
+            // From when it begins a group until it sleeps, the thread has the state locked.
+            while sender.0.lock().is_working {
                 std::thread::yield_now();
             }
         }
