@@ -100,61 +100,12 @@ pub fn broadcast_address(interface: Ipv4Addr) -> io::Result<Option<Ipv4Addr>> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use std::time::Duration;
-    use tokio::sync::{Mutex, broadcast};
     use tokio::time::timeout;
 
     const LONG: Duration = Duration::from_secs(20);
-
-    /// Announcements within one process.
-    pub(crate) struct MemoryAnnouncer {
-        sender: broadcast::Sender<()>,
-        receiver: Mutex<broadcast::Receiver<()>>,
-    }
-
-    impl MemoryAnnouncer {
-        /// The announcer of the first instance of a group.
-        pub(crate) fn first() -> Self {
-            Self::of(broadcast::Sender::new(16))
-        }
-
-        /// The announcer of another instance of the group.
-        pub(crate) fn another(&self) -> Self {
-            Self::of(self.sender.clone())
-        }
-
-        fn of(sender: broadcast::Sender<()>) -> Self {
-            let receiver = Mutex::new(sender.subscribe());
-            Self { sender, receiver }
-        }
-    }
-
-    impl Announcer for MemoryAnnouncer {
-        async fn announce(&self) -> io::Result<()> {
-            // An error means that no instance receives it, as with a datagram.
-            let _ = self.sender.send(());
-            Ok(())
-        }
-
-        async fn hear(&self) -> io::Result<()> {
-            let mut receiver = self.receiver.lock().await;
-            match receiver.recv().await {
-                Ok(()) | Err(broadcast::error::RecvError::Lagged(_)) => Ok(()),
-                Err(broadcast::error::RecvError::Closed) => Err(io::ErrorKind::BrokenPipe.into()),
-            }
-        }
-    }
-
-    /// What each announcer must do.
-    async fn hears_what_another_announces(one: impl Announcer, other: impl Announcer) {
-        one.announce().await.unwrap();
-        timeout(LONG, other.hear()).await.expect("the other hears it").unwrap();
-        other.announce().await.unwrap();
-        other.announce().await.unwrap();
-        timeout(LONG, one.hear()).await.expect("the one hears it").unwrap();
-    }
 
     fn udp_pair() -> (UdpAnnouncer, UdpAnnouncer) {
         let free = std::net::UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
@@ -163,16 +114,13 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn by_datagram() {
+    async fn an_instance_hears_what_another_one_announces() {
         let (one, other) = udp_pair();
-        hears_what_another_announces(one, other).await;
-    }
-
-    #[tokio::test]
-    async fn in_memory() {
-        let one = MemoryAnnouncer::first();
-        let other = one.another();
-        hears_what_another_announces(one, other).await;
+        one.announce().await.unwrap();
+        timeout(LONG, other.hear()).await.expect("the other hears it").unwrap();
+        other.announce().await.unwrap();
+        other.announce().await.unwrap();
+        timeout(LONG, one.hear()).await.expect("the one hears it").unwrap();
     }
 
     #[tokio::test]

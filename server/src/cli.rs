@@ -23,7 +23,7 @@ use crate::lottery::Lottery;
 use crate::net::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use crate::net::{self, Shared};
 use crate::settings::Config;
-use crate::store::file::{self, FileStore, OpenError, StoreEnd, StoreSettings};
+use crate::store::file::{self, FileStore, OpenError, StoreSettings};
 use crate::watch::Common;
 use crate::{health, prepare, watch};
 
@@ -165,16 +165,12 @@ fn run_serve(config: &Config) -> Exit {
             info!(action = "shutdown", result = "success");
             Exit::Right
         }
-        Err(error) if is_of_settings(&error) => {
+        Err(error) if error.downcast_ref().is_some_and(OpenError::is_of_settings) => {
             log::tell_wrong_settings(&format!("{error:#}"));
             Exit::Usage
         }
         Err(error) => ended("serve", Err(error)),
     }
-}
-
-fn is_of_settings(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(OpenError::is_of_settings)
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
@@ -189,8 +185,12 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let socket = net::bind(config.ip, config.port).map_err(refused)?;
     let address =
         socket.local_addr()?.as_socket_ipv4().context("the socket has no IPv4 address")?;
-    let settings = store_settings(config, instance_name(address));
-    let (store, mut end) = open_store(settings)?;
+    let is_new = !config.volume.exists();
+    let (store, mut end) = FileStore::open(store_settings(config, instance_name(address)))?;
+    if is_new {
+        // A mistyped name would create an empty volume, without the day's bets: make that visible.
+        info!(action = "volume", result = "success", made = %config.volume.display());
+    }
     let wait_end = store.wait_end();
     let broadcast = config.broadcast();
     let announcer = UdpAnnouncer::bind(broadcast).with_context(|| {
@@ -223,18 +223,6 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             Ok(())
         }
     }
-}
-
-fn open_store(settings: StoreSettings) -> Result<(FileStore, StoreEnd), OpenError> {
-    let volume = settings.volume.clone();
-    let is_new = !volume.exists();
-    let opened = FileStore::open(settings)?;
-    if is_new {
-        // A mistyped name would create an empty volume, without the day's bets: make that visible.
-        let made = volume.display();
-        info!(action = "volume", result = "success", %made);
-    }
-    Ok(opened)
 }
 
 /// The name of this instance in the draw's record: its address, or the host's name and the port if

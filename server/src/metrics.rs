@@ -192,9 +192,8 @@ pub struct Packets([[Counter; OUTCOMES.len()]; PACKETS.len()]);
 impl Packets {
     /// Counts a packet; `None` is a line that is no packet.
     pub fn count(&self, packet: Option<PacketType>, outcome: PacketOutcome) {
-        if let Some(counter) = self.counter(packet.map_or("unknown", PacketType::name), outcome) {
-            counter.add(1);
-        }
+        let name = packet.map_or("unknown", PacketType::name);
+        self.counter(name, outcome).inspect(|counter| counter.add(1));
     }
 
     /// How many packets of this name (`unknown` for what is no packet) ended so.
@@ -212,9 +211,9 @@ impl fmt::Display for Packets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let each = PACKETS.iter().zip(&self.0).flat_map(|(packet, counters)| {
             let outcomes = OUTCOMES.iter().zip(counters);
-            outcomes.map(move |(outcome, counter)| (format!("{packet} {outcome}"), counter))
+            outcomes.map(move |(outcome, counter)| (format!("{packet} {outcome}"), counter.get()))
         });
-        write_counters(f, each)
+        f.write_str(&counted(each))
     }
 }
 
@@ -225,9 +224,7 @@ pub struct Refusals([Counter; WORDS.len()]);
 impl Refusals {
     /// Counts a refusal by the first word of `reason`.
     pub fn count(&self, reason: &str) {
-        if let Some(counter) = self.counter(reason) {
-            counter.add(1);
-        }
+        self.counter(reason).inspect(|counter| counter.add(1));
     }
 
     /// How many refusals began with this word.
@@ -243,19 +240,16 @@ impl Refusals {
 
 impl fmt::Display for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_counters(f, WORDS.iter().map(|word| (*word).to_owned()).zip(&self.0))
+        let each = WORDS.iter().zip(&self.0);
+        f.write_str(&counted(each.map(|(word, counter)| (word.to_string(), counter.get()))))
     }
 }
 
-/// Writes the counters that are not 0, or `0` if all are.
-fn write_counters<'c>(
-    f: &mut fmt::Formatter<'_>,
-    counters: impl Iterator<Item = (String, &'c Counter)>,
-) -> fmt::Result {
-    let counted = counters.filter(|(_, counter)| counter.get() > 0);
-    let text: Vec<_> = counted.map(|(name, counter)| format!("{name} {}", counter.get())).collect();
-    f.write_str(if text.is_empty() { "0" } else { "" })?;
-    f.write_str(&text.join(", "))
+/// The counts that are not 0 with their names, or `0` if all are.
+fn counted(counts: impl Iterator<Item = (String, u64)>) -> String {
+    let counted = counts.filter(|(_, count)| *count > 0);
+    let text: Vec<_> = counted.map(|(name, count)| format!("{name} {count}")).collect();
+    if text.is_empty() { "0".to_owned() } else { text.join(", ") }
 }
 
 #[cfg(test)]

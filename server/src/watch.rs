@@ -1,7 +1,6 @@
 //! Looking at the volume whenever there may be something to see: after a close here, after a hint
 //! from another instance, and by itself in between.
 
-use std::fmt::Display;
 use std::future::{pending, ready};
 use std::sync::Arc;
 
@@ -41,7 +40,7 @@ pub async fn watch<S: Store, A: Announcer>(
     let mut draw = store.draw();
     draw.mark_changed();
     // When this instance announces the draw, unless it hears an announcement before.
-    let mut due = tell_new_draw(&mut draw, common).then(announcement_deadline);
+    let mut due = log_new_draw(&mut draw, common).then(announcement_deadline);
     // Whether an announcement was heard since the last look that succeeded.
     let mut is_heard = false;
     loop {
@@ -61,7 +60,7 @@ pub async fn watch<S: Store, A: Announcer>(
             _ = by_itself.tick() => {}
             Ok(()) = draw.changed() => {
                 draw.mark_changed();
-                if tell_new_draw(&mut draw, common) {
+                if log_new_draw(&mut draw, common) {
                     due = Some(announcement_deadline());
                 }
                 continue;
@@ -71,8 +70,8 @@ pub async fn watch<S: Store, A: Announcer>(
             () = shutdown.cancelled() => break,
             looked = store.look() => looked,
         };
-        tell_fault(&looked, &mut last_fault);
-        if tell_new_draw(&mut draw, common) && !is_heard {
+        log_fault(&looked, &mut last_fault);
+        if log_new_draw(&mut draw, common) && !is_heard {
             if looked == Ok(true) {
                 // Before the pause: others wait for it.
                 announce(&announcer, &mut deaf).await;
@@ -86,14 +85,14 @@ pub async fn watch<S: Store, A: Announcer>(
             () = sleep(LOOK_PAUSE) => {}
         }
     }
-    let is_new = tell_new_draw(&mut draw, common);
+    let is_new = log_new_draw(&mut draw, common);
     if draw.borrow().is_some() && (due.is_some() || (is_new && !is_heard)) {
         announce(&announcer, &mut deaf).await;
     }
 }
 
 /// Logs a draw that the instance did not know of; says whether there is one.
-fn tell_new_draw(draw: &mut Receiver<Option<Arc<Draw>>>, common: Common) -> bool {
+fn log_new_draw(draw: &mut Receiver<Option<Arc<Draw>>>, common: Common) -> bool {
     // An error is that the store has ended, which says nothing new.
     if !matches!(draw.has_changed(), Ok(true)) {
         return false;
@@ -102,8 +101,15 @@ fn tell_new_draw(draw: &mut Receiver<Option<Arc<Draw>>>, common: Common) -> bool
     let (numero, cantidad, time) = (draw.number.get(), draw.bets, draw.time.as_str());
     info!(action = "draw", result = "success", numero, cantidad, time);
     info!(action = "sorteo", result = "success");
-    tell_difference("AGENCIES_AMOUNT", common.agencies_amount, draw.agencies_amount);
-    tell_difference("LOTTERY_WINNER_NUMBER", common.winning_number.get(), draw.number.get());
+    // An operator must decide which settings were meant.
+    for (key, here, drawn) in draw.differences(common.agencies_amount, common.winning_number) {
+        let error = format!(
+            "the draw was held with {key}={drawn}, by another instance, and this one has \
+             {key}={here}: give all instances the same settings; if {drawn} is wrong, put the day \
+             away and hold it again"
+        );
+        error!(action = "config", result = "fail", error);
+    }
     true
 }
 
@@ -135,19 +141,7 @@ async fn sleep_until_due(due: Option<Instant>) {
     }
 }
 
-/// The draw was held by an instance with other settings: somebody must say which were meant.
-fn tell_difference<T: PartialEq + Display>(key: &str, here: T, drawn: T) {
-    if here != drawn {
-        let error = format!(
-            "the draw was held with {key}={drawn}, by another instance, and this one has \
-             {key}={here}: give all instances the same settings; if {drawn} is wrong, put the day \
-             away and hold it again"
-        );
-        error!(action = "config", result = "fail", error);
-    }
-}
-
-/// Without a working socket nothing is ever heard, which is told once; looking by itself goes on.
+/// Without a working socket nothing is ever heard, which is logged once; looking by itself goes on.
 async fn hear(announcer: &impl Announcer, deaf: &mut bool) {
     if !*deaf && let Err(error) = announcer.hear().await {
         *deaf = true;
@@ -160,8 +154,8 @@ async fn hear(announcer: &impl Announcer, deaf: &mut bool) {
     debug!(action = "hear", result = "success");
 }
 
-/// A fault that lasts is told once.
-fn tell_fault(looked: &Result<bool, Unavailable>, last: &mut Option<Unavailable>) {
+/// A fault that lasts is logged once.
+fn log_fault(looked: &Result<bool, Unavailable>, last: &mut Option<Unavailable>) {
     let fault = looked.as_ref().err();
     match fault {
         Some(Unavailable(error)) if fault != last.as_ref() => {
@@ -176,17 +170,55 @@ fn tell_fault(looked: &Result<bool, Unavailable>, last: &mut Option<Unavailable>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
     use std::ops::Range;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     use std::time::Duration;
 
     use protocol::AgencyId;
     use tokio::sync::watch::{Sender, channel};
+    use tokio::sync::{Mutex, broadcast};
     use tokio::task::JoinHandle;
     use tokio::time::timeout;
 
-    use crate::announce::tests::MemoryAnnouncer;
     use crate::store::{AgencyStatus, Appended, Batch, Closed, DrawRecord, Unknown};
+
+    /// Announcements within one process.
+    struct MemoryAnnouncer {
+        sender: broadcast::Sender<()>,
+        receiver: Mutex<broadcast::Receiver<()>>,
+    }
+
+    impl MemoryAnnouncer {
+        /// The announcer of the first instance of a group.
+        fn first() -> Self {
+            Self::of(broadcast::Sender::new(16))
+        }
+
+        /// The announcer of another instance of the group.
+        fn another(&self) -> Self {
+            Self::of(self.sender.clone())
+        }
+
+        fn of(sender: broadcast::Sender<()>) -> Self {
+            let receiver = Mutex::new(sender.subscribe());
+            Self { sender, receiver }
+        }
+    }
+
+    impl Announcer for MemoryAnnouncer {
+        async fn announce(&self) -> io::Result<()> {
+            // An error means that no instance receives it, as with a datagram.
+            let _ = self.sender.send(());
+            Ok(())
+        }
+
+        async fn hear(&self) -> io::Result<()> {
+            // An error means that there were more announcements than it keeps.
+            let _ = self.receiver.lock().await.recv().await;
+            Ok(())
+        }
+    }
 
     /// A volume as one instance sees it: a look finds the draw once it is there, and has held it
     /// if that is what this instance does.

@@ -61,6 +61,22 @@ impl Draw {
         self.stored.get(agency.index()) == Some(&(rows.rows, Some(rows.digest)))
     }
 
+    /// The settings that are others than those the draw was held with: the key, the value here and
+    /// the value of the draw.
+    pub(crate) fn differences(
+        &self,
+        agencies_amount: u32,
+        winning_number: BetNumber,
+    ) -> impl Iterator<Item = (&'static str, String, String)> {
+        let (amount, number) = (self.agencies_amount, self.number);
+        [
+            ("AGENCIES_AMOUNT", agencies_amount.to_string(), amount.to_string()),
+            ("LOTTERY_WINNER_NUMBER", winning_number.to_string(), number.to_string()),
+        ]
+        .into_iter()
+        .filter(|(_, here, drawn)| here != drawn)
+    }
+
     /// The winners of an agency, with `;` between them; `None` if it took no part.
     #[must_use]
     pub fn winners(&self, agency: AgencyId) -> Option<Arc<str>> {

@@ -112,21 +112,11 @@ impl<D: Disk> Volume<D> {
 
     /// A setting that is not what the held draw was held with.
     fn contradiction(&self) -> Option<OpenError> {
-        let draw = self.record.draw()?;
-        let settings = &self.settings;
-        let differs = |key, value: String, drawn: String| {
-            (value != drawn).then(|| OpenError::Contradiction {
-                key,
-                value,
-                drawn,
-                time: draw.time.clone(),
-                volume: settings.volume.clone(),
-            })
-        };
-        let (amount, number) = (settings.agencies_amount, settings.winning_number);
-        differs("AGENCIES_AMOUNT", amount.to_string(), draw.agencies_amount.to_string()).or_else(
-            || differs("LOTTERY_WINNER_NUMBER", number.to_string(), draw.number.to_string()),
-        )
+        let (draw, settings) = (self.record.draw()?, &self.settings);
+        let mut all = draw.differences(settings.agencies_amount, settings.winning_number);
+        let (key, value, drawn) = all.next()?;
+        let (time, volume) = (draw.time.clone(), settings.volume.clone());
+        Some(OpenError::Contradiction { key, value, drawn, time, volume })
     }
 
     /// Takes both locks, in their order, recovers, and applies what is new. A day that is being
