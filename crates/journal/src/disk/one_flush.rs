@@ -32,8 +32,27 @@ pub struct OneFlush {
 }
 
 impl OneFlush {
+    /// Starts what [`OneFlush::sync`] ends, where one flush is enough.
+    ///
+    /// # Errors
+    /// As the system reports them; the next sync of the file reports those of the device.
+    pub fn start(&mut self, appended: &Arc<File>, in_place: &Arc<File>) -> io::Result<()> {
+        if self.is_enough(appended, in_place) {
+            start(appended, in_place)?;
+        }
+        Ok(())
+    }
+
+    /// Makes both files durable where one flush is enough; returns whether it did.
+    ///
+    /// # Errors
+    /// As the system reports them, for either file.
+    pub fn sync(&mut self, appended: &Arc<File>, in_place: &Arc<File>) -> io::Result<bool> {
+        Ok(self.is_enough(appended, in_place) && sync(appended, in_place)?)
+    }
+
     /// Whether one flush is enough for both files: see the module. If in doubt, it is not.
-    pub fn is_enough(&mut self, appended: &Arc<File>, in_place: &Arc<File>) -> bool {
+    fn is_enough(&mut self, appended: &Arc<File>, in_place: &Arc<File>) -> bool {
         let files = [appended, in_place].map(Arc::downgrade);
         if !files.iter().zip(&self.asked).all(|(one, other)| one.ptr_eq(other)) {
             *self = Self { asked: files, is_allowed: is_allowed(appended, in_place) };
@@ -60,7 +79,7 @@ fn overwrites_in_place(file: &File) -> bool {
 ///
 /// # Errors
 /// As the system reports them; the next sync of the file reports those of the device.
-pub fn start(appended: &File, in_place: &File) -> io::Result<bool> {
+fn start(appended: &File, in_place: &File) -> io::Result<bool> {
     let submit = |file| write_out(file, libc::SYNC_FILE_RANGE_WRITE);
     match submit(in_place).and_then(|()| submit(appended)) {
         Err(error) if is_refused(&error) => Ok(false),
@@ -73,7 +92,7 @@ pub fn start(appended: &File, in_place: &File) -> io::Result<bool> {
 ///
 /// # Errors
 /// As the system reports them, for either file.
-pub fn sync(appended: &File, in_place: &File) -> io::Result<bool> {
+fn sync(appended: &File, in_place: &File) -> io::Result<bool> {
     // Before the first wait, so that the device has both at once.
     if !start(appended, in_place)? {
         return Ok(false);

@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::disk::one_flush::{self, OneFlush};
+use crate::disk::one_flush::OneFlush;
 use crate::disk::{BootId, Disk, DiskFile, FileId, Mode, SyncError};
 use crate::limits::WAITER_STACK_BYTES;
 
@@ -60,9 +60,8 @@ impl RealDisk {
         Self { boot, one_flush: Mutex::default(), syncer: Mutex::new(Syncer::start()) }
     }
 
-    fn one_flush_is_enough(&self, appended: &Arc<File>, in_place: &Arc<File>) -> bool {
-        let mut known = self.one_flush.lock().unwrap_or_else(PoisonError::into_inner);
-        known.is_enough(appended, in_place)
+    fn one_flush(&self) -> MutexGuard<'_, OneFlush> {
+        self.one_flush.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,16 +107,11 @@ impl Disk for RealDisk {
     }
 
     fn start_sync(&self, appended: &Arc<File>, in_place: &Arc<File>) -> Result<(), SyncError> {
-        if self.one_flush_is_enough(appended, in_place) {
-            one_flush::start(appended, in_place).map_err(SyncError)?;
-        }
-        Ok(())
+        self.one_flush().start(appended, in_place).map_err(SyncError)
     }
 
     fn sync_both(&self, appended: &Arc<File>, in_place: &Arc<File>) -> Result<(), SyncError> {
-        if self.one_flush_is_enough(appended, in_place)
-            && one_flush::sync(appended, in_place).map_err(SyncError)?
-        {
+        if self.one_flush().sync(appended, in_place).map_err(SyncError)? {
             return Ok(());
         }
         let syncer = self.syncer.lock().unwrap_or_else(PoisonError::into_inner);
