@@ -330,15 +330,6 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_record_is_passed_over() {
-        let (_directory, ring) = ring();
-        write(&ring, 0, b"first");
-        write(&ring, 5, b"second");
-        write_all(&ring, b"torn", 2 * RECORD_BYTES as u64 + 20).unwrap();
-        assert_eq!(Intents::read(&ring, US.0).unwrap().newest().unwrap().end(), 5);
-    }
-
-    #[test]
     fn a_group_that_was_cut_back_does_not_stand() {
         let (_directory, ring) = ring();
         for (offset, group) in

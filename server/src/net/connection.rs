@@ -105,7 +105,17 @@ async fn answer_packets<S: Store>(
             }
             Ok(request) => shared.lottery.execute(request).await,
             Err(malformed) => {
-                log_malformed(&malformed, peer);
+                // A malformed packet is a warning, because a client has an error. A line that is no
+                // packet comes from no client of this protocol, and may come in any number.
+                match &malformed {
+                    PacketError::UnknownType => {
+                        debug!(action = "packet", result = "fail", %peer, error = "unknown");
+                    }
+                    PacketError::Body(packet, error) => {
+                        let packet = packet.name();
+                        warn!(action = "packet", result = "fail", packet, %peer, %error);
+                    }
+                }
                 Answer::Looked(Some(malformed.response()))
             }
         };
@@ -123,20 +133,6 @@ async fn answer_packets<S: Store>(
         match answer {
             Answer::Stored(_) => delay = Delay::default(),
             _ => delay.wait(&shared.shutdown).await,
-        }
-    }
-}
-
-/// A malformed packet is a warning, because a client has an error. What is no packet at all comes
-/// from no client of this protocol, and may come in any number.
-fn log_malformed(malformed: &PacketError, peer: SocketAddr) {
-    match malformed {
-        PacketError::UnknownType => {
-            debug!(action = "packet", result = "fail", %peer, error = "unknown")
-        }
-        PacketError::Body(packet, error) => {
-            let packet = packet.name();
-            warn!(action = "packet", result = "fail", packet, %peer, %error);
         }
     }
 }

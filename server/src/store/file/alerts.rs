@@ -80,8 +80,7 @@ pub(super) fn report_external_changes<D: Disk>(
     let change = take_change(bets, closes);
     let is_changed = change.is_some();
     match change {
-        None => {}
-        Some(Change::NewDay(0)) => {}
+        None | Some(Change::NewDay(0)) => {}
         Some(Change::NewDay(bytes)) => {
             info!(action = "new_day", result = "success", put_away = bytes)
         }

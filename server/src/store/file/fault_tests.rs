@@ -14,7 +14,7 @@ use super::commit::{Close, OwnedBatch};
 use super::error::StoreError;
 use super::settings::StoreSettings;
 use super::tests::{
-    self, SimulatedVolume, append_group, close_group, deadline, draw, try_look, try_status,
+    self, SimulatedVolume, append_group, close_group, deadline, try_look, try_status,
 };
 use super::volume::Volume;
 use crate::store::{AgencyRows, AgencyStatus, Batch, Unavailable};
@@ -189,11 +189,13 @@ impl Run {
 
     fn is_done(&self) -> bool {
         self.agencies.iter().all(|agency| agency.closed)
-            && self.instances.iter().flatten().filter(|v| draw(v).is_some()).count() == 2
+            && self.instances.iter().flatten().filter(|v| v.record.draw().is_some()).count() == 2
     }
 
     fn check_draw(&self, place: usize) {
-        let Some(draw) = self.instances[place].as_ref().and_then(draw) else { return };
+        let Some(draw) = self.instances[place].as_ref().and_then(|v| v.record.draw()) else {
+            return;
+        };
         for agency in &self.agencies {
             assert_eq!(draw.winners(agency.id).unwrap().as_ref(), format!("{}D4", agency.id));
         }

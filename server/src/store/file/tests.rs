@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::queue::queue;
 use super::settings::StoreSettings;
 use super::volume::Volume;
-use crate::store::{AgencyStatus, Appended, Batch, Closed, Draw, Unavailable};
+use crate::store::{AgencyStatus, Appended, Batch, Closed, Unavailable};
 
 pub(super) type SimulatedVolume = Volume<SimulatedDisk>;
 
@@ -123,10 +123,6 @@ pub(super) fn close(volume: &mut SimulatedVolume, number: u32, rows: Option<u64>
 
 pub(super) fn look(volume: &mut SimulatedVolume) -> bool {
     try_look(volume).unwrap().unwrap()
-}
-
-pub(super) fn draw(volume: &SimulatedVolume) -> Option<Arc<Draw>> {
-    volume.record.draw()
 }
 
 pub(super) fn content(machine: &Machine, path: &str) -> String {
