@@ -10,7 +10,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
-use tokio::sync::{Mutex, broadcast};
 use tokio::time::sleep;
 
 use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_AT_ONCE, LOOK_PAUSE};
@@ -100,48 +99,6 @@ pub fn broadcast_address(interface: Ipv4Addr) -> io::Result<Option<Ipv4Addr>> {
     Ok(ours.find_map(|address| address.broadcast))
 }
 
-/// Announcements within one process, for tests with several instances.
-#[derive(Debug)]
-pub struct MemoryAnnouncer {
-    sender: broadcast::Sender<()>,
-    receiver: Mutex<broadcast::Receiver<()>>,
-}
-
-impl MemoryAnnouncer {
-    /// The announcer of the first instance of a group.
-    #[must_use]
-    pub fn first() -> Self {
-        Self::of(broadcast::Sender::new(16))
-    }
-
-    /// The announcer of another instance of the group.
-    #[must_use]
-    pub fn another(&self) -> Self {
-        Self::of(self.sender.clone())
-    }
-
-    fn of(sender: broadcast::Sender<()>) -> Self {
-        let receiver = Mutex::new(sender.subscribe());
-        Self { sender, receiver }
-    }
-}
-
-impl Announcer for MemoryAnnouncer {
-    async fn announce(&self) -> io::Result<()> {
-        // An error means that no instance receives it, as with a datagram.
-        let _ = self.sender.send(());
-        Ok(())
-    }
-
-    async fn hear(&self) -> io::Result<()> {
-        let mut receiver = self.receiver.lock().await;
-        match receiver.recv().await {
-            Ok(()) | Err(broadcast::error::RecvError::Lagged(_)) => Ok(()),
-            Err(broadcast::error::RecvError::Closed) => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,15 +107,6 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    /// What each announcer must do.
-    async fn hears_what_another_announces(one: impl Announcer, other: impl Announcer) {
-        one.announce().await.unwrap();
-        timeout(LONG, other.hear()).await.expect("the other hears it").unwrap();
-        other.announce().await.unwrap();
-        other.announce().await.unwrap();
-        timeout(LONG, one.hear()).await.expect("the one hears it").unwrap();
-    }
-
     fn udp_pair() -> (UdpAnnouncer, UdpAnnouncer) {
         let free = std::net::UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
         let to = SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), free);
@@ -166,16 +114,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn by_datagram() {
+    async fn an_instance_hears_what_another_one_announces() {
         let (one, other) = udp_pair();
-        hears_what_another_announces(one, other).await;
-    }
-
-    #[tokio::test]
-    async fn in_memory() {
-        let one = MemoryAnnouncer::first();
-        let other = one.another();
-        hears_what_another_announces(one, other).await;
+        one.announce().await.unwrap();
+        timeout(LONG, other.hear()).await.expect("the other hears it").unwrap();
+        other.announce().await.unwrap();
+        other.announce().await.unwrap();
+        timeout(LONG, one.hear()).await.expect("the one hears it").unwrap();
     }
 
     #[tokio::test]

@@ -14,8 +14,6 @@ use clap::{Parser, Subcommand};
 use journal::disk::RealDisk;
 use program::exit::Exit;
 use program::{descriptors, dotenv, log, settings, shutdown};
-use socket2::Socket;
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -25,8 +23,7 @@ use crate::lottery::Lottery;
 use crate::net::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use crate::net::{self, Shared};
 use crate::settings::Config;
-use crate::store::Store;
-use crate::store::file::{self, FileStore, OpenError, StoreEnd, StoreSettings};
+use crate::store::file::{self, FileStore, OpenError, StoreSettings};
 use crate::watch::Common;
 use crate::{health, prepare, watch};
 
@@ -168,16 +165,12 @@ fn run_serve(config: &Config) -> Exit {
             info!(action = "shutdown", result = "success");
             Exit::Right
         }
-        Err(error) if is_of_settings(&error) => {
+        Err(error) if error.downcast_ref().is_some_and(OpenError::is_of_settings) => {
             log::tell_wrong_settings(&format!("{error:#}"));
             Exit::Usage
         }
         Err(error) => ended("serve", Err(error)),
     }
-}
-
-fn is_of_settings(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(OpenError::is_of_settings)
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
@@ -190,9 +183,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         anyhow::Error::new(error).context(text)
     };
     let socket = net::bind(config.ip, config.port).map_err(refused)?;
-    let address = local_address(&socket)?;
-    let settings = store_settings(config, instance_name(address));
-    let (store, mut end) = open_store(settings)?;
+    let address =
+        socket.local_addr()?.as_socket_ipv4().context("the socket has no IPv4 address")?;
+    let is_new = !config.volume.exists();
+    let (store, mut end) = FileStore::open(store_settings(config, instance_name(address)))?;
+    if is_new {
+        // A mistyped name would create an empty volume, without the day's bets: make that visible.
+        info!(action = "volume", result = "success", made = %config.volume.display());
+    }
     let wait_end = store.wait_end();
     let broadcast = config.broadcast();
     let announcer = UdpAnnouncer::bind(broadcast).with_context(|| {
@@ -207,13 +205,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         Common { agencies_amount: config.agencies_amount, winning_number: config.winning_number };
     let watching = watch::watch(store, announcer, common, lottery.closed(), shutdown.clone());
     let shared = Shared::new(lottery, Arc::clone(&metrics), shutdown.clone());
-    let serving = run_both(listener, shared, watching);
+    let serving = net::run(listener, shared, raise_descriptors());
     let ending = async {
         shutdown.cancelled().await;
         wait_end.set(Instant::now() + LAST_LOCK_TIMEOUT);
     };
     tokio::select! {
-        _ = async { tokio::join!(serving, ending) } => metrics.log(),
+        // When these have ended, nothing uses the store any more.
+        _ = async { tokio::join!(serving, watching, ending) } => metrics.log(),
         ended = end.wait() => return ended.context(DISK_FAILED),
     }
     match timeout(SETTLE_TIMEOUT, end.wait()).await {
@@ -226,18 +225,6 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-fn open_store(settings: StoreSettings) -> Result<(FileStore, StoreEnd), OpenError> {
-    let volume = settings.volume.clone();
-    let is_new = !volume.exists();
-    let opened = FileStore::open(settings)?;
-    if is_new {
-        // A mistyped name would create an empty volume, without the day's bets: make that visible.
-        let made = volume.display();
-        info!(action = "volume", result = "success", %made);
-    }
-    Ok(opened)
-}
-
 /// The name of this instance in the draw's record: its address, or the host's name and the port if
 /// it listens on all addresses.
 fn instance_name(address: SocketAddrV4) -> String {
@@ -246,20 +233,6 @@ fn instance_name(address: SocketAddrV4) -> String {
     }
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}:{}", address.port())
-}
-
-fn local_address(socket: &Socket) -> anyhow::Result<SocketAddrV4> {
-    socket.local_addr()?.as_socket_ipv4().context("the socket has no IPv4 address")
-}
-
-/// Serves and watches. When it returns, the store is not used any more.
-async fn run_both<S: Store>(
-    listener: TcpListener,
-    shared: Shared<S>,
-    watching: impl Future<Output = ()>,
-) {
-    let connections_max = raise_descriptors();
-    tokio::join!(net::run(listener, shared, connections_max), watching);
 }
 
 /// Raises the limit of descriptors as far as [`CONNECTIONS_MAX`] needs. Returns how many

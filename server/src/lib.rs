@@ -15,5 +15,7 @@ mod prepare;
 pub mod settings;
 pub mod store;
 pub mod watch;
+#[cfg(test)]
+mod watch_tests;
 
 pub use cli::main;

@@ -13,17 +13,18 @@ use protocol::limits::{
 /// How long a batch waits for the locks at the most; then it is answered 1 and not stored.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(LOCK_WAIT_SECONDS_MAX);
 
-/// How many calls may wait for the store's thread; all that wait share one lock, one append and one
-/// sync.
+/// How many requests may wait for the store's thread. All that wait share one lock, one append and
+/// one sync.
 pub const QUEUE_REQUESTS_MAX: usize = 1_024;
 
-/// What a call claims of the queue's bytes at least: so many calls fill it, too.
+/// What a request claims of the queue's bytes at least, so that [`QUEUE_REQUESTS_MAX`] requests fill
+/// it, too.
 pub const REQUEST_BYTES_MIN: usize = QUEUE_BYTES_MAX / QUEUE_REQUESTS_MAX;
 
 /// The longest that a group of batches waits for those that are likely to come at once.
 pub const COMMIT_DELAY_MAX: Duration = Duration::from_millis(5);
 
-/// The most groups that do not wait, after others have waited in vain.
+/// The most groups without a commit delay, after delays for agencies that did not come.
 pub const COMMIT_DELAY_RESTS_MAX: u32 = 64;
 
 /// How many bytes of rows may wait for the store's thread, or be worked on by it.
@@ -47,7 +48,8 @@ pub const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// The longest datagram that is looked at, in bytes.
 pub const DATAGRAM_BYTES_MAX: usize = 64;
 
-/// How long locks are waited for after SIGTERM: less, so that who waits in vain is answered.
+/// How long locks are waited for after SIGTERM: less, so that a client that waits for a lock is still
+/// answered.
 pub const LAST_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the store's thread waits for the locks when the instance ends, to leave the volume
@@ -87,7 +89,7 @@ const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BYTES_MAX, "every batch fits the 
 const _: () = assert!(QUEUE_BYTES_MAX <= u32::MAX as usize, "a semaphore counts the bytes");
 const _: () = assert!(
     LAST_LOCK_TIMEOUT.as_millis() + LOCK_WAIT_STEP.as_millis() < DRAIN_TIMEOUT.as_millis(),
-    "who waits for a lock is answered before the connection is closed"
+    "a client that waits for a lock is answered before its connection is closed"
 );
 const _: () = assert!(
     DRAIN_TIMEOUT.as_millis() + SETTLE_TIMEOUT.as_millis() < 5_000,

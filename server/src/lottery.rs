@@ -24,23 +24,6 @@ pub enum Answer {
     HangUp,
 }
 
-/// A request whose agency is one of the lottery's.
-#[derive(Debug)]
-pub struct Admitted<'a>(Request<'a>);
-
-impl Admitted<'_> {
-    /// The same request, if it is one for winners: that one may be kept for hours.
-    #[must_use]
-    pub fn for_winners(&self) -> Option<Admitted<'static>> {
-        match self.0 {
-            Request::WinnersRequest { agency } => {
-                Some(Admitted(Request::WinnersRequest { agency }))
-            }
-            _ => None,
-        }
-    }
-}
-
 /// The lottery, as one instance serves it. Cheap to clone.
 #[derive(Clone)]
 pub struct Lottery<S> {
@@ -61,32 +44,25 @@ impl<S: Store> Lottery<S> {
         Arc::clone(&self.closed)
     }
 
-    /// Admits a request to be executed.
-    ///
-    /// # Errors
-    /// Its agency is none of this lottery: the answer that says so. The store was not asked.
-    pub fn admit<'a>(&self, request: Request<'a>) -> Result<Admitted<'a>, Response> {
-        let agency = request.agency();
-        if agency.get() <= self.agencies_amount {
-            return Ok(Admitted(request));
-        }
-        let reason = format!("agency {agency} is not one of 1 to {}", self.agencies_amount);
-        let packet = request.packet_type().name();
-        warn!(action = "packet", result = "fail", packet, error = reason);
-        Err(request.packet_type().refuse(Refusal::Agency, reason))
-    }
-
     /// Executes a request. Takes as long as it takes: a sync for a batch, until the draw for
-    /// winners.
-    pub async fn execute(&self, Admitted(request): Admitted<'_>) -> Answer {
+    /// winners. The store is not asked about an agency that is not of this lottery.
+    pub async fn execute(&self, request: Request<'_>) -> Answer {
         let agency = request.agency();
+        if agency.get() > self.agencies_amount {
+            let reason = format!("agency {agency} is not one of 1 to {}", self.agencies_amount);
+            let packet = request.packet_type();
+            warn!(action = "packet", result = "fail", packet = packet.name(), error = reason);
+            return Answer::Looked(Some(packet.refuse(Refusal::Agency, reason)));
+        }
         // Boxed, except for winners: each of the many connections that wait for the draw would
         // otherwise have room for everything that another request takes.
         match request {
-            Request::StoreBet { bet, .. } => Box::pin(self.store_bet(agency, bet)).await,
-            Request::StoreBatch { bets, .. } => Box::pin(self.store_batch(agency, bets)).await,
+            Request::StoreBet { bet, .. } => Box::pin(self.store(agency, None, bet, log_bet)).await,
+            Request::StoreBatch { bets, .. } => {
+                Box::pin(self.store(agency, None, bets, log_batch)).await
+            }
             Request::StoreRows { first_row, bets, .. } => {
-                Box::pin(self.store_rows(agency, first_row, bets)).await
+                Box::pin(self.store(agency, Some(first_row), bets, log_batch)).await
             }
             Request::AgencyClose { rows, .. } => Box::pin(self.close(agency, rows)).await,
             Request::AgencyStatus { .. } => Box::pin(self.status(agency)).await,
@@ -94,39 +70,23 @@ impl<S: Store> Lottery<S> {
         }
     }
 
-    async fn store_bet(&self, agency: AgencyId, bet: WireBets<'_>) -> Answer {
-        let batch = Batch { agency, first_row: None, bets: bet };
-        let Ok(Appended { outcome, .. }) = self.store.append(&batch).await else {
-            return Answer::HangUp;
-        };
-        let bet = bet.first();
-        let (dni, numero) = (bet.document(), bet.number().get());
-        match fault(&outcome) {
-            None => info!(action = "apuesta_almacenada", result = "success", dni, numero),
-            Some(error) => {
-                warn!(action = "apuesta_almacenada", result = "fail", dni, numero, error);
-            }
-        }
-        store_answer(&outcome)
-    }
-
-    async fn store_batch(&self, agency: AgencyId, bets: WireBets<'_>) -> Answer {
-        let batch = Batch { agency, first_row: None, bets };
-        let Ok(Appended { outcome, .. }) = self.store.append(&batch).await else {
-            return Answer::HangUp;
-        };
-        log_batch(agency, bets.len(), &outcome);
-        store_answer(&outcome)
-    }
-
-    async fn store_rows(&self, agency: AgencyId, first_row: u64, bets: WireBets<'_>) -> Answer {
-        let batch = Batch { agency, first_row: Some(first_row), bets };
+    async fn store(
+        &self,
+        agency: AgencyId,
+        first_row: Option<u64>,
+        bets: WireBets<'_>,
+        log: fn(AgencyId, WireBets<'_>, &Outcome),
+    ) -> Answer {
+        let batch = Batch { agency, first_row, bets };
         let Ok(Appended { outcome, stored, is_new }) = self.store.append(&batch).await else {
             return Answer::HangUp;
         };
-        log_batch(agency, bets.len(), &outcome);
-        let (AgencyRows { rows, digest }, answer) = (stored, answer_if(is_new));
-        answer(Some(Response::StoreRows { outcome, rows, digest }))
+        log(agency, bets, &outcome);
+        let AgencyRows { rows, digest } = stored;
+        answer_if(is_new)(Some(match first_row {
+            Some(_) => Response::StoreRows { outcome, rows, digest },
+            None => Response::Store { stored: outcome == Outcome::Done },
+        }))
     }
 
     async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Answer {
@@ -182,12 +142,6 @@ impl<S: Store> Lottery<S> {
     }
 }
 
-/// The answer to packets whose bets are always new.
-fn store_answer(outcome: &Outcome) -> Answer {
-    let stored = *outcome == Outcome::Done;
-    answer_if(stored)(Some(Response::Store { stored }))
-}
-
 /// What kind of answer it is, if something was stored or if not.
 fn answer_if(is_new: bool) -> fn(Option<Response>) -> Answer {
     if is_new { Answer::Stored } else { Answer::Looked }
@@ -202,8 +156,17 @@ fn fault(outcome: &Outcome) -> Option<String> {
     }
 }
 
-fn log_batch(agency: AgencyId, bets: usize, outcome: &Outcome) {
-    let (cantidad, agencia) = (bets, agency.get());
+fn log_bet(_: AgencyId, bet: WireBets<'_>, outcome: &Outcome) {
+    let bet = bet.first();
+    let (dni, numero) = (bet.document(), bet.number().get());
+    match fault(outcome) {
+        None => info!(action = "apuesta_almacenada", result = "success", dni, numero),
+        Some(error) => warn!(action = "apuesta_almacenada", result = "fail", dni, numero, error),
+    }
+}
+
+fn log_batch(agency: AgencyId, bets: WireBets<'_>, outcome: &Outcome) {
+    let (cantidad, agencia) = (bets.len(), agency.get());
     match fault(outcome) {
         None => {
             let action = "apuestas_almacenadas";

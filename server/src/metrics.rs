@@ -30,7 +30,7 @@ const PACKETS: [&str; 7] = [
 const WORDS: [&str; 9] =
     ["agency", "invalid", "closed", "drawn", "gap", "overlap", "short", "busy", "unknown"];
 
-/// How a packet ended.
+/// How a packet ended. The order is that of its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PacketOutcome {
     /// It stored bets or a close.
@@ -43,12 +43,7 @@ pub enum PacketOutcome {
     Unanswered,
 }
 
-const OUTCOMES: [(PacketOutcome, &str); 4] = [
-    (PacketOutcome::Stored, "stored"),
-    (PacketOutcome::Answered, "answered"),
-    (PacketOutcome::Refused, "refused"),
-    (PacketOutcome::Unanswered, "unanswered"),
-];
+const OUTCOMES: [&str; 4] = ["stored", "answered", "refused", "unanswered"];
 
 /// The figures of one instance since its start.
 #[derive(Debug, Default)]
@@ -76,12 +71,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counts the commit of a group in which so many batches were new.
-    pub fn count_commit(&self, batches: u64, bets: u64, bytes: u64, sync_took: Duration) {
-        self.batches.add(batches);
-        self.bets.add(bets);
-        self.bytes.add(bytes);
-        self.syncs.record(sync_took);
+    /// Counts the commit of a group in which so many batches were new, unless none was.
+    pub fn count_commit(&self, batches: usize, bets: usize, bytes: usize, sync_took: Duration) {
+        self.batches.add(batches as u64);
+        self.bets.add(bets as u64);
+        self.bytes.add(bytes as u64);
+        if batches > 0 {
+            self.syncs.record(sync_took);
+        }
     }
 
     /// Logs all figures in one line, when the instance ends.
@@ -130,11 +127,6 @@ impl Gauge {
         GaugeGuard(self)
     }
 
-    /// Replaces the figure, where its owner knows it.
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
-    }
-
     /// The figure now.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -174,11 +166,6 @@ impl Histogram {
     pub fn buckets(&self) -> [u64; BUCKET_MICROSECONDS.len() + 1] {
         self.buckets.each_ref().map(Counter::get)
     }
-
-    /// The sum of all durations.
-    pub fn sum(&self) -> Duration {
-        Duration::from_micros(self.microseconds.get())
-    }
 }
 
 impl fmt::Display for Histogram {
@@ -205,9 +192,8 @@ pub struct Packets([[Counter; OUTCOMES.len()]; PACKETS.len()]);
 impl Packets {
     /// Counts a packet; `None` is a line that is no packet.
     pub fn count(&self, packet: Option<PacketType>, outcome: PacketOutcome) {
-        if let Some(counter) = self.counter(packet.map_or("unknown", PacketType::name), outcome) {
-            counter.add(1);
-        }
+        let name = packet.map_or("unknown", PacketType::name);
+        self.counter(name, outcome).inspect(|counter| counter.add(1));
     }
 
     /// How many packets of this name (`unknown` for what is no packet) ended so.
@@ -217,8 +203,7 @@ impl Packets {
 
     fn counter(&self, name: &str, outcome: PacketOutcome) -> Option<&Counter> {
         let packet = PACKETS.iter().position(|known| *known == name)?;
-        let outcome = OUTCOMES.iter().position(|(known, _)| *known == outcome)?;
-        self.0.get(packet)?.get(outcome)
+        self.0.get(packet)?.get(outcome as usize)
     }
 }
 
@@ -226,9 +211,9 @@ impl fmt::Display for Packets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let each = PACKETS.iter().zip(&self.0).flat_map(|(packet, counters)| {
             let outcomes = OUTCOMES.iter().zip(counters);
-            outcomes.map(move |((_, outcome), counter)| (format!("{packet} {outcome}"), counter))
+            outcomes.map(move |(outcome, counter)| (format!("{packet} {outcome}"), counter.get()))
         });
-        write_counters(f, each)
+        f.write_str(&counted(each))
     }
 }
 
@@ -239,9 +224,7 @@ pub struct Refusals([Counter; WORDS.len()]);
 impl Refusals {
     /// Counts a refusal by the first word of `reason`.
     pub fn count(&self, reason: &str) {
-        if let Some(counter) = self.counter(reason) {
-            counter.add(1);
-        }
+        self.counter(reason).inspect(|counter| counter.add(1));
     }
 
     /// How many refusals began with this word.
@@ -257,19 +240,16 @@ impl Refusals {
 
 impl fmt::Display for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_counters(f, WORDS.iter().map(|word| (*word).to_owned()).zip(&self.0))
+        let each = WORDS.iter().zip(&self.0);
+        f.write_str(&counted(each.map(|(word, counter)| (word.to_string(), counter.get()))))
     }
 }
 
-/// Writes the counters that are not 0, or `0` if all are.
-fn write_counters<'c>(
-    f: &mut fmt::Formatter<'_>,
-    counters: impl Iterator<Item = (String, &'c Counter)>,
-) -> fmt::Result {
-    let counted = counters.filter(|(_, counter)| counter.get() > 0);
-    let text: Vec<_> = counted.map(|(name, counter)| format!("{name} {}", counter.get())).collect();
-    f.write_str(if text.is_empty() { "0" } else { "" })?;
-    f.write_str(&text.join(", "))
+/// The counts that are not 0 with their names, or `0` if all are.
+fn counted(counts: impl Iterator<Item = (String, u64)>) -> String {
+    let counted = counts.filter(|(_, count)| *count > 0);
+    let text: Vec<_> = counted.map(|(name, count)| format!("{name} {count}")).collect();
+    if text.is_empty() { "0".to_owned() } else { text.join(", ") }
 }
 
 #[cfg(test)]
@@ -284,7 +264,6 @@ mod tests {
             histogram.record(Duration::from_micros(microseconds));
         }
         assert_eq!(histogram.buckets(), [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-        assert_eq!(histogram.sum(), Duration::from_micros(2_000_202));
         let text = "5 of 400040 us (<=100 us: 2, <=250 us: 1, <=1000000 us: 1, longer: 1)";
         assert_eq!(histogram.to_string(), text);
     }

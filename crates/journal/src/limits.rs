@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// How long a held lock is tried again and again before a thread waits for it: longer than a
-/// process needs it for a group.
+/// How long a held lock is tried again without a pause: longer than a process needs it for a group.
 pub const LOCK_TRY_TIMEOUT: Duration = Duration::from_micros(200);
 
-/// How often a thread that waits for a lock checks whether the process is shutting down.
-pub const LOCK_WAIT_STEP: Duration = Duration::from_millis(100);
+/// The longest pause between two tries to take a lock: so late at most does a waiter find that the
+/// lock is free, or that the process is shutting down.
+pub const LOCK_WAIT_STEP: Duration = Duration::from_millis(10);
 
 /// The stack of a thread that only waits for the system, in bytes.
 pub const WAITER_STACK_BYTES: usize = 64 * 1024;

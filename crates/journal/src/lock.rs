@@ -1,20 +1,17 @@
 //! A file's lock, waited for no longer than a deadline.
 //!
-//! `flock` has no deadline. A free lock is taken at once; one that is held for more than a moment
-//! is waited for by a thread of its own, which hands it over or, if it is not wanted any more,
-//! gives it back. A holder that was paused thus costs one waiting thread, however often others try
-//! meanwhile.
-//!
-//! **Invariant**: while the thread waits in `flock`, no other thread touches the lock's file. Two
-//! takers of one open file do not exclude each other.
+//! `flock` has no deadline, so a lock that is held is tried again and again. At first the thread
+//! only yields between two tries, because most holders give the lock back soon. Then it sleeps for
+//! an eighth of the time that it has waited so far. So a waiter takes a free lock with little delay,
+//! and a holder that is paused costs next to no processor time.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Instant;
 
 use crate::disk::DiskFile;
-use crate::limits::{LOCK_TRY_TIMEOUT, LOCK_WAIT_STEP, WAITER_STACK_BYTES};
+use crate::limits::{LOCK_TRY_TIMEOUT, LOCK_WAIT_STEP};
 
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -49,96 +46,31 @@ impl WaitEnd {
 /// A lock file.
 pub struct DeadlineLock<F> {
     name: String,
-    wait_end: WaitEnd,
-    shared: Arc<Shared<F>>,
-}
-
-struct Shared<F> {
     file: F,
-    waiting: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-enum Waiting {
-    /// No thread waits.
-    Nobody,
-    /// A thread waits in `flock`; `wanted` says whether the lock is to be kept when it comes.
-    InFlock { wanted: bool },
-    /// The thread has it, or the error, for the caller that wanted it.
-    Arrived(io::Result<()>),
+    wait_end: WaitEnd,
 }
 
 impl<F: DiskFile> DeadlineLock<F> {
     pub fn new(name: String, file: F, wait_end: WaitEnd) -> Self {
-        let waiting = Mutex::new(Waiting::Nobody);
-        Self { name, wait_end, shared: Arc::new(Shared { file, waiting, changed: Condvar::new() }) }
+        Self { name, file, wait_end }
     }
 
-    /// Takes the lock, until `deadline` at the latest.
+    /// Takes the lock, until `deadline` at the latest. A free lock is taken also after that.
     pub fn take(&self, deadline: Instant) -> Result<(), LockError> {
-        let system = |error| self.refused(error);
-        let mut waiting = self.shared.lock_state();
-        match &mut *waiting {
-            Waiting::InFlock { wanted } => *wanted = true,
-            Waiting::Nobody | Waiting::Arrived(_) => {
-                if self.try_a_while().map_err(system)? {
-                    return Ok(());
-                }
-                *waiting = Waiting::InFlock { wanted: true };
-                let shared = Arc::clone(&self.shared);
-                let spawned = thread::Builder::new()
-                    .name("lock".to_owned())
-                    .stack_size(WAITER_STACK_BYTES)
-                    .spawn(move || shared.wait_in_flock());
-                if let Err(error) = spawned {
-                    *waiting = Waiting::Nobody;
-                    return Err(system(error));
-                }
-            }
-        }
-        self.await_arrival(waiting, deadline)
-    }
-
-    /// Tries to take the lock for a moment; says whether it did. Most holders give it back sooner
-    /// than a thread that waits for it would start.
-    fn try_a_while(&self) -> io::Result<bool> {
         let since = Instant::now();
-        while !self.shared.file.try_take_lock()? {
-            if since.elapsed() > LOCK_TRY_TIMEOUT {
-                return Ok(false);
+        while !self.file.try_take_lock().map_err(|e| self.refused(e))? {
+            let (waited, end) = (since.elapsed(), self.wait_end.or_before(deadline));
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(LockError::Held(self.name.clone()));
             }
-            thread::yield_now();
-        }
-        Ok(true)
-    }
-
-    fn await_arrival(
-        &self,
-        mut waiting: MutexGuard<'_, Waiting>,
-        deadline: Instant,
-    ) -> Result<(), LockError> {
-        loop {
-            match &mut *waiting {
-                Waiting::Arrived(_) => {
-                    let arrived = std::mem::replace(&mut *waiting, Waiting::Nobody);
-                    let Waiting::Arrived(result) = arrived else { continue };
-                    return result.map_err(|e| self.refused(e));
-                }
-                Waiting::InFlock { wanted } => {
-                    let until = self.wait_end.or_before(deadline);
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        *wanted = false;
-                        return Err(LockError::Held(self.name.clone()));
-                    }
-                    // In steps, because setting the end of all waiting wakes no thread.
-                    let step = left.min(LOCK_WAIT_STEP);
-                    let woken = self.shared.changed.wait_timeout(waiting, step);
-                    waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
-                }
-                Waiting::Nobody => return Err(LockError::Held(self.name.clone())),
+            if waited < LOCK_TRY_TIMEOUT {
+                thread::yield_now();
+            } else {
+                thread::sleep((waited / 8).min(LOCK_WAIT_STEP).min(left));
             }
         }
+        Ok(())
     }
 
     /// The system's error about this lock.
@@ -146,33 +78,10 @@ impl<F: DiskFile> DeadlineLock<F> {
         LockError::System(self.name.clone(), error)
     }
 
-    /// Gives the lock back. An error is of no use to anybody: the lock's file stays open, and the
-    /// system gives the lock back when it closes.
+    /// Gives the lock back. An error needs no answer: the lock's file stays open, and the system
+    /// gives the lock back when it closes.
     pub fn give_back(&self) {
-        let _ = self.shared.file.give_lock_back();
-    }
-}
-
-impl<F: DiskFile> Shared<F> {
-    fn lock_state(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_in_flock(&self) {
-        let result = self.file.take_lock();
-        let mut waiting = self.lock_state();
-        match &*waiting {
-            Waiting::InFlock { wanted: true } => {
-                *waiting = Waiting::Arrived(result);
-                self.changed.notify_one();
-            }
-            _ => {
-                if result.is_ok() {
-                    let _ = self.file.give_lock_back();
-                }
-                *waiting = Waiting::Nobody;
-            }
-        }
+        let _ = self.file.give_lock_back();
     }
 }
 
@@ -180,13 +89,7 @@ impl<F: DiskFile> Shared<F> {
 mod tests {
     use super::*;
     use crate::disk::{Disk, Mode, RealDisk};
-    use std::path::Path;
     use std::time::Duration;
-
-    fn lock(path: &Path) -> DeadlineLock<std::fs::File> {
-        let file = RealDisk::new().open(path, Mode::InPlace).unwrap();
-        DeadlineLock::new("a.lock".into(), file, WaitEnd::default())
-    }
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_millis(20)
@@ -196,54 +99,45 @@ mod tests {
         Instant::now() + Duration::from_secs(60)
     }
 
+    /// Two processes' views of one lock.
+    fn locks() -> (tempfile::TempDir, [DeadlineLock<std::fs::File>; 2]) {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |_| {
+            let file = RealDisk::new().open(&directory.path().join("a.lock"), Mode::InPlace);
+            DeadlineLock::new("a.lock".into(), file.unwrap(), WaitEnd::default())
+        };
+        let locks = [(); 2].map(open);
+        (directory, locks)
+    }
+
     #[test]
     fn a_held_lock_is_refused_at_the_deadline_and_taken_when_it_is_free() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.lock");
-        let (ours, theirs) = (lock(&path), lock(&path));
+        let (_directory, [ours, theirs]) = locks();
         theirs.take(soon()).unwrap();
-        assert!(matches!(ours.take(soon()), Err(LockError::Held(_))));
-        assert!(matches!(ours.take(soon()), Err(LockError::Held(_))));
+        for _ in 0..2 {
+            let started = Instant::now();
+            assert!(matches!(ours.take(soon()), Err(LockError::Held(_))));
+            assert!(started.elapsed() >= Duration::from_millis(20), "{:?}", started.elapsed());
+        }
         let waiter = thread::spawn(move || ours.take(late()).map(|()| ours));
+        thread::sleep(Duration::from_millis(5));
         theirs.give_back();
         let ours = waiter.join().unwrap().unwrap();
         assert!(matches!(theirs.take(soon()), Err(LockError::Held(_))));
         ours.give_back();
-        theirs.take(late()).unwrap();
+        theirs.take(Instant::now()).expect("a free lock needs no time");
     }
 
     #[test]
-    fn waiting_ends_when_the_instance_does_and_free_locks_can_be_had_all_the_same() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.lock");
-        let (ours, theirs) = (lock(&path), lock(&path));
+    fn waiting_ends_when_the_instance_does() {
+        let (_directory, [ours, theirs]) = locks();
         let wait_end = ours.wait_end.clone();
         theirs.take(soon()).unwrap();
-        let waiter = thread::spawn(move || {
-            // For ever, if nobody ended it.
-            let refused = ours.take(Instant::now() + Duration::from_secs(1_000_000));
-            (ours, refused)
-        });
+        let waiter = thread::spawn(move || (ours.take(late()), ours));
         wait_end.set(Instant::now());
-        let (ours, refused) = waiter.join().unwrap();
+        let (refused, ours) = waiter.join().unwrap();
         assert!(matches!(refused, Err(LockError::Held(_))));
-        assert!(matches!(ours.take(late()), Err(LockError::Held(_))));
         theirs.give_back();
-        // The thread that still waited gives it back, now that nobody wants it.
-        let given_back = late();
-        while ours.take(late()).is_err() {
-            assert!(Instant::now() < given_back, "it can be had again");
-        }
-    }
-
-    #[test]
-    fn a_lock_that_comes_too_late_is_given_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.lock");
-        let (ours, theirs) = (lock(&path), lock(&path));
-        theirs.take(soon()).unwrap();
-        assert!(ours.take(soon()).is_err());
-        theirs.give_back();
-        theirs.take(late()).unwrap();
+        ours.take(late()).expect("a free lock can still be taken");
     }
 }

@@ -1,4 +1,4 @@
-//! Passing over a whole file on several cores at once.
+//! Reading a whole file on several cores at once.
 //!
 //! **Invariant**: every line is in exactly one part, whole, and the parts come in the order of the
 //! file, however many there are.
@@ -51,7 +51,7 @@ pub fn scan<T: Send>(
         for (part, thread) in others {
             results.push(match thread {
                 Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic))?,
-                // For want of a thread: the draw does not wait for one.
+                // The system has no more threads; the scan does not wait for one.
                 Err(_) => scan_part(part)?,
             });
         }

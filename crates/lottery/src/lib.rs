@@ -8,9 +8,7 @@
 //! rows and number give the same winners.
 
 mod draw;
-mod plan;
 mod state;
 
 pub use draw::Winners;
-pub use plan::{BatchHead, Decision, Plan};
-pub use state::{AgencyRows, AgencyStatus, State};
+pub use state::{AgencyRows, AgencyStatus, BatchHead, Decision, Plan, State};

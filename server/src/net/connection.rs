@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{Outcome, PacketError, PacketType, Request, Response};
+use protocol::{AgencyId, Outcome, PacketError, PacketType, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use super::limits::{DELAY_MAX, DELAY_MIN, LONG_PACKETS_MAX};
 use super::read_buffer::{ConnectionError, Next, ReadBuffer};
 use super::write_buffer::write_answer;
-use crate::lottery::{Admitted, Answer, Lottery};
+use crate::lottery::{Answer, Lottery};
 use crate::metrics::{Metrics, PacketOutcome};
 use crate::store::Store;
 
@@ -92,17 +92,32 @@ async fn answer_packets<S: Store>(
             }
             Next::End => return Ok(()),
         };
-        let (packet, ends_connection) = describe(&request);
-        let answer = match admit(request, &shared.lottery, peer) {
-            Ok(request) => match request.for_winners() {
-                Some(request) => {
-                    // The draw may be hours away.
-                    buffer.consume();
-                    wait_for_winners(request, stream, shared).await
+        let packet = match &request {
+            Ok(request) => Some(request.packet_type()),
+            Err(PacketError::Body(packet, _)) => Some(*packet),
+            Err(PacketError::UnknownType) => None,
+        };
+        let answer = match request {
+            Ok(Request::WinnersRequest { agency }) => {
+                // The draw may be hours away.
+                buffer.consume();
+                wait_for_winners(agency, stream, shared).await
+            }
+            Ok(request) => shared.lottery.execute(request).await,
+            Err(malformed) => {
+                // A malformed packet is a warning, because a client has an error. A line that is no
+                // packet comes from no client of this protocol, and may come in any number.
+                match &malformed {
+                    PacketError::UnknownType => {
+                        debug!(action = "packet", result = "fail", %peer, error = "unknown");
+                    }
+                    PacketError::Body(packet, error) => {
+                        let packet = packet.name();
+                        warn!(action = "packet", result = "fail", packet, %peer, %error);
+                    }
                 }
-                None => shared.lottery.execute(request).await,
-            },
-            Err(refusal) => Answer::Looked(Some(refusal)),
+                Answer::Looked(Some(malformed.response()))
+            }
         };
         buffer.consume();
         count(packet, &answer, &shared.metrics);
@@ -112,7 +127,7 @@ async fn answer_packets<S: Store>(
         if let Some(response) = response {
             write_answer(stream, response).await?;
         }
-        if ends_connection {
+        if packet.is_some_and(PacketType::ends_connection) {
             return Ok(stream.shutdown().await?);
         }
         match answer {
@@ -122,53 +137,14 @@ async fn answer_packets<S: Store>(
     }
 }
 
-/// The type of a packet, unless it is none, and whether the connection ends after its answer.
-fn describe(request: &Result<Request<'_>, PacketError>) -> (Option<PacketType>, bool) {
-    let packet = match request {
-        Ok(request) => Some(request.packet_type()),
-        Err(PacketError::Body(packet, _)) => Some(*packet),
-        Err(PacketError::UnknownType) => None,
-    };
-    (packet, packet.is_some_and(PacketType::ends_connection))
-}
-
-/// Admits what is to be executed; else returns the answer that refuses it.
-fn admit<'a, S: Store>(
-    request: Result<Request<'a>, PacketError>,
-    lottery: &Lottery<S>,
-    peer: SocketAddr,
-) -> Result<Admitted<'a>, Response> {
-    match request {
-        Ok(request) => lottery.admit(request),
-        Err(malformed) => {
-            log_malformed(&malformed, peer);
-            Err(malformed.response())
-        }
-    }
-}
-
-/// A malformed packet is a warning, because a client has an error. What is no packet at all comes
-/// from no client of this protocol, and may come in any number.
-fn log_malformed(malformed: &PacketError, peer: SocketAddr) {
-    match malformed {
-        PacketError::UnknownType => {
-            debug!(action = "packet", result = "fail", %peer, error = "unknown")
-        }
-        PacketError::Body(packet, error) => {
-            let packet = packet.name();
-            warn!(action = "packet", result = "fail", packet, %peer, %error);
-        }
-    }
-}
-
 /// Waits for the draw, unless the instance ends or the peer has gone: then there is no answer.
 async fn wait_for_winners<S: Store>(
-    request: Admitted<'static>,
+    agency: AgencyId,
     stream: &impl Transport,
     shared: &Shared<S>,
 ) -> Answer {
     tokio::select! {
-        answer = shared.lottery.execute(request) => answer,
+        answer = shared.lottery.execute(Request::WinnersRequest { agency }) => answer,
         () = shared.shutdown.cancelled() => Answer::HangUp,
         () = stream.broken() => Answer::HangUp,
     }

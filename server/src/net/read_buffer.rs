@@ -57,28 +57,15 @@ pub struct ReadBuffer<'s> {
     /// Since when the server waits for the rest of the line at the cursor.
     line_since: Option<Instant>,
     long_packets: &'s Semaphore,
-    permit: Option<Permit<'s>>,
-}
-
-#[derive(Debug)]
-struct Permit<'s> {
-    deadline: Instant,
-    _permit: SemaphorePermit<'s>,
+    /// The permit of a long packet, and until when that has to be there.
+    permit: Option<(SemaphorePermit<'s>, Instant)>,
 }
 
 impl<'s> ReadBuffer<'s> {
     /// An empty buffer, whose long packets take their permits from `long_packets`.
     pub fn new(long_packets: &'s Semaphore) -> Self {
-        let (framer, permit) = (Framer::default(), None);
-        Self {
-            bytes: Vec::new(),
-            cursor: 0,
-            found: 0,
-            framer,
-            line_since: None,
-            long_packets,
-            permit,
-        }
+        let (bytes, framer, line_since, permit) = (Vec::new(), Framer::default(), None, None);
+        Self { bytes, cursor: 0, found: 0, framer, line_since, long_packets, permit }
     }
 
     /// Reads until there is a line. The one before must be consumed.
@@ -137,15 +124,15 @@ impl<'s> ReadBuffer<'s> {
         self.cursor = 0;
         if self.bytes.len() == BUFFER_BYTES && self.permit.is_none() {
             let permit = timeout(LONG_PACKET_TIMEOUT, self.long_packets.acquire()).await;
-            let _permit = permit.map_err(|_| ConnectionError::Busy)?.expect("it is never closed");
-            self.permit = Some(Permit { deadline: Instant::now() + LONG_PACKET_TIMEOUT, _permit });
+            let permit = permit.map_err(|_| ConnectionError::Busy)?.expect("it is never closed");
+            self.permit = Some((permit, Instant::now() + LONG_PACKET_TIMEOUT));
             self.bytes.reserve_exact(LINE_BYTES_MAX - BUFFER_BYTES);
         }
         if self.framer.is_mid_line(&self.bytes) {
             self.line_since.get_or_insert_with(Instant::now);
         }
         let (deadline, is_long) = match (&self.permit, self.line_since) {
-            (Some(permit), _) => (permit.deadline, true),
+            (Some((_, deadline)), _) => (*deadline, true),
             (None, Some(since)) => (since + LINE_TIMEOUT, false),
             (None, None) => (Instant::now() + IDLE_TIMEOUT, false),
         };

@@ -77,23 +77,26 @@ pub(super) async fn conforms<S: Store>(
     drop(store);
     end.await;
     let (store, end) = open();
+    let (other, other_end) = open();
     assert_eq!(state(&store, 1).await, (stored(3), AgencyState::Open));
     assert_eq!(append(&store, Some(3), &BETS[2..]).await, (None, false, stored(3)));
 
-    // Close: not with other rows than are stored; again, nothing changes.
-    assert_eq!(close(&store, 1, Some(4)).await, (Some(Refusal::Short), false));
-    assert_eq!(state(&store, 1).await, (stored(3), AgencyState::Open));
-    assert_eq!(close(&store, 1, Some(3)).await, (None, true));
+    // Close: not with other rows than are stored; again, nothing changes. What one instance did,
+    // the other one knows.
+    assert_eq!(close(&other, 1, Some(4)).await, (Some(Refusal::Short), false));
+    assert_eq!(state(&other, 1).await, (stored(3), AgencyState::Open));
+    assert_eq!(close(&other, 1, Some(3)).await, (None, true));
     assert_eq!(close(&store, 1, None).await, (None, false));
     assert_eq!(state(&store, 1).await, (stored(3), AgencyState::Closed));
-    let late = append(&store, Some(4), &BETS[..1]).await;
-    assert_eq!(late, (Some(Refusal::Closed), false, stored(3)));
+    for first_row in [None, Some(4)] {
+        let late = append(&store, first_row, &BETS[..1]).await;
+        assert_eq!(late, (Some(Refusal::Closed), false, stored(3)));
+    }
     assert_eq!(append(&store, Some(1), &BETS).await, (None, false, stored(3)));
 
     // The draw is held once, when all agencies have closed.
     assert_eq!(store.look().await, Ok(false));
-    assert_eq!(close(&store, 2, None).await, (None, true));
-    let (other, other_end) = open();
+    assert_eq!(close(&other, 2, None).await, (None, true));
     assert_eq!(store.look().await, Ok(true));
     assert_eq!(store.look().await, Ok(false));
     assert_eq!(other.look().await, Ok(false), "another instance finds it");

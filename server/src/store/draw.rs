@@ -61,6 +61,22 @@ impl Draw {
         self.stored.get(agency.index()) == Some(&(rows.rows, Some(rows.digest)))
     }
 
+    /// The settings that are others than those the draw was held with: the key, the value here and
+    /// the value of the draw.
+    pub(crate) fn differences(
+        &self,
+        agencies_amount: u32,
+        winning_number: BetNumber,
+    ) -> impl Iterator<Item = (&'static str, String, String)> {
+        let (amount, number) = (self.agencies_amount, self.number);
+        [
+            ("AGENCIES_AMOUNT", agencies_amount.to_string(), amount.to_string()),
+            ("LOTTERY_WINNER_NUMBER", winning_number.to_string(), number.to_string()),
+        ]
+        .into_iter()
+        .filter(|(_, here, drawn)| here != drawn)
+    }
+
     /// The winners of an agency, with `;` between them; `None` if it took no part.
     #[must_use]
     pub fn winners(&self, agency: AgencyId) -> Option<Arc<str>> {
@@ -98,37 +114,27 @@ impl TryFrom<DrawRecord> for Draw {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
-    /// A record with two winners of the first agency, and none of the second.
-    pub(in crate::store) fn record() -> DrawRecord {
-        let agency = |agency, winners: &[&str]| AgencyRecord {
-            agency,
-            rows: 3,
-            digest: "00000000000000ff".into(),
-            winners: winners.iter().map(|w| (*w).to_owned()).collect(),
-        };
-        DrawRecord {
-            winning_number: 7574,
-            agencies_amount: 2,
-            bets: 6,
-            time: "2026-01-31T10:00:00Z".into(),
-            instance: "127.0.0.1:12345".into(),
-            agencies: vec![agency(1, &["30876370", "24807259"]), agency(2, &[])],
-        }
-    }
+    const RECORD: &str = r#"{"winning_number": 7574, "agencies_amount": 2, "bets": 6, "time": "now",
+        "instance": "here", "agencies": [
+        {"agency": 1, "rows": 3, "digest": "00000000000000ff", "winners": ["30876370", "2480"]},
+        {"agency": 2, "rows": 3, "digest": "00000000000000ff", "winners": []}]}"#;
 
     #[test]
-    fn a_record_that_does_not_hold_together_is_refused() {
-        let mut gap = record();
-        gap.agencies.pop();
-        let mut number = record();
-        number.winning_number = 10_000;
-        let mut document = record();
-        document.agencies[0].winners[1] += "\nWinnersResponse:1";
-        for wrong in [gap, number, document] {
-            assert!(Draw::try_from(wrong).is_err());
+    fn a_record_that_contradicts_itself_is_refused() {
+        for (part, other, is_valid) in [
+            ("now", "2026-01-31T10:00:00Z", true),
+            ("\"agency\": 2", "\"agency\": 3", false),
+            ("\"agencies_amount\": 2", "\"agencies_amount\": 3", false),
+            ("7574", "10000", false),
+            ("2480", "2480;1", false),
+            ("2480", "2480\\nWinnersResponse:1", false),
+        ] {
+            let json = RECORD.replacen(part, other, 1);
+            let record: DrawRecord = serde_json::from_str(&json).unwrap();
+            assert_eq!(Draw::try_from(record).is_ok(), is_valid, "{json}");
         }
     }
 }

@@ -22,8 +22,7 @@ pub use lottery::{AgencyRows, AgencyStatus};
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
-/// Whether it was done is unknown: it may be done now, later, or never. A client must not be told
-/// either.
+/// Whether it was done is unknown: it may be done now, later, or never. So a client gets no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("whether it was done is unknown")]
 pub struct Unknown;

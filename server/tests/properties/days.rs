@@ -37,7 +37,7 @@ pub fn packets_are_answered_as_by_a_list(lines: &[u8]) {
                     }
                     let before = list.bytes();
                     let wanted = list.execute(&request);
-                    let answer = execute(&lotteries[place], request).await;
+                    let answer = lotteries[place].execute(request).await;
                     let has_stored = list.bytes() > before;
                     assert_eq!(matches!(answer, Answer::Stored(_)), has_stored);
                     assert_eq!(without_reason(answer), wanted, "{:?}", str::from_utf8(line));
@@ -49,13 +49,6 @@ pub fn packets_are_answered_as_by_a_list(lines: &[u8]) {
     played.expect("the volume is empty");
     assert_eq!(disk.content("bets.csv"), list.rows);
     assert_eq!(disk.content("agencies_closed.txt"), list.closes);
-}
-
-async fn execute<S: Store>(lottery: &Lottery<S>, request: Request<'_>) -> Answer {
-    match lottery.admit(request) {
-        Ok(request) => lottery.execute(request).await,
-        Err(refusal) => Answer::Looked(Some(refusal)),
-    }
 }
 
 /// The words of a reason are for people, and that something was stored is looked at by itself.

@@ -168,12 +168,6 @@ pub trait DiskFile: Send + Sync + 'static {
     /// As the system reports them.
     fn sync(&self) -> Result<(), SyncError>;
 
-    /// Takes the file's exclusive lock, waiting for it as long as it takes.
-    ///
-    /// # Errors
-    /// As the system reports them.
-    fn take_lock(&self) -> io::Result<()>;
-
     /// Takes the file's exclusive lock if it is free; says whether it did.
     ///
     /// # Errors

@@ -20,7 +20,6 @@ use std::sync::{Arc, Weak};
 const STAT_BLOCK_BYTES: u64 = 512;
 
 /// What statfs(2) calls ext2, ext3 and ext4, all the same.
-#[cfg(target_os = "linux")]
 const EXT: u64 = 0xef53;
 
 /// Whether one flush is enough for two files. What cannot change while they are open, on which
@@ -33,8 +32,27 @@ pub struct OneFlush {
 }
 
 impl OneFlush {
+    /// Starts what [`OneFlush::sync`] ends, where one flush is enough.
+    ///
+    /// # Errors
+    /// As the system reports them; the next sync of the file reports those of the device.
+    pub fn start(&mut self, appended: &Arc<File>, in_place: &Arc<File>) -> io::Result<()> {
+        if self.is_enough(appended, in_place) {
+            start(appended, in_place)?;
+        }
+        Ok(())
+    }
+
+    /// Makes both files durable where one flush is enough; returns whether it did.
+    ///
+    /// # Errors
+    /// As the system reports them, for either file.
+    pub fn sync(&mut self, appended: &Arc<File>, in_place: &Arc<File>) -> io::Result<bool> {
+        Ok(self.is_enough(appended, in_place) && sync(appended, in_place)?)
+    }
+
     /// Whether one flush is enough for both files: see the module. If in doubt, it is not.
-    pub fn is_enough(&mut self, appended: &Arc<File>, in_place: &Arc<File>) -> bool {
+    fn is_enough(&mut self, appended: &Arc<File>, in_place: &Arc<File>) -> bool {
         let files = [appended, in_place].map(Arc::downgrade);
         if !files.iter().zip(&self.asked).all(|(one, other)| one.ptr_eq(other)) {
             *self = Self { asked: files, is_allowed: is_allowed(appended, in_place) };
@@ -52,14 +70,8 @@ fn has_holes(file: &File) -> bool {
     file.metadata().map_or(true, |found| found.blocks() * STAT_BLOCK_BYTES < found.len())
 }
 
-#[cfg(target_os = "linux")]
 fn overwrites_in_place(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|found| u64::try_from(found.f_type) == Ok(EXT))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn overwrites_in_place(_: &File) -> bool {
-    false
 }
 
 /// Submits the new bytes of both files to the device, and does not wait for it. Returns whether it
@@ -67,8 +79,7 @@ fn overwrites_in_place(_: &File) -> bool {
 ///
 /// # Errors
 /// As the system reports them; the next sync of the file reports those of the device.
-#[cfg(target_os = "linux")]
-pub fn start(appended: &File, in_place: &File) -> io::Result<bool> {
+fn start(appended: &File, in_place: &File) -> io::Result<bool> {
     let submit = |file| write_out(file, libc::SYNC_FILE_RANGE_WRITE);
     match submit(in_place).and_then(|()| submit(appended)) {
         Err(error) if is_refused(&error) => Ok(false),
@@ -76,18 +87,12 @@ pub fn start(appended: &File, in_place: &File) -> io::Result<bool> {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-pub fn start(_: &File, _: &File) -> io::Result<bool> {
-    Ok(false)
-}
-
 /// Makes both durable: what was written to `in_place` before this, and all of `appended`. Says
 /// whether it could, as [`start`] does.
 ///
 /// # Errors
 /// As the system reports them, for either file.
-#[cfg(target_os = "linux")]
-pub fn sync(appended: &File, in_place: &File) -> io::Result<bool> {
+fn sync(appended: &File, in_place: &File) -> io::Result<bool> {
     // Before the first wait, so that the device has both at once.
     if !start(appended, in_place)? {
         return Ok(false);
@@ -102,18 +107,11 @@ pub fn sync(appended: &File, in_place: &File) -> io::Result<bool> {
 }
 
 /// Whether the call itself is refused, whatever it is about: by an old kernel, or by a sandbox.
-#[cfg(target_os = "linux")]
 fn is_refused(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
 }
 
-#[cfg(not(target_os = "linux"))]
-pub fn sync(_: &File, _: &File) -> io::Result<bool> {
-    Ok(false)
-}
-
 /// sync_file_range(2) of a whole file.
-#[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "no library offers this call; it has no pointers")]
 fn write_out(file: &File, flags: libc::c_uint) -> io::Result<()> {
     use std::os::fd::AsRawFd;
@@ -126,12 +124,9 @@ fn write_out(file: &File, flags: libc::c_uint) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::os::unix::fs::FileExt as _;
 
-    fn is_enough(appended: &Arc<File>, in_place: &Arc<File>) -> bool {
-        OneFlush::default().is_enough(appended, in_place)
-    }
+    use super::*;
 
     fn file_in(directory: &std::path::Path, content: &[u8]) -> File {
         let file = tempfile::tempfile_in(directory).unwrap();
@@ -150,31 +145,25 @@ mod tests {
     }
 
     #[test]
-    fn one_flush_is_enough_on_ext_for_files_without_holes() {
+    fn one_flush_is_enough_on_ext_for_files_of_one_device_without_holes() {
         let directory = tempfile::tempdir().unwrap();
         let file = |content: &[u8]| Arc::new(file_in(directory.path(), content));
         let (appended, whole, holed) = (file(b""), file(&[1; 16 * 1024]), file(b""));
         holed.set_len(16 * 1024).unwrap();
-        let (elsewhere, is_on_ext) =
-            (Arc::new(File::open("/proc/self/status").unwrap()), is_on_ext(&whole));
+        let elsewhere = Arc::new(File::open("/proc/self/status").unwrap());
+        let is_on_ext = is_on_ext(&whole);
         let mut known = OneFlush::default();
         for _ in 0..2 {
             assert_eq!(known.is_enough(&appended, &whole), is_on_ext);
-            assert_eq!(known.is_enough(&appended, &whole), is_on_ext);
+            assert_eq!(known.is_enough(&appended, &whole), is_on_ext, "it is known now");
             assert!(!known.is_enough(&appended, &holed));
-            assert!(!known.is_enough(&appended, &elsewhere));
+            assert!(
+                !known.is_enough(&appended, &elsewhere) && !known.is_enough(&elsewhere, &whole)
+            );
         }
         holed.write_all_at(&[1; 16 * 1024], 0).unwrap();
         holed.sync_data().unwrap();
         assert_eq!(known.is_enough(&appended, &holed), is_on_ext, "it has none any more");
-    }
-
-    #[test]
-    fn files_on_two_devices_need_a_sync_each() {
-        let here = tempfile::tempdir().unwrap();
-        let one = Arc::new(file_in(here.path(), b"1"));
-        let other = Arc::new(File::open("/proc/self/status").unwrap());
-        assert!(!is_enough(&one, &other) && !is_enough(&other, &one));
     }
 
     /// That both are on the disk then, only a crash could show.

@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::disk::one_flush::{self, OneFlush};
+use crate::disk::one_flush::OneFlush;
 use crate::disk::{BootId, Disk, DiskFile, FileId, Mode, SyncError};
 use crate::limits::WAITER_STACK_BYTES;
 
@@ -17,7 +17,7 @@ use crate::limits::WAITER_STACK_BYTES;
 pub struct RealDisk {
     boot: BootId,
     one_flush: Mutex<OneFlush>,
-    syncer: Mutex<Option<Syncer>>,
+    syncer: Mutex<Syncer>,
 }
 
 /// A thread that syncs one file while its owner syncs another, where one flush is not enough for
@@ -29,19 +29,23 @@ struct Syncer {
 }
 
 impl Syncer {
-    fn start() -> io::Result<Self> {
+    fn start() -> Self {
         let (files, to_sync) = sync_channel::<Arc<File>>(1);
         let (done, results) = sync_channel(1);
-        let sync_each = move || {
-            for file in to_sync {
-                if done.send(file.sync_data()).is_err() {
-                    return;
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("sync".to_owned());
-        thread.stack_size(WAITER_STACK_BYTES).spawn(sync_each)?;
-        Ok(Self { files, results })
+        let sync_each = move || to_sync.iter().try_for_each(|file| done.send(file.sync_data()));
+        let thread = thread::Builder::new().name("sync".to_owned()).stack_size(WAITER_STACK_BYTES);
+        // If the system has no more threads, nothing receives the files: see `sync_both`.
+        let _ = thread.spawn(sync_each);
+        Self { files, results }
+    }
+
+    /// Syncs both at the same time; without the thread, one after the other.
+    fn sync_both(&self, here: &File, there: &Arc<File>) -> io::Result<()> {
+        if self.files.send(Arc::clone(there)).is_err() {
+            return here.sync_data().and_then(|()| there.sync_data());
+        }
+        let synced = here.sync_data();
+        synced.and(self.results.recv().map_err(io::Error::other)?)
     }
 }
 
@@ -53,12 +57,11 @@ impl RealDisk {
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
         let boot = BootId(u128::from_str_radix(&digits, 16).unwrap_or_default());
-        Self { boot, one_flush: Mutex::default(), syncer: Mutex::default() }
+        Self { boot, one_flush: Mutex::default(), syncer: Mutex::new(Syncer::start()) }
     }
 
-    fn one_flush_is_enough(&self, appended: &Arc<File>, in_place: &Arc<File>) -> bool {
-        let mut known = self.one_flush.lock().unwrap_or_else(PoisonError::into_inner);
-        known.is_enough(appended, in_place)
+    fn one_flush(&self) -> MutexGuard<'_, OneFlush> {
+        self.one_flush.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,29 +107,15 @@ impl Disk for RealDisk {
     }
 
     fn start_sync(&self, appended: &Arc<File>, in_place: &Arc<File>) -> Result<(), SyncError> {
-        if self.one_flush_is_enough(appended, in_place) {
-            one_flush::start(appended, in_place).map_err(SyncError)?;
-        }
-        Ok(())
+        self.one_flush().start(appended, in_place).map_err(SyncError)
     }
 
     fn sync_both(&self, appended: &Arc<File>, in_place: &Arc<File>) -> Result<(), SyncError> {
-        if self.one_flush_is_enough(appended, in_place)
-            && one_flush::sync(appended, in_place).map_err(SyncError)?
-        {
+        if self.one_flush().sync(appended, in_place).map_err(SyncError)? {
             return Ok(());
         }
-        let mut started = self.syncer.lock().unwrap_or_else(PoisonError::into_inner);
-        if started.is_none() {
-            *started = Syncer::start().ok();
-        }
-        // For want of a thread, one after the other.
-        let Some(syncer) = &*started else { return appended.sync().and(in_place.sync()) };
-        let ended = || SyncError(io::Error::other("the thread that syncs has ended"));
-        syncer.files.send(Arc::clone(in_place)).map_err(|_| ended())?;
-        let here = appended.sync_data();
-        let there = syncer.results.recv().map_err(|_| ended())?;
-        here.and(there).map_err(SyncError)
+        let syncer = self.syncer.lock().unwrap_or_else(PoisonError::into_inner);
+        syncer.sync_both(appended, in_place).map_err(SyncError)
     }
 
     fn boot(&self) -> BootId {
@@ -161,10 +150,6 @@ impl DiskFile for File {
 
     fn sync(&self) -> Result<(), SyncError> {
         self.sync_data().map_err(SyncError)
-    }
-
-    fn take_lock(&self) -> io::Result<()> {
-        retry(|| self.lock())
     }
 
     fn try_take_lock(&self) -> io::Result<bool> {

@@ -1,7 +1,7 @@
 //! A file system in memory whose operations can fail, whose processes can die at any operation,
 //! and whose machine can crash.
 //!
-//! What was written is seen by everybody at once; it is durable once it was synced. A crash keeps
+//! What was written is seen by every process at once; it is durable once it was synced. A crash keeps
 //! of each change that was not synced all, nothing, or a part at either end, by a seed, and of
 //! each name that was not synced the old or the new meaning.
 
@@ -81,14 +81,14 @@ struct State {
 pub struct Machine(Arc<Mutex<State>>);
 
 /// The machine's file system, as one process uses it.
+#[derive(Clone)]
 pub struct SimulatedDisk {
     machine: Machine,
     process: u64,
 }
 
 pub struct SimulatedFile {
-    machine: Machine,
-    process: u64,
+    disk: SimulatedDisk,
     handle: u64,
     inode: usize,
     mode: Mode,
@@ -127,7 +127,7 @@ impl Machine {
         self.state().operations
     }
 
-    /// How many bytes were read by anybody while somebody held a lock.
+    /// How many bytes were read by any process while any lock was held.
     pub fn read_under_locks(&self) -> usize {
         self.state().read_under_locks
     }
@@ -174,7 +174,7 @@ impl Machine {
         state.unwritable = None;
     }
 
-    /// The content of a file, as everybody sees it.
+    /// The content of a file, as every process sees it.
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state();
         state.names.get(path).map(|inode| state.inodes[*inode].content.clone())
@@ -196,11 +196,6 @@ impl Machine {
         file.durable = content.to_vec();
         file.content = content.to_vec();
         state.durable_names.insert(path.to_owned(), inode);
-    }
-
-    fn release(&self, inode: usize, handle: u64) {
-        let holder = &mut self.state().inodes[inode].holder;
-        *holder = holder.filter(|holder| *holder != handle);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -270,22 +265,7 @@ enum Kind {
     Other,
 }
 
-/// How far an operation is to go.
-#[derive(PartialEq, Eq)]
-enum Extent {
-    Whole,
-    /// Half, and then the error.
-    HalfThenDie,
-    Half,
-}
-
 impl State {
-    fn tell_read(&mut self, bytes: usize) {
-        if self.inodes.iter().any(|inode| inode.holder.is_some()) {
-            self.read_under_locks += bytes;
-        }
-    }
-
     fn inode_of(&mut self, path: &Path) -> usize {
         if let Some(inode) = self.names.get(path) {
             return *inode;
@@ -295,56 +275,44 @@ impl State {
         self.inodes.len() - 1
     }
 
-    /// Counts an operation, and lets happen what is to happen at it.
-    fn enter(&mut self, process: u64, kind: Kind) -> io::Result<Extent> {
+    /// Does `work` as the next operation, with the fault that is to happen at it. `work` is told
+    /// whether only half of it can be done, if it writes.
+    fn operate<T>(
+        &mut self,
+        process: u64,
+        kind: Kind,
+        work: impl FnOnce(&mut Self, bool) -> io::Result<T>,
+    ) -> io::Result<T> {
         if self.crashed || self.dead.contains(&process) {
             return Err(gone());
         }
         self.operations += 1;
-        let writes = kind == Kind::Write;
-        let spared = self.only_syncs && kind != Kind::Sync;
-        let Some(fault) = self.fault().filter(|fault| *fault != Fault::Fail || !spared) else {
-            let refused = self.unwritable.filter(|_| writes);
-            return refused.map_or(Ok(Extent::Whole), |kind| Err(kind.into()));
-        };
-        match fault {
-            Fault::Short if writes => {
-                self.unwritable = Some(io::ErrorKind::StorageFull);
-                Ok(Extent::Half)
-            }
-            Fault::Fail | Fault::Short => Err(failed()),
-            Fault::Die => {
-                self.die(process);
-                Err(gone())
-            }
-            Fault::DieWithin => Ok(Extent::HalfThenDie),
-            Fault::Crash => {
-                self.crashed = true;
-                Err(gone())
-            }
-            Fault::CrashAfter => Ok(Extent::Whole),
-        }
-    }
-
-    fn fault(&self) -> Option<Fault> {
         let now = self.faults.iter().find(|(at, _)| *at == self.operations);
-        now.map(|(_, fault)| *fault)
+        let spared = self.only_syncs && kind != Kind::Sync;
+        let fault = now.map(|(_, fault)| *fault).filter(|it| *it != Fault::Fail || !spared);
+        match fault {
+            None if kind == Kind::Write => {
+                self.unwritable.map_or(Ok(()), |kind| Err(io::Error::from(kind)))?;
+            }
+            Some(Fault::Short) if kind == Kind::Write => {
+                self.unwritable = Some(io::ErrorKind::StorageFull);
+            }
+            Some(Fault::Fail | Fault::Short) => return Err(failed()),
+            Some(before @ (Fault::Die | Fault::Crash)) => return Err(self.end(process, before)),
+            None | Some(Fault::DieWithin | Fault::CrashAfter) => {}
+        }
+        let done = work(self, matches!(fault, Some(Fault::Short | Fault::DieWithin)))?;
+        match fault {
+            Some(after @ (Fault::DieWithin | Fault::CrashAfter)) => Err(self.end(process, after)),
+            _ => Ok(done),
+        }
     }
 
-    /// Ends an operation that was carried out.
-    fn leave(&mut self, process: u64, extent: &Extent) -> io::Result<()> {
-        if *extent == Extent::HalfThenDie {
-            self.die(process);
-            return Err(gone());
+    fn end(&mut self, process: u64, fault: Fault) -> io::Error {
+        match fault {
+            Fault::Crash | Fault::CrashAfter => self.crashed = true,
+            _ => self.dead.push(process),
         }
-        if self.fault() == Some(Fault::CrashAfter) {
-            self.crashed = true;
-            return Err(gone());
-        }
-        Ok(())
-    }
-
-    fn die(&mut self, process: u64) {
-        self.dead.push(process);
+        gone()
     }
 }

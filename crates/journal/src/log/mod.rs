@@ -399,8 +399,8 @@ impl<D: Disk> Locked<'_, D> {
             let path = self.log.path.clone();
             JournalError::Broken { doing: "cut back", path, error }
         })?;
-        // Best known at once that nothing is pending; if that fails, too, the next process that
-        // takes the lock finds nothing of the group, and nothing to cut.
+        // Says at once that nothing is pending. If that fails, too, the next process that takes the
+        // lock finds no byte of the group, and has nothing to cut.
         let _ = self.intend(offset, b"");
         Err(self.not_appended(lines, error))
     }
@@ -454,8 +454,8 @@ impl<D: Disk> Locked<'_, D> {
         let rest = end - applied;
         match self.log.others {
             OthersWrite::Rows if rest > 0 => {
-                // Else the rows before it, which are counted from now on, would seem to be a part
-                // of a group of ours that another system has written over.
+                // Without this intent, the rows before it, which count from now on, would look like a
+                // part of a group of ours that another system has written over.
                 self.intend(applied, b"")?;
                 self.cut(applied, "a last line without its end")?;
                 self.log.positions.cut(applied);

@@ -11,7 +11,7 @@ use journal::disk::{Disk, DiskFile, Mode};
 use journal::{OthersWrite, whole_file};
 
 use super::names::{ARCHIVE, ARCHIVING, BETS, CLOSES, DRAW, LOCKS};
-use super::settings::{StoreSettings, advice, is_of_settings};
+use super::settings::{OpenError, StoreSettings};
 use super::volume::{LockedVolume, Volume};
 
 /// A day that was put away.
@@ -28,8 +28,8 @@ pub struct ArchivedDay {
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The volume cannot be opened.
-    #[error("open the volume SHARED_VOLUME={}{}", .0.display(), advice(.1))]
-    Unusable(PathBuf, #[source] io::Error),
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// There is no draw yet, and the day was not to be archived without one.
     #[error(
         "the draw has not been held: {bets} bets are stored and {closed}; wait for the draw, or \
@@ -50,10 +50,10 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
-    /// Whether it is for other settings, or other rights, to help: trying again will not.
+    /// See [`OpenError::is_of_settings`].
     #[must_use]
     pub fn is_of_settings(&self) -> bool {
-        matches!(self, Self::Unusable(_, error) if is_of_settings(error))
+        matches!(self, Self::Open(error) if error.is_of_settings())
     }
 }
 
@@ -72,8 +72,7 @@ pub fn archive<D: Disk>(
 ) -> Result<ArchivedDay, ArchiveError> {
     let deadline = Instant::now() + settings.lock_timeout;
     let path = settings.volume.clone();
-    let mut volume =
-        Volume::open_files(disk, settings).map_err(|e| ArchiveError::Unusable(path.clone(), e))?;
+    let mut volume = Volume::open_files(disk, settings)?;
     let disk = Arc::clone(&volume.disk);
     let locked = volume.lock_for_archive(deadline).map_err(failed)?;
     let locks = path.join(LOCKS);

@@ -83,10 +83,10 @@ mod tests {
     }
 
     #[test]
-    fn a_group_waits_for_those_of_the_last_and_for_nobody_else() {
+    fn a_group_waits_for_the_agencies_of_the_last_group_only() {
         let mut delay = CommitDelay::default();
-        assert!(!group(&mut delay, &[1]), "nobody was there before");
-        assert!(!group(&mut delay, &[1]), "alone, an agency waits for nobody");
+        assert!(!group(&mut delay, &[1]), "there was no group before");
+        assert!(!group(&mut delay, &[1]), "alone, an agency is not delayed");
         come(&mut delay, &[2, 3]);
         assert_eq!(delay.limit(), Some(TOOK / 2), "1 was answered and comes again");
         come(&mut delay, &[1]);
@@ -96,12 +96,12 @@ mod tests {
     }
 
     #[test]
-    fn waiting_in_vain_is_tried_less_and_less_until_it_is_of_use() {
+    fn delays_without_success_become_rare_until_one_succeeds() {
         let mut delay = CommitDelay::default();
         let waits: Vec<bool> =
             (0..2_000).map(|round| group(&mut delay, &[round % 2 + 1])).collect();
         let of = |waits: &[bool]| waits.iter().filter(|waited| **waited).count();
-        assert!(waits[1], "the first time it cannot be known");
+        assert!(waits[1], "the first time it is not known");
         assert!((8..=40).contains(&of(&waits)), "{}", of(&waits));
         (0..100).for_each(|_| _ = group(&mut delay, &[1, 2]));
         come(&mut delay, &[1]);

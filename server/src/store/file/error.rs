@@ -1,6 +1,5 @@
 //! Why the store could not do something, how far it had come, and which errors end the instance.
 
-use std::error::Error as _;
 use std::io;
 use std::path::Path;
 
@@ -35,12 +34,7 @@ impl StoreError {
 
     /// The error with its causes, in one line, for a client.
     pub(super) fn reason(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text += &format!(": {error}");
-            cause = error.source();
-        }
-        text
+        let chain: Vec<_> = anyhow::Chain::new(self).map(ToString::to_string).collect();
+        chain.join(": ")
     }
 }

@@ -1,21 +1,20 @@
 //! Every fault at every operation of a run with two instances, closes and a draw.
 //!
 //! The run is the same each time: three agencies send their rows in batches through two
-//! instances, close, and the draw is held. At operation k one fault happens. Whoever died or
-//! broke starts again, as its clients and operators would have it; then the run goes on to its
-//! end, and what was acknowledged is compared with what is there.
+//! instances, close, and the draw is held. At operation k one fault happens. An instance
+//! that died or broke starts again, as its operator would do; then the run goes on to its end, and
+//! what was acknowledged is compared with what is there.
 
 use std::path::Path;
-use std::time::Duration;
 
 use journal::disk::simulated::{Fault, Machine};
-use protocol::{AgencyId, AgencyState, BetNumber, Digest, Outcome, WireBets};
+use protocol::{AgencyId, AgencyState, Digest, Outcome, WireBets};
 
+use super::commit::{Close, OwnedBatch};
 use super::error::StoreError;
-use super::pending::OwnedBatch;
 use super::settings::StoreSettings;
 use super::tests::{
-    SimulatedVolume, append_group, close_group, deadline, draw, try_look, try_status,
+    self, SimulatedVolume, append_group, close_group, deadline, try_look, try_status,
 };
 use super::volume::Volume;
 use crate::store::{AgencyRows, AgencyStatus, Batch, Unavailable};
@@ -25,13 +24,7 @@ const ROWS: u64 = 8;
 const BATCH_ROWS: u64 = 3;
 
 fn settings() -> StoreSettings {
-    StoreSettings {
-        volume: "/volume".into(),
-        agencies_amount: AGENCIES,
-        winning_number: BetNumber::new(7).unwrap(),
-        instance: "simulated".into(),
-        lock_timeout: Duration::from_secs(5),
-    }
+    StoreSettings { agencies_amount: AGENCIES, ..tests::settings() }
 }
 
 /// Row `row` of `agency`, from 1: the fourth one of each agency wins.
@@ -127,44 +120,41 @@ impl Run {
             self.agencies[index].acknowledged = last;
             self.check_status(index, appended[0].stored);
         } else {
-            self.bury_the_dead(&appended[0].outcome, place);
+            self.drop_if_dead(&appended[0].outcome, place);
         }
     }
 
     fn status(&mut self, agency: AgencyId, place: usize) -> Option<AgencyStatus> {
         let status = self.at(place, |volume| try_status(volume, agency))?;
         status
-            .map_err(|Unavailable(reason)| self.bury_the_dead(&Outcome::TryAgain(reason), place))
+            .map_err(|Unavailable(reason)| self.drop_if_dead(&Outcome::TryAgain(reason), place))
             .ok()
     }
 
     fn check_status(&self, index: usize, stored: AgencyRows) {
         let agency = &self.agencies[index];
         assert!(stored.rows >= agency.acknowledged, "an acknowledged row is missing");
-        assert_eq!(stored.digest, digest(agency.id, stored.rows), "a row nobody sent");
+        assert_eq!(stored.digest, digest(agency.id, stored.rows), "a row that no agency sent");
         let is_whole = stored.rows.is_multiple_of(BATCH_ROWS) || stored.rows == ROWS;
         assert!(is_whole, "{} rows: a batch in part", stored.rows);
     }
 
     fn close(&mut self, index: usize, place: usize) {
         let agency = self.agencies[index].id;
-        let close = |v: &mut SimulatedVolume| close_group(v, &[(agency, Some(ROWS))]);
-        let Some(closed) = self.at(place, close) else { return };
+        let close = Close { agency, declared: Some(ROWS) };
+        let Some(closed) = self.at(place, |v| close_group(v, &[close])) else { return };
         if closed[0].outcome == Outcome::Done {
             self.agencies[index].closed = true;
         } else {
-            self.bury_the_dead(&closed[0].outcome, place);
+            self.drop_if_dead(&closed[0].outcome, place);
         }
     }
 
-    /// In the simulation a dead process still answers; nobody hears it.
-    fn bury_the_dead(&mut self, outcome: &Outcome, place: usize) {
-        match outcome {
-            Outcome::TryAgain(reason) if is_dead(reason) => {
-                self.instances[place] = None;
-            }
-            Outcome::TryAgain(_) => {}
-            other => panic!("refused: {other:?}"),
+    /// In the simulation a dead process still answers, and its answer does not count.
+    fn drop_if_dead(&mut self, outcome: &Outcome, place: usize) {
+        let Outcome::TryAgain(reason) = outcome else { panic!("refused: {outcome:?}") };
+        if is_dead(reason) {
+            self.instances[place] = None;
         }
     }
 
@@ -188,7 +178,7 @@ impl Run {
         for place in [0, 1] {
             let looked = self.at(place, try_look);
             if let Some(Err(Unavailable(reason))) = looked {
-                self.bury_the_dead(&Outcome::TryAgain(reason), place);
+                self.drop_if_dead(&Outcome::TryAgain(reason), place);
             }
             self.check_draw(place);
         }
@@ -199,11 +189,13 @@ impl Run {
 
     fn is_done(&self) -> bool {
         self.agencies.iter().all(|agency| agency.closed)
-            && self.instances.iter().flatten().filter(|v| draw(v).is_some()).count() == 2
+            && self.instances.iter().flatten().filter(|v| v.record.draw().is_some()).count() == 2
     }
 
     fn check_draw(&self, place: usize) {
-        let Some(draw) = self.instances[place].as_ref().and_then(draw) else { return };
+        let Some(draw) = self.instances[place].as_ref().and_then(|v| v.record.draw()) else {
+            return;
+        };
         for agency in &self.agencies {
             assert_eq!(draw.winners(agency.id).unwrap().as_ref(), format!("{}D4", agency.id));
         }

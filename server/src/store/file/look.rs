@@ -65,9 +65,9 @@ fn hold<D: Disk>(
     let LockedVolume { mut bets, mut closes, state, .. } = locked;
     closes.sync()?;
     bets.sync()?;
-    let nobody = || Winners::new(settings.winning_number, settings.agencies_amount);
-    let parts = bets.scan(nobody, |winners, lines| winners.take(lines))?;
-    let winners = parts.into_iter().reduce(Winners::followed_by).unwrap_or_else(nobody);
+    let none = || Winners::new(settings.winning_number, settings.agencies_amount);
+    let parts = bets.scan(none, |winners, lines| winners.take(lines))?;
+    let winners = parts.into_iter().reduce(Winners::followed_by).unwrap_or_else(none);
     let written = record::write(disk, &settings.volume, &draw_record(settings, state, winners));
     written.map_err(|error| {
         let otherwise = |path, error| JournalError::Append { path, bytes: 0, error };

@@ -12,11 +12,8 @@ mod alerts;
 mod archive;
 #[cfg(test)]
 mod archive_tests;
-#[cfg(test)]
-mod behind_tests;
 mod commit;
 mod commit_delay;
-mod consistency;
 mod error;
 #[cfg(test)]
 mod fault_tests;
@@ -26,18 +23,14 @@ mod folds;
 mod look;
 mod names;
 mod outage;
-mod pending;
 mod queue;
 mod record;
 mod settings;
-#[cfg(test)]
-mod settle_tests;
 #[cfg(test)]
 mod tests;
 mod volume;
 #[cfg(test)]
 mod volume_tests;
-mod worker;
 
 use std::sync::Arc;
 use std::thread;
@@ -49,9 +42,9 @@ use protocol::{AgencyId, Outcome};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
+use self::commit::{Close, OwnedBatch, Pending, Work};
 use self::error::StoreError;
-use self::pending::{Close, OwnedBatch, Pending, Queued, Work};
-use self::queue::{QueueSender, queue};
+use self::queue::{QueueSender, Queued, queue};
 use self::volume::Volume;
 use super::{AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, Store, Unavailable, Unknown};
 use crate::limits::{QUEUE_BYTES_MAX, REQUEST_BYTES_MIN, STORE_STACK_BYTES};
@@ -65,7 +58,7 @@ pub use settings::{OpenError, StoreSettings};
 /// The store on the files of a volume.
 #[derive(Clone)]
 pub struct FileStore {
-    queue: Arc<QueueSender<Queued>>,
+    queue: Arc<QueueSender<Work>>,
     metrics: Arc<Metrics>,
     bytes: Arc<Semaphore>,
     queue_timeout: Duration,
@@ -85,14 +78,6 @@ impl StoreEnd {
     pub async fn wait(&mut self) -> anyhow::Result<()> {
         Ok((&mut self.0).await.context("the store's thread ended without a word")??)
     }
-}
-
-/// Why a request has no reply.
-enum NoReply {
-    /// It was not carried out.
-    Refused(&'static str),
-    /// It may have been carried out.
-    Unknown,
 }
 
 const ENDED: &str = "the server is ending";
@@ -124,7 +109,7 @@ impl FileStore {
         thread::Builder::new()
             .name("store".to_owned())
             .stack_size(STORE_STACK_BYTES)
-            .spawn(move || ended.send(worker::run(volume, receiver)))
+            .spawn(move || ended.send(commit::run(volume, receiver)))
             .map_err(|error| OpenError::Unusable(path, error))?;
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
         let queue = Arc::new(sender);
@@ -143,68 +128,67 @@ impl FileStore {
         self.wait_end.clone()
     }
 
-    /// Puts a request of so many bytes into the queue, and waits for its reply. Waits for room no
-    /// longer than for a lock.
+    /// Puts a request of so many bytes into the queue, and waits for its reply; the inner error says
+    /// why it was not carried out. Waits for room no longer than for a lock.
     async fn submit<Q, A>(
         &self,
         bytes: usize,
         request: impl FnOnce() -> Q,
         work: fn(Pending<Q, A>) -> Work,
-    ) -> Result<A, NoReply> {
+    ) -> Result<Result<A, &'static str>, Unknown> {
         let (since, _waiting) = (Instant::now(), self.metrics.queue_length.hold());
         let bytes = u32::try_from(bytes.max(REQUEST_BYTES_MIN)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.bytes).acquire_many_owned(bytes);
-        let permit = timeout(self.queue_timeout, permit).await;
-        let permit = permit.map_err(|_| NoReply::Refused(FULL))?;
-        let permit = permit.map_err(|_| NoReply::Refused(ENDED))?;
+        let Ok(permit) = timeout(self.queue_timeout, permit).await else { return Ok(Err(FULL)) };
+        let permit = permit.expect("it is never closed");
         let (reply, replied) = oneshot::channel();
         let work = work(Pending { request: request(), reply, permit });
-        self.queue.push(Queued { since, work }).map_err(|_| NoReply::Refused(ENDED))?;
-        replied.await.map_err(|_| NoReply::Unknown)
+        let (agency, may_wait) = (work.agency(), matches!(work, Work::Append(_)));
+        match self.queue.push(Queued { since, agency, may_wait, work }) {
+            Ok(()) => replied.await.map(Ok).map_err(|_| Unknown),
+            Err(_) => Ok(Err(ENDED)),
+        }
+    }
+
+    /// As [`FileStore::submit`], for a question, which can be asked again whatever became of it.
+    async fn ask<Q, A>(
+        &self,
+        request: Q,
+        work: fn(Pending<Q, Result<A, Unavailable>>) -> Work,
+    ) -> Result<A, Unavailable> {
+        let answer = self.submit(0, || request, work).await.unwrap_or(Err(ENDED));
+        answer.unwrap_or_else(|reason| Err(Unavailable(reason.to_owned())))
     }
 }
 
 impl Store for FileStore {
     async fn append(&self, batch: &Batch<'_>) -> Result<Appended, Unknown> {
         let (bytes, request) = (batch.bets.rows_bytes_max(), || OwnedBatch::from(batch));
-        self.submit(bytes, request, Work::Append).await.or_else(|error| {
-            let outcome = not_done(error)?;
-            Ok(Appended { outcome, stored: AgencyRows::default(), is_new: false })
-        })
+        let appended = self.submit(bytes, request, Work::Append).await?;
+        Ok(appended.unwrap_or_else(|reason| {
+            let outcome = Outcome::TryAgain(reason.to_owned());
+            Appended { outcome, stored: AgencyRows::default(), is_new: false }
+        }))
     }
 
     async fn close(&self, agency: AgencyId, rows: Option<u64>) -> Result<Closed, Unknown> {
         let close = || Close { agency, declared: rows };
-        let closed = self.submit(0, close, Work::Close).await;
-        closed.or_else(|error| Ok(Closed { outcome: not_done(error)?, is_new: false }))
+        let closed = self.submit(0, close, Work::Close).await?;
+        Ok(closed.unwrap_or_else(|reason| Closed {
+            outcome: Outcome::TryAgain(reason.to_owned()),
+            is_new: false,
+        }))
     }
 
     async fn status(&self, agency: AgencyId) -> Result<AgencyStatus, Unavailable> {
-        let status = self.submit(0, || agency, Work::Status).await;
-        status.unwrap_or_else(|error| Err(unavailable(&error)))
+        self.ask(agency, Work::Status).await
     }
 
     async fn look(&self) -> Result<bool, Unavailable> {
-        let looked = self.submit(0, || (), Work::Look).await;
-        looked.unwrap_or_else(|error| Err(unavailable(&error)))
+        self.ask((), Work::Look).await
     }
 
     fn draw(&self) -> watch::Receiver<Option<Arc<Draw>>> {
         self.draw.clone()
-    }
-}
-
-fn not_done(error: NoReply) -> Result<Outcome, Unknown> {
-    match error {
-        NoReply::Refused(reason) => Ok(Outcome::TryAgain(reason.to_owned())),
-        NoReply::Unknown => Err(Unknown),
-    }
-}
-
-/// A question can be asked again, whatever became of it.
-fn unavailable(error: &NoReply) -> Unavailable {
-    match error {
-        NoReply::Refused(reason) => Unavailable((*reason).to_owned()),
-        NoReply::Unknown => Unavailable(ENDED.to_owned()),
     }
 }

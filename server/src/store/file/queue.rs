@@ -1,9 +1,9 @@
 //! The commit queue: requests wait in it for the store's thread, and wake that thread.
 //!
 //! To wake a thread takes longer than to hand a request over, and while a group waits for others
-//! (`commit_delay.rs`) the thread has nothing to do with those that come. So the first request
-//! wakes it, and then the last one that is waited for, or the clock. No request wakes it again
-//! before it has looked.
+//! (`commit_delay.rs`) the thread need not look at each request that comes. So the first request
+//! wakes it, and then the last one that is waited for, or the end of the delay. A thread that was
+//! woken is not woken again before it has looked.
 //!
 //! The senders bound how many requests wait: each request claims a part of
 //! [`QUEUE_BYTES_MAX`](crate::limits::QUEUE_BYTES_MAX) before.
@@ -20,35 +20,38 @@ use protocol::AgencyId;
 use super::commit_delay::CommitDelay;
 use crate::limits::QUEUE_REQUESTS_MAX;
 
-/// What can wait in a queue.
-pub(super) trait Queueable {
+/// A request in the queue.
+#[derive(Debug)]
+pub(super) struct Queued<W> {
+    /// When it came.
+    pub(super) since: Instant,
     /// Whose rows or close it is, if it is one.
-    fn agency(&self) -> Option<AgencyId>;
-
+    pub(super) agency: Option<AgencyId>,
     /// Whether it is better carried out with others than at once.
-    fn may_wait(&self) -> bool;
+    pub(super) may_wait: bool,
+    pub(super) work: W,
 }
 
 /// A queue, by its two ends.
-pub(super) fn queue<C: Queueable>() -> (QueueSender<C>, QueueReceiver<C>) {
+pub(super) fn queue<W>() -> (QueueSender<W>, QueueReceiver<W>) {
     let shared = Arc::new(Shared { state: Mutex::new(State::new()), wakes: Condvar::new() });
     (QueueSender(Arc::clone(&shared)), QueueReceiver(shared))
 }
 
 /// Where requests come in. When it is dropped, no more do.
-pub(super) struct QueueSender<C>(Arc<Shared<C>>);
+pub(super) struct QueueSender<W>(Arc<Shared<W>>);
 
 /// Where the thread takes them. When it is dropped, what waits is dropped, and nothing more is
 /// taken.
-pub(super) struct QueueReceiver<C>(Arc<Shared<C>>);
+pub(super) struct QueueReceiver<W>(Arc<Shared<W>>);
 
 /// The thread has ended.
 #[derive(Debug)]
 pub(super) struct ThreadEnded;
 
-impl<C: Queueable> QueueSender<C> {
+impl<W> QueueSender<W> {
     /// Takes a request.
-    pub(super) fn push(&self, request: C) -> Result<(), ThreadEnded> {
+    pub(super) fn push(&self, request: Queued<W>) -> Result<(), ThreadEnded> {
         let mut state = self.0.lock();
         if state.is_over {
             return Err(ThreadEnded);
@@ -62,29 +65,27 @@ impl<C: Queueable> QueueSender<C> {
     }
 }
 
-impl<C> Drop for QueueSender<C> {
+impl<W> Drop for QueueSender<W> {
     fn drop(&mut self) {
         self.0.lock().is_over = true;
         self.0.wakes.notify_one();
     }
 }
 
-impl<C: Queueable> QueueReceiver<C> {
+impl<W> QueueReceiver<W> {
     /// Waits for a request, and for others as long as the commit delay says; returns them all, the
     /// oldest first. `None` when no more come.
-    pub(super) fn next_group(&self) -> Option<Vec<C>> {
+    pub(super) fn next_group(&self) -> Option<Vec<Queued<W>>> {
         let mut state = self.0.lock();
         state.begin();
         loop {
-            state = match state.look() {
-                Needs::Over => return None,
-                Needs::Ready => return Some(state.take()),
-                Needs::Any => self.0.sleep(state, Duration::MAX),
-                Needs::Others(limit) => match state.left(limit) {
-                    Duration::ZERO => return Some(state.take()),
-                    left => self.0.sleep(state, left),
-                },
-            };
+            state.is_woken = false;
+            let wait = state.wait()?;
+            if wait.is_zero() {
+                return Some(state.take());
+            }
+            let slept = self.0.wakes.wait_timeout(state, wait);
+            state = slept.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -94,7 +95,7 @@ impl<C: Queueable> QueueReceiver<C> {
     }
 }
 
-impl<C> Drop for QueueReceiver<C> {
+impl<W> Drop for QueueReceiver<W> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.is_over = true;
@@ -104,123 +105,83 @@ impl<C> Drop for QueueReceiver<C> {
     }
 }
 
-struct Shared<C> {
-    state: Mutex<State<C>>,
+struct Shared<W> {
+    state: Mutex<State<W>>,
     wakes: Condvar,
 }
 
-impl<C> Shared<C> {
-    fn lock(&self) -> MutexGuard<'_, State<C>> {
+impl<W> Shared<W> {
+    fn lock(&self) -> MutexGuard<'_, State<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn sleep<'s>(
-        &self,
-        state: MutexGuard<'s, State<C>>,
-        most: Duration,
-    ) -> MutexGuard<'s, State<C>> {
-        self.wakes.wait_timeout(state, most).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
-struct State<C> {
+struct State<W> {
     /// What waits, the oldest first.
-    requests: Vec<C>,
+    requests: Vec<Queued<W>>,
     /// Whether one of them may wait for others.
     one_may_wait: bool,
     delay: CommitDelay,
-    activity: Activity,
+    /// Whether the thread carries a group out. A request that comes then was not waited for.
+    is_working: bool,
+    /// The end of the commit delay, once it has begun.
+    delay_end: Option<Instant>,
     /// Whether the thread was woken and has not looked since.
     is_woken: bool,
     is_over: bool,
 }
 
-/// What the thread does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Activity {
-    /// It carries a group out. A request that comes now was not waited for.
-    Works,
-    /// It waits for any request.
-    Waits,
-    /// It waits for others until then.
-    WaitsUntil(Instant),
-}
-
-/// What the next group needs.
-#[derive(Debug, PartialEq, Eq)]
-enum Needs {
-    /// Nothing: it is there.
-    Ready,
-    /// Any request.
-    Any,
-    /// All agencies that are likely to come, if they come within this.
-    Others(Duration),
-    /// It never comes.
-    Over,
-}
-
-impl<C: Queueable> State<C> {
+impl<W> State<W> {
     fn new() -> Self {
-        let (requests, delay, activity) = (Vec::new(), CommitDelay::default(), Activity::Works);
-        Self { requests, one_may_wait: false, delay, activity, is_woken: false, is_over: false }
+        Self {
+            requests: Vec::new(),
+            one_may_wait: false,
+            delay: CommitDelay::default(),
+            is_working: true,
+            delay_end: None,
+            is_woken: false,
+            is_over: false,
+        }
     }
 
     /// Adds a request; returns whether the thread is to be woken.
-    fn push(&mut self, request: C) -> bool {
-        self.one_may_wait |= request.may_wait();
-        if self.activity != Activity::Works
-            && let Some(agency) = request.agency()
-        {
+    fn push(&mut self, request: Queued<W>) -> bool {
+        self.one_may_wait |= request.may_wait;
+        if let Some(agency) = request.agency.filter(|_| !self.is_working) {
             self.delay.came(agency);
         }
         self.requests.push(request);
-        let is_worth_it = match self.activity {
-            Activity::Works => false,
-            Activity::Waits => true,
-            // The system's timer is late by some 50 µs: a request that comes then is there sooner.
-            Activity::WaitsUntil(end) => self.needs() == Needs::Ready || Instant::now() >= end,
-        };
-        let wakes = is_worth_it && !self.is_woken;
+        // The system's timer is late by some 50 µs: a request at the end of the delay is sooner.
+        let is_due = self.delay_end.is_none() || self.wait() == Some(Duration::ZERO);
+        let wakes = is_due && !self.is_working && !self.is_woken;
         self.is_woken |= wakes;
         wakes
     }
 
     /// Begins a group, with the requests that are there.
     fn begin(&mut self) {
-        self.activity = Activity::Waits;
-        let agencies = self.requests.iter().filter_map(Queueable::agency);
+        self.is_working = false;
+        let agencies = self.requests.iter().filter_map(|request| request.agency);
         agencies.for_each(|agency| self.delay.came(agency));
     }
 
-    /// The thread looks what its next group needs.
-    fn look(&mut self) -> Needs {
-        self.is_woken = false;
-        self.needs()
-    }
-
-    fn needs(&self) -> Needs {
+    /// How long the thread waits for the rest of its group; `None` if no more requests come. The
+    /// commit delay begins when this is asked first with a request to delay.
+    fn wait(&mut self) -> Option<Duration> {
         if self.requests.is_empty() {
-            return if self.is_over { Needs::Over } else { Needs::Any };
+            return (!self.is_over).then_some(Duration::MAX);
         }
         let may_wait =
             self.one_may_wait && self.requests.len() < QUEUE_REQUESTS_MAX && !self.is_over;
         let limit = self.delay.limit().filter(|_| may_wait);
-        limit.map_or(Needs::Ready, Needs::Others)
+        Some(limit.map_or(Duration::ZERO, |limit| {
+            let now = Instant::now();
+            self.delay_end.get_or_insert(now + limit).saturating_duration_since(now)
+        }))
     }
 
-    /// How much is left of the `limit` that began when this was asked first.
-    fn left(&mut self, limit: Duration) -> Duration {
-        let now = Instant::now();
-        let end = match self.activity {
-            Activity::WaitsUntil(end) => end,
-            Activity::Works | Activity::Waits => now + limit,
-        };
-        self.activity = Activity::WaitsUntil(end);
-        end.saturating_duration_since(now)
-    }
-
-    fn take(&mut self) -> Vec<C> {
-        (self.activity, self.one_may_wait) = (Activity::Works, false);
+    fn take(&mut self) -> Vec<Queued<W>> {
+        (self.is_working, self.one_may_wait, self.delay_end) = (true, false, None);
         mem::take(&mut self.requests)
     }
 }
@@ -228,153 +189,128 @@ impl<C: Queueable> State<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
 
     const SYNC_TOOK: Duration = Duration::from_secs(3_600);
 
-    /// Something of an agency that is to be stored, or a question.
-    #[derive(Debug, PartialEq, Eq)]
-    struct Something(Option<AgencyId>);
-
-    impl Queueable for Something {
-        fn agency(&self) -> Option<AgencyId> {
-            self.0
-        }
-
-        fn may_wait(&self) -> bool {
-            self.0.is_some()
-        }
+    fn ids(agencies: &[u32]) -> Vec<AgencyId> {
+        agencies.iter().filter_map(|number| AgencyId::new(*number)).collect()
     }
 
-    impl Queueable for Arc<()> {
-        fn agency(&self) -> Option<AgencyId> {
-            None
-        }
-
-        fn may_wait(&self) -> bool {
-            false
-        }
+    /// A batch of an agency; for 0, a question.
+    fn of(agency: u32) -> Queued<u32> {
+        let (since, id) = (Instant::now(), AgencyId::new(agency));
+        Queued { since, agency: id, may_wait: id.is_some(), work: agency }
     }
 
-    fn of(agency: u32) -> Something {
-        Something(AgencyId::new(agency))
+    fn numbers(group: Vec<Queued<u32>>) -> Vec<u32> {
+        group.into_iter().map(|request| request.work).collect()
     }
 
-    const QUESTION: Something = Something(None);
-
-    /// The thread has stored a group of these agencies, and delays the next one.
-    fn delaying(stored: &[u32]) -> State<Something> {
+    /// The thread has stored a group of these agencies, and begins the next one.
+    fn after(stored: &[u32]) -> State<u32> {
         let mut state = State::new();
-        let agencies: Vec<_> = stored.iter().filter_map(|number| AgencyId::new(*number)).collect();
-        state.delay.stored(&agencies, SYNC_TOOK);
+        state.delay.stored(&ids(stored), SYNC_TOOK);
         state.begin();
         state
     }
 
-    #[test]
-    fn the_first_and_the_last_of_a_group_wake_the_thread_and_nobody_between() {
-        let mut state = delaying(&[1, 2, 3]);
-        assert_eq!(state.needs(), Needs::Any);
-        assert!(state.push(of(2)), "the clock has to be started");
-        assert!(matches!(state.look(), Needs::Others(_)), "1 and 3 come again");
-        assert!(!state.left(SYNC_TOOK).is_zero());
-        assert!(!state.push(of(1)));
-        assert!(!state.push(of(7)), "who was not waited for does not count");
-        assert!(state.push(of(3)));
-        assert_eq!(state.needs(), Needs::Ready);
-        assert_eq!(state.take(), [of(2), of(1), of(7), of(3)]);
+    /// The thread looks; returns whether it waits for the rest of its group.
+    fn waits(state: &mut State<u32>) -> bool {
+        state.is_woken = false;
+        state.wait().is_some_and(|wait| !wait.is_zero())
     }
 
     #[test]
-    fn a_thread_that_was_woken_is_not_woken_again_before_it_looks() {
-        let mut state = delaying(&[1, 2, 3]);
-        assert!(state.push(of(1)));
-        assert!(!state.push(of(2)), "it has not seen the first one yet");
-        assert!(matches!(state.look(), Needs::Others(_)), "3 comes again");
-        assert!(!state.left(SYNC_TOOK).is_zero());
-        assert!(state.push(of(3)));
-        assert!(!state.push(of(4)), "it has not seen the last one yet");
-        assert_eq!((state.look(), state.take().len()), (Needs::Ready, 4));
+    fn only_the_first_and_the_last_request_of_a_group_wake_the_thread() {
+        let mut state = after(&[1, 2, 3]);
+        assert_eq!(state.wait(), Some(Duration::MAX), "for any request");
+        assert!(state.push(of(1)), "the delay has to be started");
+        assert!(!state.push(of(9)), "the thread has not looked since it was woken");
+        assert!(waits(&mut state));
+        assert!(!state.push(of(2)), "3 is missing");
+        assert!(!state.push(of(7)), "an agency that is not waited for");
+        assert!(state.push(of(3)), "the last one");
+        assert!(!state.push(of(4)), "the thread has not looked since it was woken");
+        assert!(!waits(&mut state));
+        assert_eq!(numbers(state.take()), [1, 9, 2, 7, 3, 4]);
     }
 
     #[test]
-    fn whoever_comes_when_the_time_is_over_wakes_the_thread() {
-        let mut state = delaying(&[1, 2, 3]);
+    fn a_request_after_the_end_of_the_delay_wakes_the_thread() {
+        let mut state = after(&[1, 2, 3]);
         state.push(of(1));
-        assert!(matches!(state.look(), Needs::Others(_)));
-        assert!(state.left(Duration::ZERO).is_zero());
+        assert!(waits(&mut state));
+        assert!(!state.push(of(6)), "before the end");
+        state.delay_end = Some(Instant::now());
         assert!(state.push(of(7)));
     }
 
     #[test]
-    fn what_comes_while_the_thread_works_is_the_next_group() {
-        let mut state = delaying(&[1]);
+    fn requests_that_come_while_the_thread_works_are_the_next_group() {
+        let mut state = after(&[1]);
         state.push(of(1));
-        assert_eq!(state.take(), [of(1)]);
-        assert!(!state.push(of(2)), "it is awake");
-        state.delay.stored(&[AgencyId::new(1).unwrap()], SYNC_TOOK);
+        assert_eq!(numbers(state.take()), [1]);
+        assert!(!state.push(of(2)), "the thread is awake");
+        state.delay.stored(&ids(&[1, 2]), SYNC_TOOK);
         state.begin();
-        assert!(matches!(state.needs(), Needs::Others(_)), "1 comes again");
+        assert!(waits(&mut state), "1 comes again");
         state.push(of(1));
-        assert_eq!((state.needs(), state.take()), (Needs::Ready, vec![of(2), of(1)]));
+        assert!(!waits(&mut state));
+        assert_eq!(numbers(state.take()), [2, 1]);
     }
 
     #[test]
-    fn questions_alone_wait_for_nobody() {
-        let mut state = delaying(&[1]);
-        assert!(state.push(QUESTION));
-        assert_eq!(state.needs(), Needs::Ready);
-    }
-
-    #[test]
-    fn what_waits_is_handed_over_after_the_last_caller_has_gone() {
-        let (callers, calls) = queue();
-        calls.stored(&[AgencyId::new(2).unwrap()], SYNC_TOOK);
-        callers.push(of(1)).unwrap();
-        drop(callers);
-        assert_eq!(calls.next_group(), Some(vec![of(1)]));
-        assert_eq!(calls.next_group(), None);
-    }
-
-    #[test]
-    fn nothing_is_taken_when_the_thread_has_ended_and_what_waits_is_dropped() {
-        let (held, (callers, calls)) = (Arc::new(()), queue());
-        callers.push(Arc::clone(&held)).unwrap();
-        drop(calls);
-        assert_eq!(Arc::strong_count(&held), 1);
-        assert!(callers.push(held).is_err());
-    }
-
-    /// Comes back when the thread sleeps: from when it begins a group until then it has the state.
-    fn asleep(callers: &QueueSender<Something>) {
-        while callers.0.lock().activity != Activity::Waits {
-            std::thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn who_is_waited_for_in_vain_is_left_behind() {
-        let (callers, calls) = queue();
-        calls.stored(&[AgencyId::new(1).unwrap(), AgencyId::new(2).unwrap()], SYNC_TOOK);
-        callers.push(of(1)).unwrap();
-        assert_eq!(calls.next_group(), Some(vec![of(1)]));
+    fn a_question_alone_is_not_delayed() {
+        let mut state = after(&[1]);
+        assert!(state.push(of(0)));
+        assert!(!waits(&mut state));
     }
 
     #[test]
     fn a_thread_that_sleeps_is_woken() {
-        let (callers, calls) = queue();
-        let (groups, stored) = std::sync::mpsc::channel();
+        let (sender, receiver) = queue();
+        let (groups, taken) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            while let Some(group) = calls.next_group() {
-                groups.send(group).unwrap();
+            while let Some(group) = receiver.next_group() {
+                receiver.stored(&ids(&[8, 9]), SYNC_TOOK);
+                groups.send(numbers(group)).unwrap();
             }
         });
         for agency in 1..=3 {
-            asleep(&callers);
-            callers.push(of(agency)).unwrap();
-            assert_eq!(stored.recv_timeout(Duration::from_secs(60)), Ok(vec![of(agency)]));
+            // The delay of 8 and 9, which do not come, ends by itself.
+            sender.push(of(agency)).unwrap();
+            assert_eq!(taken.recv_timeout(Duration::from_secs(60)), Ok(vec![agency]));
+            // From when it begins a group until it sleeps, the thread has the state locked.
+            while sender.0.lock().is_working {
+                std::thread::yield_now();
+            }
         }
-        asleep(&callers);
-        drop(callers);
+        drop(sender);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn requests_that_wait_when_the_sender_is_dropped_are_taken() {
+        let (sender, receiver) = queue();
+        sender.push(of(1)).unwrap();
+        drop(sender);
+        assert_eq!(receiver.next_group().map(numbers), Some(vec![1]));
+        assert!(receiver.next_group().is_none());
+    }
+
+    #[test]
+    fn when_the_thread_has_ended_requests_are_dropped_and_no_more_are_taken() {
+        let (kept, (sender, receiver)) = (Arc::new(()), queue());
+        let request = || Queued {
+            since: Instant::now(),
+            agency: None,
+            may_wait: false,
+            work: Arc::clone(&kept),
+        };
+        sender.push(request()).unwrap();
+        drop(receiver);
+        assert_eq!(Arc::strong_count(&kept), 1);
+        assert!(sender.push(request()).is_err());
     }
 }

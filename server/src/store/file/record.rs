@@ -18,19 +18,14 @@ use crate::store::{Draw, DrawRecord};
 /// As the system reports them; `InvalidData` if the file is no record.
 fn read(disk: &impl Disk, path: &Path) -> io::Result<Option<Draw>> {
     let Some(bytes) = whole_file::read(disk, path)? else { return Ok(None) };
-    decode(&bytes).map(Some).map_err(|error| {
+    let record = serde_json::from_slice::<DrawRecord>(&bytes).map_err(io::Error::from);
+    record.and_then(Draw::try_from).map(Some).map_err(|error| {
         let text = format!(
-            "{} is damaged, it is no record of a draw ({error}): move it away, and the draw is \
-             held again over the same files, with the same winners",
-            DRAW
+            "{DRAW} is damaged, it is no record of a draw ({error}): move it away, and the draw is \
+             held again over the same files, with the same winners"
         );
         io::Error::new(io::ErrorKind::InvalidData, text)
     })
-}
-
-fn decode(json: &[u8]) -> io::Result<Draw> {
-    let record: DrawRecord = serde_json::from_slice(json)?;
-    record.try_into()
 }
 
 /// Writes the record: durable as a whole when this returns, and until then not there at all.
@@ -99,29 +94,5 @@ impl<D: Disk> KnownRecord<D> {
             return Ok(true);
         }
         self.refresh().map(|()| false)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use journal::disk::RealDisk;
-    use protocol::AgencyId;
-
-    use super::*;
-    use crate::store::draw::tests::record;
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        let volume = tempfile::tempdir().unwrap();
-        let (disk, path) = (RealDisk::new(), volume.path().join("draw.json"));
-        assert_eq!(read(&disk, &path).unwrap(), None);
-        std::fs::write(volume.path().join("draw.json.tmp"), "a leftover, longer ".repeat(99))
-            .unwrap();
-        write(&disk, volume.path(), &record()).unwrap();
-        let draw = read(&disk, &path).unwrap().unwrap();
-        assert_eq!(draw, record().try_into().unwrap());
-        assert_eq!(draw.winners(AgencyId::new(1).unwrap()).as_deref(), Some("30876370;24807259"));
-        assert_eq!(draw.winners(AgencyId::new(2).unwrap()).as_deref(), Some(""));
-        assert_eq!(draw.winners(AgencyId::new(3).unwrap()), None);
     }
 }

@@ -49,26 +49,19 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether it is for other settings, or other rights, to help: trying again will not.
+    /// Whether only other settings, or other rights, help: to try again does not.
     #[must_use]
     pub fn is_of_settings(&self) -> bool {
-        match self {
-            Self::Unusable(_, error) => is_of_settings(error),
-            Self::Contradiction { .. } => true,
-        }
+        let Self::Unusable(_, error) = self else { return true };
+        matches!(
+            error.kind(),
+            io::ErrorKind::NotADirectory
+                | io::ErrorKind::NotFound
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::Unsupported
+        )
     }
-}
-
-/// Whether the volume is no place for instances, rather than one that has failed.
-pub(super) fn is_of_settings(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotADirectory
-            | io::ErrorKind::NotFound
-            | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::ReadOnlyFilesystem
-            | io::ErrorKind::Unsupported
-    )
 }
 
 /// The setting as Compose's users know it, where that has another name.
@@ -77,7 +70,7 @@ fn in_compose(key: &'static str, value: &str) -> String {
 }
 
 /// What a person can do about an error of the volume, as an aside.
-pub(super) fn advice(error: &io::Error) -> &'static str {
+fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotADirectory | io::ErrorKind::NotFound => {
             " (must be a directory, or a path at which one can be made)"

@@ -9,13 +9,12 @@ use journal::disk::simulated::{Machine, SimulatedDisk};
 use protocol::{AgencyId, BetNumber, Outcome, WireBets};
 use tokio::sync::{Semaphore, oneshot};
 
+use super::commit::{Close, Group, OwnedBatch, Pending, serve};
 use super::error::StoreError;
-use super::pending::{Close, OwnedBatch, Pending, Queued};
-use super::queue::{QueueReceiver, queue};
+use super::queue::queue;
 use super::settings::StoreSettings;
 use super::volume::Volume;
-use super::worker::{Group, serve};
-use crate::store::{AgencyStatus, Appended, Batch, Closed, Draw, Unavailable};
+use crate::store::{AgencyStatus, Appended, Batch, Closed, Unavailable};
 
 pub(super) type SimulatedVolume = Volume<SimulatedDisk>;
 
@@ -74,8 +73,7 @@ fn ask<A>(
     group: Group,
     replies: Vec<oneshot::Receiver<A>>,
 ) -> Result<Vec<A>, StoreError> {
-    let (_sender, receiver): (_, QueueReceiver<Queued>) = queue();
-    serve(volume, &receiver, group, deadline())?;
+    serve(volume, &queue().1, group, deadline())?;
     Ok(replies.into_iter().map(|mut reply| reply.try_recv().expect("it is answered")).collect())
 }
 
@@ -89,13 +87,9 @@ pub(super) fn append_group(
 
 pub(super) fn close_group(
     volume: &mut SimulatedVolume,
-    group: &[(AgencyId, Option<u64>)],
+    group: &[Close],
 ) -> Result<Vec<Closed>, StoreError> {
-    let group: Vec<_> = group
-        .iter()
-        .map(|(agency, declared)| Close { agency: *agency, declared: *declared })
-        .collect();
-    let (closes, replies) = pend(&group);
+    let (closes, replies) = pend(group);
     ask(volume, Group { closes, ..Group::default() }, replies)
 }
 
@@ -123,15 +117,12 @@ pub(super) fn status(volume: &mut SimulatedVolume, number: u32) -> AgencyStatus 
 }
 
 pub(super) fn close(volume: &mut SimulatedVolume, number: u32, rows: Option<u64>) -> Outcome {
-    close_group(volume, &[(agency(number), rows)]).unwrap().remove(0).outcome
+    let close = Close { agency: agency(number), declared: rows };
+    close_group(volume, &[close]).unwrap().remove(0).outcome
 }
 
 pub(super) fn look(volume: &mut SimulatedVolume) -> bool {
     try_look(volume).unwrap().unwrap()
-}
-
-pub(super) fn draw(volume: &SimulatedVolume) -> Option<Arc<Draw>> {
-    volume.record.draw()
 }
 
 pub(super) fn content(machine: &Machine, path: &str) -> String {

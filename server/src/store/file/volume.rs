@@ -15,13 +15,13 @@ use journal::{Locked, Log, LogPaths, OthersWrite, WaitEnd};
 use lottery::{AgencyStatus, State};
 use protocol::{AgencyId, RowReader};
 
+use super::alerts;
 use super::error::StoreError;
 use super::folds::{Closes, Rows};
 use super::names::{ARCHIVING, BETS, CLOSES, DRAW, LOCKS};
 use super::outage::{Outages, Progress};
 use super::record::KnownRecord;
 use super::settings::{OpenError, StoreSettings};
-use super::{alerts, consistency};
 use crate::metrics::Metrics;
 use crate::store::{Draw, Unavailable};
 
@@ -46,7 +46,7 @@ impl<D: Disk> LockedVolume<'_, D> {
         }
         let is_due = !mem::replace(self.is_compared, true);
         if let Some(draw) = self.draw.as_ref().filter(|_| is_due) {
-            consistency::report_difference(draw, self.state);
+            alerts::report_difference(draw, self.state);
         }
         is_due
     }
@@ -71,15 +71,17 @@ pub(crate) struct Volume<D: Disk> {
 impl<D: Disk> Volume<D> {
     /// Opens the volume, creates what is missing, reads the draw's record.
     pub(crate) fn open(disk: D, settings: StoreSettings) -> Result<Self, OpenError> {
-        let path = settings.volume.clone();
-        let unusable = |error| OpenError::Unusable(path.clone(), error);
-        let volume = Self::open_files(disk, settings).map_err(unusable)?;
+        let volume = Self::open_files(disk, settings)?;
         volume.contradiction().map_or(Ok(volume), Err)
     }
 
     /// As [`Volume::open`], whatever the settings are of a draw that is there.
-    pub(super) fn open_files(disk: D, settings: StoreSettings) -> io::Result<Self> {
-        let disk = Arc::new(disk);
+    pub(super) fn open_files(disk: D, settings: StoreSettings) -> Result<Self, OpenError> {
+        let path = settings.volume.clone();
+        Self::try_open(Arc::new(disk), settings).map_err(|e| OpenError::Unusable(path, e))
+    }
+
+    fn try_open(disk: Arc<D>, settings: StoreSettings) -> io::Result<Self> {
         let (directory, wait_end) = (&settings.volume, WaitEnd::default());
         disk.create_directory(&directory.join(LOCKS))?;
         disk.sync_directory(directory)?;
@@ -88,45 +90,33 @@ impl<D: Disk> Volume<D> {
             let paths = LogPaths { directory: directory.clone(), log, locks: LOCKS, lock, ring };
             Log::open(Arc::clone(&disk), paths, &wait_end, others)
         };
-        let closes =
-            open(CLOSES, "agencies_closed.lock", "agencies_closed.intent", OthersWrite::Lines)?;
-        let bets = open(BETS, "bets.csv.lock", "bets.csv.intent", OthersWrite::Rows)?;
-        let record = KnownRecord::open(Arc::clone(&disk), directory.join(DRAW))?;
-        let marker = directory.join(LOCKS).join(ARCHIVING).into();
-        let (state, reader) = (State::new(settings.agencies_amount), RowReader::default());
-        let (outages, metrics) = (Outages::default(), Arc::default());
         Ok(Self {
+            metrics: Arc::default(),
+            closes: open(
+                CLOSES,
+                "agencies_closed.lock",
+                "agencies_closed.intent",
+                OthersWrite::Lines,
+            )?,
+            bets: open(BETS, "bets.csv.lock", "bets.csv.intent", OthersWrite::Rows)?,
+            state: State::new(settings.agencies_amount),
+            reader: RowReader::default(),
+            record: KnownRecord::open(Arc::clone(&disk), directory.join(DRAW))?,
+            marker: directory.join(LOCKS).join(ARCHIVING).into(),
+            outages: Outages::default(),
             disk,
-            settings,
-            metrics,
             wait_end,
-            closes,
-            bets,
-            state,
-            reader,
-            record,
-            marker,
-            outages,
+            settings,
         })
     }
 
     /// A setting that is not what the held draw was held with.
     fn contradiction(&self) -> Option<OpenError> {
-        let draw = self.record.draw()?;
-        let settings = &self.settings;
-        let differs = |key, value: String, drawn: String| {
-            (value != drawn).then(|| OpenError::Contradiction {
-                key,
-                value,
-                drawn,
-                time: draw.time.clone(),
-                volume: settings.volume.clone(),
-            })
-        };
-        let (amount, number) = (settings.agencies_amount, settings.winning_number);
-        differs("AGENCIES_AMOUNT", amount.to_string(), draw.agencies_amount.to_string()).or_else(
-            || differs("LOTTERY_WINNER_NUMBER", number.to_string(), draw.number.to_string()),
-        )
+        let (draw, settings) = (self.record.draw()?, &self.settings);
+        let mut all = draw.differences(settings.agencies_amount, settings.winning_number);
+        let (key, value, drawn) = all.next()?;
+        let (time, volume) = (draw.time.clone(), settings.volume.clone());
+        Some(OpenError::Contradiction { key, value, drawn, time, volume })
     }
 
     /// Takes both locks, in their order, recovers, and applies what is new. A day that is being

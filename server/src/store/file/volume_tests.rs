@@ -1,20 +1,21 @@
-//! The volume beside another system: what it left, what it adds, and what it knows nothing of.
+//! The volume beside another system, behind a crash, and when an instance leaves it.
 
 use std::path::Path;
 
 use journal::JournalError;
 use journal::disk::simulated::{Fault, Machine};
-use journal::limits::BLOCK_BYTES;
-use protocol::{AgencyState, BetNumber, Outcome, Refusal};
+use journal::limits::{BEHIND_BYTES_MAX, BLOCK_BYTES, INTENTS_MAX};
+use protocol::{AgencyState, BetNumber, Outcome};
 
+use super::commit::Close;
 use super::error::StoreError;
 use super::settings::{OpenError, StoreSettings};
 use super::tests::{
-    BETS, ROW, SimulatedVolume, agency, append, append_group, batch, close, close_group, content,
-    deadline, draw, look, open, rows, settings, status,
+    BETS, ROW, agency, append, append_group, batch, close, close_group, content, deadline, look,
+    open, rows, settings, status,
 };
 use super::volume::Volume;
-use crate::store::{Appended, Closed};
+use crate::store::Closed;
 
 const CLOSES: &str = "/volume/agencies_closed.txt";
 const OTHERS: &str = "1,Leo,Sol,D2,2000-01-02,8\r\n2,\"Eva, J\",\"Luz\",D3,2000-01-03,07\r\n";
@@ -23,39 +24,27 @@ fn add(machine: &Machine, path: &str, text: &str) {
     machine.append(Path::new(path), text.as_bytes());
 }
 
+/// What stands in `bets.csv` when an instance starts and what is added before it stores again;
+/// what is left of both after a row of ours each, and the rows of the agencies 1 and 2.
 #[test]
-fn rows_that_another_system_appends_count_and_stay() {
-    let machine = Machine::default();
-    add(&machine, BETS, OTHERS);
-    let mut volume = open(&machine);
-    assert_eq!(status(&mut volume, 1).stored.rows, 1);
-    assert_eq!(append(&mut volume, Some(2)).outcome, Outcome::Done);
-    add(&machine, BETS, OTHERS);
-    assert_eq!(append(&mut volume, Some(4)).stored.rows, 4);
-    assert_eq!(status(&mut volume, 2).stored.rows, 2);
-    assert_eq!(content(&machine, BETS), [OTHERS, ROW, OTHERS, ROW].concat());
-}
-
-#[test]
-fn a_torn_last_row_is_cut_off_before_the_next_append() {
-    let machine = Machine::default();
-    add(&machine, BETS, &format!("{OTHERS}1,Ana,Paz,D9,2000-01-01,75"));
-    let mut volume = open(&machine);
-    assert_eq!(append(&mut volume, None).stored.rows, 2);
-    add(&machine, BETS, "2,torn");
-    assert_eq!(append(&mut volume, None).stored.rows, 3);
-    assert_eq!(content(&machine, BETS), [OTHERS, ROW, ROW].concat());
-}
-
-#[test]
-fn a_damaged_line_counts_for_nothing_and_spoils_no_other() {
-    let machine = Machine::default();
+fn rows_of_another_system_count_and_stay_and_torn_or_damaged_ones_do_not() {
     let damaged = "1,Ana,Pa2,Leo,Sol,D,2000-01-01,7\r\n\"1,open quote\n\n";
-    add(&machine, BETS, &format!("{damaged}{OTHERS}"));
-    let mut volume = open(&machine);
-    assert_eq!((status(&mut volume, 1).stored.rows, status(&mut volume, 2).stored.rows), (1, 1));
-    append(&mut volume, None);
-    assert_eq!(content(&machine, BETS), [damaged, OTHERS, ROW].concat());
+    let torn = "1,Ana,Paz,D9,2000-01-01,75";
+    for (found, added, left, rows) in [
+        (OTHERS.to_owned(), OTHERS, [OTHERS, OTHERS], (4, 2)),
+        (format!("{OTHERS}{torn}"), "2,torn", [OTHERS, ""], (3, 1)),
+        (format!("{damaged}{OTHERS}"), damaged, [&format!("{damaged}{OTHERS}"), damaged], (3, 1)),
+    ] {
+        let machine = Machine::default();
+        add(&machine, BETS, &found);
+        let mut volume = open(&machine);
+        assert_eq!(append(&mut volume, None).outcome, Outcome::Done);
+        add(&machine, BETS, added);
+        assert_eq!(append(&mut volume, None).outcome, Outcome::Done);
+        assert_eq!(content(&machine, BETS), [left[0], ROW, left[1], ROW].concat());
+        let status = [1, 2].map(|agency| status(&mut volume, agency).stored.rows);
+        assert_eq!((status[0], status[1]), rows, "{found}");
+    }
 }
 
 #[test]
@@ -73,30 +62,10 @@ fn closes_may_lack_the_last_line_end_be_repeated_or_unknown() {
 }
 
 #[test]
-fn nothing_is_stored_after_the_close_and_what_is_stored_is_confirmed() {
-    let machine = Machine::default();
-    let (mut one, mut other) = (open(&machine), open(&machine));
-    append(&mut one, Some(1));
-    let short = close(&mut other, 1, Some(2));
-    assert!(matches!(short, Outcome::Refused(Refusal::Short, _)), "{short:?}");
-    assert_eq!(close(&mut other, 1, Some(1)), Outcome::Done);
-    for first_row in [None, Some(2)] {
-        let late = append(&mut one, first_row).outcome;
-        assert!(matches!(late, Outcome::Refused(Refusal::Closed, _)), "{late:?}");
-    }
-    assert_eq!(append(&mut one, Some(1)).outcome, Outcome::Done);
-    close(&mut one, 2, None);
-    assert!(look(&mut other));
-    let late = append(&mut one, Some(2)).outcome;
-    assert!(matches!(late, Outcome::Refused(Refusal::Drawn, _)), "{late:?}");
-    assert_eq!(draw(&one).unwrap().winners(agency(1)).as_deref(), Some("D1"));
-    assert_eq!(content(&machine, BETS), ROW);
-}
-
-#[test]
 fn closes_of_one_agency_in_one_group_leave_one_line() {
     let machine = Machine::default();
-    let group = [(agency(2), None), (agency(2), Some(0)), (agency(1), None), (agency(2), Some(1))];
+    let group = [(2, None), (2, Some(0)), (1, None), (2, Some(1))]
+        .map(|(number, declared)| Close { agency: agency(number), declared });
     let mut volume = open(&machine);
     let mut close = || close_group(&mut volume, &group).unwrap();
     let is = |closed: &Closed| (closed.outcome == Outcome::Done, closed.is_new);
@@ -120,55 +89,6 @@ fn one_agency_may_send_several_batches_in_one_group() {
     assert_eq!(content(&machine, BETS), ROW.repeat(3));
 }
 
-/// A volume with one row, in which `fault` happened while a second one was appended, once for each
-/// operation of the append until `is_it` says that the fault struck where it was wanted.
-fn struck_in_append(
-    fault: Fault,
-    is_it: impl Fn(&Machine, &Result<Vec<Appended>, StoreError>) -> bool,
-) -> (Machine, SimulatedVolume) {
-    for ahead in 1..60 {
-        let machine = Machine::default();
-        let mut volume = open(&machine);
-        append(&mut volume, Some(1));
-        machine.fail_at(machine.operations() + ahead, fault);
-        let appended = append_group(&mut volume, &[batch(Some(2))]);
-        if is_it(&machine, &appended) {
-            return (machine, volume);
-        }
-    }
-    panic!("{fault:?} never struck where it was wanted");
-}
-
-#[test]
-fn a_full_disk_stores_nothing_in_part_and_mends_itself() {
-    let (machine, mut volume) = struck_in_append(Fault::Short, |_, appended| {
-        let Ok([Appended { outcome: Outcome::TryAgain(reason), .. }]) = appended.as_deref() else {
-            return false;
-        };
-        reason.starts_with("append to /volume/bets.csv")
-    });
-    for _ in 0..3 {
-        assert_eq!(content(&machine, BETS), ROW);
-        let outcome = append(&mut volume, Some(2)).outcome;
-        assert!(matches!(outcome, Outcome::TryAgain(_)), "{outcome:?}");
-    }
-    machine.free_space();
-    assert_eq!(append(&mut volume, Some(2)).outcome, Outcome::Done);
-    assert_eq!(content(&machine, BETS), ROW.repeat(2));
-}
-
-#[test]
-fn a_group_whose_writer_died_is_cut_off_by_the_next_instance() {
-    let is_torn =
-        |machine: &Machine, _: &_| !content(machine, BETS).len().is_multiple_of(ROW.len());
-    let (machine, died) = struck_in_append(Fault::DieWithin, is_torn);
-    drop(died);
-    let mut next = open(&machine);
-    assert_eq!(status(&mut next, 1).stored.rows, 1);
-    assert_eq!(append(&mut next, Some(2)).outcome, Outcome::Done);
-    assert_eq!(content(&machine, BETS), ROW.repeat(2));
-}
-
 #[test]
 fn after_a_crash_of_the_machine_another_systems_rows_stay() {
     for seed in 0..50 {
@@ -184,18 +104,6 @@ fn after_a_crash_of_the_machine_another_systems_rows_stay() {
         assert_eq!(status(&mut volume, 1).stored.rows, 2, "seed {seed}");
         assert_eq!(content(&machine, BETS), [ROW, OTHERS].concat());
     }
-}
-
-#[test]
-fn a_settled_volume_may_be_edited_by_hand_before_the_machine_starts_again() {
-    let machine = Machine::default();
-    let mut volume = open(&machine);
-    append(&mut volume, Some(1));
-    volume.settle(deadline()).unwrap();
-    drop(volume);
-    machine.put(Path::new(BETS), ROW.replace("Ana", "Eva").repeat(2).as_bytes());
-    machine.start(1);
-    assert_eq!(status(&mut open(&machine), 1).stored.rows, 2);
 }
 
 #[test]
@@ -215,30 +123,33 @@ fn settings_that_contradict_a_draw_are_refused_with_the_way_out() {
     }
 }
 
+/// At each operation of an append, the process dies or the disk is full. Where no row of the group
+/// is left, another system stores in its place.
 #[test]
 fn what_another_system_wrote_where_a_group_was_meant_to_stand_is_not_cut() {
-    let no_row_of_it =
-        |machine: &Machine, appended: &Result<Vec<Appended>, StoreError>| match appended.as_deref()
-        {
-            Ok([Appended { outcome: Outcome::TryAgain(reason), .. }]) => {
-                reason.contains("bets.csv") && content(machine, BETS) == ROW
+    let (short, mut tried) = ("2,J,L,D,2000-01-03,7\r\n", [0, 0]);
+    for (index, fault) in [Fault::Die, Fault::Short].into_iter().enumerate() {
+        for ahead in 1..60 {
+            let machine = Machine::default();
+            let mut volume = open(&machine);
+            append(&mut volume, Some(1));
+            machine.fail_at(machine.operations() + ahead, fault);
+            let appended = append_group(&mut volume, &[batch(Some(2))]);
+            if content(&machine, BETS) != ROW {
+                continue;
             }
-            _ => false,
-        };
-    for fault in [Fault::Die, Fault::Short] {
-        let (machine, volume) = struck_in_append(fault, no_row_of_it);
-        let mut next = if fault == Fault::Die {
-            drop(volume);
-            open(&machine)
-        } else {
-            volume
-        };
-        machine.free_space();
-        let short = "2,J,L,D,2000-01-03,7\r\n";
-        add(&machine, BETS, short);
-        assert_eq!(status(&mut next, 2).stored.rows, 1, "{fault:?}");
-        assert_eq!(content(&machine, BETS), [ROW, short].concat());
+            if fault == Fault::Die || appended.is_err() {
+                drop(volume);
+                volume = open(&machine);
+            }
+            machine.free_space();
+            add(&machine, BETS, short);
+            assert_eq!(status(&mut volume, 2).stored.rows, 1, "{fault:?} at {ahead}");
+            assert_eq!(content(&machine, BETS), [ROW, short].concat());
+            tried[index] += 1;
+        }
     }
+    assert!(tried.iter().all(|tried| *tried > 5), "{tried:?}");
 }
 
 #[test]
@@ -296,21 +207,21 @@ fn a_fence_that_its_writer_could_not_make_durable_is_not_trusted() {
 
 #[test]
 fn an_instance_ends_when_any_sync_fails() {
-    let mut ended = 0;
-    for ahead in 1..60 {
+    let is_broken = |ahead: u64| {
         let machine = Machine::default();
         let mut volume = open(&machine);
         machine.fail_at(machine.operations() + ahead, Fault::Fail);
         machine.only_syncs_fail();
-        let appended = append_group(&mut volume, &[batch(Some(1))]);
-        ended +=
-            u32::from(matches!(appended, Err(StoreError::Journal(JournalError::Broken { .. }))));
-        if let Ok(appended) = appended {
-            assert_eq!(appended[0].outcome, Outcome::Done, "no other operation failed");
+        match append_group(&mut volume, &[batch(Some(1))]) {
+            Ok(appended) => {
+                assert_eq!(appended[0].outcome, Outcome::Done, "no other operation failed");
+                false
+            }
+            Err(error) => error.is_broken(),
         }
-    }
+    };
     // The fence, and what the group's bytes and intent take.
-    assert!(ended >= 3, "{ended} syncs failed");
+    assert!((1..60).filter(|ahead| is_broken(*ahead)).count() >= 3);
 }
 
 /// What a crash left behind other rows: more than a block of what is no line.
@@ -325,4 +236,80 @@ fn a_group_does_not_go_on_in_a_line_that_never_ended() {
     for volume in [&mut one, &mut other, &mut open(&machine)] {
         assert_eq!(status(volume, 1).stored.rows, 2);
     }
+}
+
+#[test]
+fn a_long_log_is_read_without_a_lock() {
+    let machine = Machine::default();
+    let row = format!("1,{},{},1,2000-01-01,8\n", "a".repeat(100), "b".repeat(100));
+    let rows = BEHIND_BYTES_MAX as usize / row.len() + 1;
+    add(&machine, BETS, &row.repeat(rows));
+    let mut volume = open(&machine);
+    let before = machine.read_under_locks();
+    assert_eq!(status(&mut volume, 1).stored.rows, rows as u64);
+    let read = machine.read_under_locks() - before;
+    assert!(read < 1024 * 1024, "{read} bytes were read while others waited for a lock");
+}
+
+#[test]
+fn a_settled_volume_may_be_edited_by_hand_before_the_machine_starts_again() {
+    let machine = Machine::default();
+    let mut volume = open(&machine);
+    append(&mut volume, Some(1));
+    volume.settle(deadline()).unwrap();
+    drop(volume);
+    machine.put(Path::new(BETS), ROW.replace("Ana", "Eva").repeat(2).as_bytes());
+    machine.start(1);
+    assert_eq!(status(&mut open(&machine), 1).stored.rows, 2);
+}
+
+/// Stores `rows` rows, a group each, settles with a crash at the operation `ahead`, and says how
+/// many are left; nothing if there was no such operation.
+fn left_after_a_crash(rows: u64, ahead: u64, seed: u64) -> Option<u64> {
+    let machine = Machine::default();
+    let mut volume = open(&machine);
+    for row in 1..=rows {
+        assert_eq!(append(&mut volume, Some(row)).outcome, Outcome::Done);
+    }
+    machine.fail_at(machine.operations() + ahead, Fault::CrashAfter);
+    let _ = volume.settle(deadline());
+    if !machine.has_crashed() {
+        return None;
+    }
+    drop(volume);
+    machine.start(seed);
+    Some(status(&mut open(&machine), 1).stored.rows)
+}
+
+/// The rings have turned, so that old intents stand behind new ones.
+#[test]
+fn what_is_acknowledged_outlives_a_crash_while_an_instance_settles() {
+    let rows = INTENTS_MAX + 44;
+    let mut tried = 0;
+    for ahead in 1.. {
+        if left_after_a_crash(rows, ahead, 0).is_none() {
+            break;
+        }
+        for seed in 0..4 {
+            assert_eq!(left_after_a_crash(rows, ahead, seed), Some(rows), "{ahead}, {seed}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 20, "{tried}: settling is many operations");
+}
+
+/// A fence differs from a later record in its number, which is never used again.
+#[test]
+fn an_instance_that_settles_does_not_make_a_fence_of_another_one_look_like_its_own() {
+    let machine = Machine::default();
+    let (mut one, mut other) = (open(&machine), open(&machine));
+    append(&mut one, Some(1));
+    other.settle(deadline()).unwrap();
+    let before = machine.operations();
+    append(&mut one, Some(2));
+    let with_a_fence = machine.operations() - before;
+    let before = machine.operations();
+    append(&mut one, Some(3));
+    assert!(machine.operations() - before < with_a_fence, "after settling a fence is raised");
+    assert_eq!(status(&mut other, 1).stored.rows, 3);
 }

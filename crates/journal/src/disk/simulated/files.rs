@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Change, Extent, Inode, Kind, SimulatedDisk, SimulatedFile, State, file_id};
+use super::{Change, Inode, Kind, SimulatedDisk, SimulatedFile, State, file_id};
 use crate::disk::{BootId, Disk, DiskFile, FileId, Mode, SyncError};
 
 impl SimulatedDisk {
@@ -13,11 +13,7 @@ impl SimulatedDisk {
         kind: Kind,
         work: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> io::Result<T> {
-        let mut state = self.machine.state();
-        let extent = state.enter(self.process, kind)?;
-        let done = work(&mut state)?;
-        state.leave(self.process, &extent)?;
-        Ok(done)
+        self.machine.state().operate(self.process, kind, |state, _| work(state))
     }
 }
 
@@ -32,8 +28,7 @@ impl Disk for SimulatedDisk {
             }
             Ok((state.inode_of(path), state.handles))
         })?;
-        let (machine, process) = (self.machine.clone(), self.process);
-        Ok(SimulatedFile { machine, process, handle, inode, mode })
+        Ok(SimulatedFile { disk: self.clone(), handle, inode, mode })
     }
 
     fn create_directory(&self, _path: &Path) -> io::Result<()> {
@@ -95,16 +90,13 @@ impl Disk for SimulatedDisk {
 }
 
 impl SimulatedFile {
-    fn operate<T>(
-        &self,
-        kind: Kind,
-        work: impl FnOnce(&mut Inode, u64) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let mut state = self.machine.state();
-        let extent = state.enter(self.process, kind)?;
-        let done = work(&mut state.inodes[self.inode], self.handle)?;
-        state.leave(self.process, &extent)?;
-        Ok(done)
+    fn operate<T>(&self, kind: Kind, work: impl FnOnce(&mut Inode) -> T) -> io::Result<T> {
+        self.disk.operate(kind, |state| Ok(work(&mut state.inodes[self.inode])))
+    }
+
+    fn release(&self) {
+        let holder = &mut self.disk.machine.state().inodes[self.inode].holder;
+        *holder = holder.filter(|holder| *holder != self.handle);
     }
 }
 
@@ -114,76 +106,67 @@ impl DiskFile for SimulatedFile {
     }
 
     fn bytes(&self) -> io::Result<u64> {
-        self.operate(Kind::Other, |inode, _| Ok(inode.content.len() as u64))
+        self.operate(Kind::Other, |inode| inode.content.len() as u64)
     }
 
     fn has_name(&self) -> io::Result<bool> {
-        Ok(self.machine.state().names.values().any(|inode| *inode == self.inode))
+        Ok(self.disk.machine.state().names.values().any(|inode| *inode == self.inode))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let count = self.operate(Kind::Other, |inode, _| {
-            let rest = inode.content.get(offset as usize..).unwrap_or_default();
+        self.disk.operate(Kind::Other, |state| {
+            let rest = state.inodes[self.inode].content.get(offset as usize..).unwrap_or_default();
             let count = rest.len().min(buffer.len());
             buffer[..count].copy_from_slice(&rest[..count]);
+            if state.inodes.iter().any(|inode| inode.holder.is_some()) {
+                state.read_under_locks += count;
+            }
             Ok(count)
-        })?;
-        self.machine.state().tell_read(count);
-        Ok(count)
+        })
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let mut state = self.machine.state();
-        let extent = state.enter(self.process, Kind::Write)?;
-        let count = if extent == Extent::Whole { bytes.len() } else { bytes.len() / 2 };
-        let inode = &mut state.inodes[self.inode];
-        let at = if self.mode == Mode::Append { inode.content.len() as u64 } else { offset };
-        assert!(at <= inode.content.len() as u64, "no hole is written");
-        let change = Change::Write(at, bytes[..count].to_vec());
-        change.apply(&mut inode.content);
-        inode.changes.push(change);
-        state.leave(self.process, &extent)?;
-        Ok(count)
+        let mut state = self.disk.machine.state();
+        state.operate(self.disk.process, Kind::Write, |state, is_half| {
+            let count = if is_half { bytes.len() / 2 } else { bytes.len() };
+            let inode = &mut state.inodes[self.inode];
+            let at = if self.mode == Mode::Append { inode.content.len() as u64 } else { offset };
+            assert!(at <= inode.content.len() as u64, "no hole is written");
+            let change = Change::Write(at, bytes[..count].to_vec());
+            change.apply(&mut inode.content);
+            inode.changes.push(change);
+            Ok(count)
+        })
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
-        self.operate(Kind::Other, |inode, _| {
+        self.operate(Kind::Other, |inode| {
             inode.content.resize(bytes as usize, 0);
             inode.changes.push(Change::Cut(bytes));
-            Ok(())
         })
     }
 
     fn sync(&self) -> Result<(), SyncError> {
-        let synced = self.operate(Kind::Sync, |inode, _| {
+        let synced = self.operate(Kind::Sync, |inode| {
             inode.changes.clear();
             inode.durable = inode.content.clone();
-            Ok(())
         });
         synced.map_err(SyncError)
     }
 
-    fn take_lock(&self) -> io::Result<()> {
-        panic!("one process after the other works here: no lock is ever waited for");
-    }
-
     fn try_take_lock(&self) -> io::Result<bool> {
-        self.operate(Kind::Other, |inode, handle| {
-            let free = inode.holder.is_none_or(|holder| holder == handle);
-            inode.holder = if free { Some(handle) } else { inode.holder };
-            Ok(free)
-        })
+        self.operate(Kind::Other, |inode| *inode.holder.get_or_insert(self.handle) == self.handle)
     }
 
     /// Cannot fail, and is no operation at which anything else can.
     fn give_lock_back(&self) -> io::Result<()> {
-        self.machine.release(self.inode, self.handle);
+        self.release();
         Ok(())
     }
 }
 
 impl Drop for SimulatedFile {
     fn drop(&mut self) {
-        self.machine.release(self.inode, self.handle);
+        self.release();
     }
 }
