@@ -1,17 +1,30 @@
 //! Chaos: small lotteries of real processes under faults at seeded moments, and the check of
 //! every promise.
 //!
-//! There are two environments: `processes` of this machine, with proxies between them, and
-//! `containers` of a Compose project. Each has its plan, its faults and its checks, and knows nothing
-//! of the other. What both need is in `common`.
+//! `plan` decides what happens, from the seed alone; `run` has each `fault` happen at its moment, which
+//! `faults` causes, waits for the agencies' ends, and has `checks` look at what is left. All of it
+//! works on an `environment`, of which there are two: `processes` of this machine, with proxies
+//! between them, and `containers` of a Compose project.
 //!
-//! **Invariant**: the same seed takes the same decisions. What the processes make of them is
-//! theirs: a failure may take several runs of its seed to come again.
+//! **Invariant**: the same seed takes the same decisions. What the processes do then may differ: a
+//! violation may take several runs of its seed to come again.
 
+mod answer_checker;
+#[cfg(test)]
+mod answer_checker_tests;
+mod checks;
 mod cli;
-mod common;
 mod containers;
+mod draw_watch;
+mod environment;
+mod fault;
+mod faults;
+mod plan;
 mod processes;
+mod registry;
+mod report;
+mod run;
+mod summary;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -26,7 +39,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cli::Options;
-use crate::common::summary::{RunSummary, Summary};
+use crate::containers::{ContainerEnvironment, Project};
+use crate::processes::network::names::Names;
+use crate::processes::{ProcessEnvironment, mounts};
+use crate::summary::{RunSummary, Summary};
 use harness::command;
 use harness::numbers::grouped;
 
@@ -48,7 +64,7 @@ fn run(arguments: Vec<OsString>) -> Exit {
         Err(exit) => return exit,
     };
     if options.containers.is_none() {
-        processes::own_mounts::enter(&arguments);
+        mounts::enter(&arguments);
     }
     command::raise_descriptor_limit();
     command::run(async {
@@ -67,7 +83,7 @@ async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
     let until = options.minutes.map(|minutes| started + Duration::from_secs(minutes * 60));
     let (mut summary, mut runs) = (Summary::from(options.seed), JoinSet::new());
     let progress = Progress::new(options);
-    let names = processes::network::names::Names::take().context("make names")?;
+    let names = Names::take().context("make names")?;
     let mut begun = 0;
     loop {
         let is_time = until.is_none_or(|until| Instant::now() < until)
@@ -75,10 +91,13 @@ async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
         while is_time && begun < options.runs_max() && runs.len() < options.side_by_side() {
             let (seed, binary) = (options.seed.wrapping_add(begun), binary.to_owned());
             match options.containers.clone() {
-                Some(project) => {
-                    runs.spawn(async move { containers::hold(seed, &binary, &project).await })
+                Some(name) => {
+                    runs.spawn(run::hold::<ContainerEnvironment>(seed, Project { binary, name }))
                 }
-                None => runs.spawn(processes::hold(seed, binary, names.clone())),
+                None => {
+                    let given = processes::Given { binary, names: names.clone() };
+                    runs.spawn(run::hold::<ProcessEnvironment>(seed, given))
+                }
             };
             begun += 1;
         }
@@ -128,21 +147,22 @@ impl Progress {
 
     /// Tells at once, and wholly, of a run in which something is not right; briefly of a long one.
     fn tell(&self, run: &RunSummary) {
-        if run.findings.is_empty() && run.took < LONG_RUN {
+        let violations = &run.recorded.violations;
+        if violations.is_empty() && run.took < LONG_RUN {
             return;
         }
         let kept = run.kept.as_deref().map(|path| path.display().to_string());
         let tell = || {
             let mut error = io::stderr();
             let (seed, seconds) = (run.seed, run.took.as_secs_f32());
-            let (bets, faults) = (grouped(run.bets), run.faults.values().sum::<u64>());
+            let (bets, faults) = (grouped(run.bets), run.recorded.faults.values().sum::<u64>());
             let _ = write!(error, "seed {seed}, {seconds:.1} s, {bets} bets, {faults} faults: ");
             let _ = match kept.as_deref() {
-                None if run.findings.is_empty() => writeln!(error, "every promise kept"),
+                None if violations.is_empty() => writeln!(error, "every promise kept"),
                 kept => writeln!(error, "files kept in {}", kept.unwrap_or("nowhere")),
             };
-            for finding in &run.findings {
-                let _ = writeln!(error, "  violation: {finding}");
+            for violation in violations {
+                let _ = writeln!(error, "  violation: {violation}");
             }
         };
         match &self.bar {

@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::answer_checker::{AnswerChecker, Sent};
-use super::registry::ServerRegistry;
-use crate::common::tally::{Findings, Tally};
+use crate::answer_checker::{AnswerChecker, Sent};
+use crate::registry::ServerRegistry;
+use crate::report::Report;
 use harness::raw_connection::RawConnection;
 use harness::rng::Rng;
 
@@ -35,10 +35,8 @@ pub struct Intruder {
     pub checker: AnswerChecker,
     /// What decides.
     pub rng: Rng,
-    /// What was done.
-    pub tally: Tally,
-    /// What should not have happened.
-    pub findings: Findings,
+    /// What was done and found.
+    pub report: Report,
     /// When it ends.
     pub faults_over: CancellationToken,
 }
@@ -103,13 +101,13 @@ impl Intruder {
             _ if self.checker.is_closed(agency) => self.late(agency),
             _ => self.misplaced(agency),
         };
-        self.tally.add(attempt.what);
+        self.report.fault(attempt.what);
         let mut connection = RawConnection::open(address).await?;
         let sent = Sent::now(place, &attempt.packet);
         let answer = connection.ask(&attempt.packet).await?;
         for checked in [attempt.check(&answer), self.checker.check_time(&sent)] {
             if let Err(wrong) = checked {
-                self.findings.add(format!("{}: {wrong}", attempt.what));
+                self.report.violation(format!("{}: {wrong}", attempt.what));
             }
         }
         Ok(())
@@ -186,14 +184,14 @@ impl Intruder {
         let agency = self.rng.between(1, self.checker.expected().len() as u64) as usize;
         let next = self.checker.floor(agency) + 1;
         let mut stream = TcpStream::connect(address).await?;
-        self.tally.add("packet without its end");
+        self.report.fault("packet without its end");
         stream.write_all(format!("StoreRows:{agency};{next}:{BET}").as_bytes()).await?;
         stream.shutdown().await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;
         if !answer.is_empty() {
             let answer = String::from_utf8_lossy(&answer);
-            self.findings.add(format!("a packet without its end got {answer:?}"));
+            self.report.violation(format!("a packet without its end got {answer:?}"));
         }
         Ok(())
     }
@@ -207,13 +205,12 @@ mod tests {
     fn intruder() -> Intruder {
         let digests = ["d0", "d1"].map(str::to_owned).to_vec();
         let expected = vec![AgencyExpected { digests, winners: String::new() }];
-        let (registry, findings) = (ServerRegistry::default(), Findings::default());
+        let (registry, report) = (ServerRegistry::default(), Report::default());
         Intruder {
-            checker: AnswerChecker::new(expected, registry.clone(), findings.clone()),
+            checker: AnswerChecker::new(expected, None, registry.clone(), report.clone()),
             registry,
             rng: Rng::new(1),
-            tally: Tally::default(),
-            findings,
+            report,
             faults_over: CancellationToken::new(),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::rng::Rng;
 
 /// How often what happens to connections, in one run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ConnectionFaults {
     weights: Vec<(u64, PacketFault)>,
     /// Of a hundred connections, how many are split in odd pieces.

@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::common::tally::Tally;
+use crate::report::Report;
 use harness::rng::Rng;
 
 /// Reaches all sockets of this machine that are bound to a port and no address.
@@ -27,7 +27,7 @@ const DATAGRAM_BYTES_MAX: usize = 2_048;
 const FLOOD_MAX: u64 = 100;
 
 /// What becomes of datagrams, in one run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct DatagramFaults {
     /// Of a hundred, how many are lost.
     lost: u64,
@@ -69,14 +69,14 @@ impl Relay {
         announce_addresses: &[SocketAddr],
         faults: &DatagramFaults,
         rng: &Rng,
-        tally: &Tally,
+        report: &Report,
     ) -> anyhow::Result<Self> {
         let sender = UdpSocket::from_std(sender().context("make a datagram socket")?)?;
         let forwarder = Forwarder {
             ports: announce_addresses.iter().map(SocketAddr::port).collect(),
             sender: Arc::new(sender),
             faults: faults.clone(),
-            tally: tally.clone(),
+            report: report.clone(),
         };
         let mut tasks = JoinSet::new();
         for (address, part) in announce_addresses.iter().zip(1..) {
@@ -112,7 +112,7 @@ struct Forwarder {
     ports: Vec<u16>,
     sender: Arc<UdpSocket>,
     faults: DatagramFaults,
-    tally: Tally,
+    report: Report,
 }
 
 impl Forwarder {
@@ -129,16 +129,16 @@ impl Forwarder {
 
     async fn deliver(&self, datagram: &[u8], port: u16, rng: &mut Rng) {
         if rng.chance(self.faults.lost) {
-            self.tally.add("datagram lost");
+            self.report.fault("datagram lost");
             return;
         }
         let copies = if rng.chance(self.faults.repeated) { rng.between(2, 5) } else { 1 };
         if copies > 1 {
-            self.tally.add("datagram repeated");
+            self.report.fault("datagram repeated");
         }
         for _ in 0..copies {
             if rng.chance(self.faults.late) {
-                self.tally.add("datagram late");
+                self.report.fault("datagram late");
                 let (forwarder, datagram) = (self.clone(), datagram.to_owned());
                 let late = rng.millis(1, 1_500);
                 tokio::spawn(async move {
@@ -166,7 +166,7 @@ impl Forwarder {
                 _ => b"bet_ended",
             };
             let copies = if rng.chance(20) { rng.between(1, FLOOD_MAX) } else { 1 };
-            self.tally.add("datagrams forged");
+            self.report.fault("datagrams forged");
             for port in self.ports.clone() {
                 for _ in 0..copies {
                     self.send(forged, port).await;
@@ -197,7 +197,7 @@ mod tests {
         let port = UdpPort::take().unwrap();
         let server = server(port.number().unwrap());
         let sender = Arc::new(UdpSocket::from_std(sender().unwrap()).unwrap());
-        let forwarder = Forwarder { ports: Vec::new(), sender, faults, tally: Tally::default() };
+        let forwarder = Forwarder { ports: Vec::new(), sender, faults, report: Report::default() };
         let mut rng = Rng::new(1);
         for _ in 0..20 {
             forwarder.deliver(b"bet_ended", port.number().unwrap(), &mut rng).await;
@@ -220,8 +220,8 @@ mod tests {
         let ports = ports.each_ref().map(|port| port.number().unwrap());
         let servers = ports.map(|port| UdpSocket::from_std(server(port)).unwrap());
         let announce_addresses = ports.map(|port| SocketAddr::from(([127, 9, 9, 9], port)));
-        let _relay =
-            Relay::start(&announce_addresses, &FAIR, &Rng::new(1), &Tally::default()).unwrap();
+        let report = Report::default();
+        let _relay = Relay::start(&announce_addresses, &FAIR, &Rng::new(1), &report).unwrap();
         servers[0].send_to(b"bet_ended", announce_addresses[0]).await.unwrap();
         let mut bytes = [0; 16];
         for server in &servers {

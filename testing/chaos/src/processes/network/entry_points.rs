@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::Context as _;
 
-use crate::common::tally::Tally;
+use crate::plan::{AgencyPlan, PROXY_PART, RunPlan};
 use crate::processes::network::names::{NameEntry, Names};
 use crate::processes::network::proxy::{Proxy, ProxyContext};
-use crate::processes::plan::{AgencyPlan, PROXY_PART, RunPlan};
+use crate::report::Report;
 use harness::rng::Rng;
 
 /// The first three bytes of all addresses of a run.
@@ -29,7 +29,7 @@ pub struct EntryPoints {
     /// Whether clients must know where the proxies can be.
     has_moves: bool,
     mute: TcpListener,
-    tally: Tally,
+    report: Report,
 }
 
 impl EntryPoints {
@@ -56,8 +56,8 @@ impl EntryPoints {
         let name_entry = NameEntry::new(names, name, members.collect(), dead);
         name_entry.show().context("write the servers' name")?;
         let mute = TcpListener::bind((host(network, MUTE_HOST), 0)).context("bind mute")?;
-        let (has_moves, tally) = (plan.has_moves(), shared.tally.clone());
-        Ok(Self { network, proxies, name_entry, has_moves, mute, tally })
+        let (has_moves, report) = (plan.has_moves(), shared.report.clone());
+        Ok(Self { network, proxies, name_entry, has_moves, mute, report })
     }
 
     /// The servers' name.
@@ -73,10 +73,14 @@ impl EntryPoints {
     pub fn servers_of(&self, plan: &AgencyPlan) -> anyhow::Result<String> {
         match (self.name_entry.name(), self.proxies.first()) {
             (Some(name), Some(proxy)) if plan.is_by_name => {
-                self.tally.add("client that knows a name only");
+                self.report.fault("client that knows a name only");
                 Ok(format!("{name}:{}", proxy.address().port()))
             }
-            _ => Ok(list(&self.addresses_of(plan)?)),
+            _ => {
+                let addresses = self.addresses_of(plan)?;
+                let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+                Ok(addresses.join(","))
+            }
         }
     }
 
@@ -88,28 +92,29 @@ impl EntryPoints {
             self.proxies.iter().map(Proxy::address).collect()
         };
         for dead in 0..plan.dead_addresses {
-            self.tally.add("dead address in a list");
+            self.report.fault("dead address in a list");
             addresses.push(SocketAddr::from((host(self.network, DEAD_HOST + dead as u8), 9)));
         }
         if plan.has_mute_address {
-            self.tally.add("mute address in a list");
+            self.report.fault("mute address in a list");
             addresses.push(self.mute.local_addr().context("tell a mute address")?);
         }
         Ok(addresses)
     }
 
-    /// The proxy at `place` ends all its connections, and is elsewhere. The name has its old
-    /// address until it is shown again.
+    /// The proxy at `place` ends all its connections, and is at its other address; returns whether
+    /// that is not the one of its start. The name has the old address until it is shown again.
     ///
     /// # Errors
-    /// An address was lost to somebody else.
-    pub async fn move_away(&mut self, place: usize) -> anyhow::Result<()> {
+    /// The address is used by something else.
+    pub async fn move_away(&mut self, place: usize) -> anyhow::Result<bool> {
         let proxy = self.proxies.get_mut(place).context("find a proxy")?;
         proxy.move_away().await?;
+        let is_away = proxy.is_away();
         if let SocketAddr::V4(address) = proxy.address() {
             self.name_entry.moved(place, *address.ip());
         }
-        Ok(())
+        Ok(is_away)
     }
 }
 
@@ -118,13 +123,6 @@ impl Drop for EntryPoints {
         // The name of a run that is over is nobody's.
         let _ = self.name_entry.show_only(&[], false);
     }
-}
-
-/// Addresses as a client's setting.
-#[must_use]
-pub fn list(addresses: &[SocketAddr]) -> String {
-    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    addresses.join(",")
 }
 
 /// The address in `network` that ends so.

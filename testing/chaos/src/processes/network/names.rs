@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use tempfile::NamedTempFile;
 
-use crate::processes::own_mounts;
+use crate::processes::mounts;
 
 /// Names are looked up in the file, and nobody is asked about one that is not there.
 const FILES_ONLY: &[u8] = b"passwd: files\ngroup: files\nhosts: files\n";
@@ -37,8 +37,8 @@ impl Names {
         let make = || tempfile::Builder::new().prefix("loteria-").tempfile();
         let (hosts, switch) = (make().context("make hosts")?, make().context("make hosts")?);
         switch.as_file().write_all_at(FILES_ONLY, 0).context("write nsswitch.conf")?;
-        let is_shown = own_mounts::show_instead(hosts.path(), "/etc/hosts")
-            && own_mounts::show_instead(switch.path(), "/etc/nsswitch.conf");
+        let is_shown = mounts::show_instead(hosts.path(), "/etc/hosts")
+            && mounts::show_instead(switch.path(), "/etc/nsswitch.conf");
         if !is_shown {
             return Ok(None);
         }

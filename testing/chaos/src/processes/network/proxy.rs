@@ -16,9 +16,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection_faults::{ConnectionFaults, ConnectionPlan, PacketFault};
-use crate::common::tally::Tally;
-use crate::processes::answer_checker::AnswerChecker;
-use crate::processes::registry::ServerRegistry;
+use crate::answer_checker::AnswerChecker;
+use crate::registry::ServerRegistry;
+use crate::report::Report;
 use harness::rng::Rng;
 
 /// How long the answer to a repeated packet is waited for.
@@ -31,10 +31,8 @@ pub struct ProxyContext {
     pub faults: ConnectionFaults,
     /// From when on nothing happens any more.
     pub faults_over: CancellationToken,
-    /// What was done to connections.
-    pub tally: Tally,
-    /// Which answers that led to.
-    pub effects: Tally,
+    /// What was done to connections, and which answers that led to.
+    pub report: Report,
     /// Who sees all packets.
     pub checker: AnswerChecker,
     /// All servers.
@@ -85,6 +83,12 @@ impl Proxy {
     #[must_use]
     pub fn homes(&self) -> [SocketAddr; 2] {
         self.homes
+    }
+
+    /// Whether it is not where it was at first.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        !self.moves.is_multiple_of(2)
     }
 
     /// Ends all connections, and is at its other home from now on; nobody listens at this one.
@@ -146,7 +150,7 @@ async fn serve(client: TcpStream, place: usize, shared: ProxyContext, plan: Conn
         // Where nobody listens, a connection is refused: that is nearest to a reset.
         let accepts = shared.faults.accepts_for_dead;
         if accepts {
-            shared.tally.add("connection taken for a dead server");
+            shared.report.fault("connection taken for a dead server");
         }
         end(&client, !accepts);
         return;
@@ -154,10 +158,10 @@ async fn serve(client: TcpStream, place: usize, shared: ProxyContext, plan: Conn
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ending = SockRef::from(&client).try_clone();
     if plan.pieces {
-        shared.tally.add("connection in odd pieces");
+        shared.report.fault("connection in odd pieces");
     }
     if !plan.delay.is_zero() {
-        shared.tally.add("connection slow");
+        shared.report.fault("connection slow");
     }
     let ((client_read, client_write), (server_read, server_write)) =
         (client.into_split(), server.into_split());
@@ -190,7 +194,7 @@ fn end(stream: &TcpStream, reset: bool) {
 impl ProxyContext {
     fn count(&self, fault: PacketFault) {
         if let Some(name) = fault.name() {
-            self.tally.add(name);
+            self.report.fault(name);
         }
     }
 }
@@ -284,7 +288,7 @@ impl Passing {
             return Ok(None);
         }
         self.shared.checker.answered(&asked, &answer);
-        self.shared.effects.count_answer(&answer);
+        self.shared.report.count_answer(&answer);
         Ok(Some(answer))
     }
 
@@ -317,7 +321,7 @@ impl Passing {
 async fn repeat(shared: ProxyContext, place: usize, packet: Vec<u8>) -> io::Result<()> {
     let mut stream = connect(place, &shared).await?;
     let asked = shared.checker.asked(place, &packet);
-    shared.tally.add("packet repeated later");
+    shared.report.fault("packet repeated later");
     stream.write_all(&packet).await?;
     let mut answer = Vec::new();
     BufReader::new(stream).read_until(b'\n', &mut answer).await?;

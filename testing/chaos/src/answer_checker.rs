@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::registry::ServerRegistry;
-use crate::common::tally::Findings;
+use crate::registry::ServerRegistry;
+use crate::report::Report;
 use oracle::expected::AgencyExpected;
 
 /// How long an answer may take: the 5 s that a lock is waited for, and what a busy machine needs.
@@ -24,9 +24,12 @@ const ANSWER_TIME_MAX: Duration = Duration::from_millis(7_500);
 #[derive(Debug, Clone)]
 pub struct AnswerChecker {
     expected: Arc<Vec<AgencyExpected>>,
+    /// How many rows each batch has, but for an agency's last one, where no packet of clients is
+    /// seen.
+    batch: Option<u64>,
     registry: ServerRegistry,
     seen: Arc<Mutex<Seen>>,
-    findings: Findings,
+    report: Report,
 }
 
 #[derive(Debug, Default)]
@@ -85,14 +88,16 @@ pub struct Asked {
 }
 
 impl AnswerChecker {
-    /// A checker of a run with these files.
+    /// A checker of a run with these files. Where clients' packets are not seen, all of them send
+    /// batches of `batch` rows.
     #[must_use]
     pub fn new(
         expected: Vec<AgencyExpected>,
+        batch: Option<u64>,
         registry: ServerRegistry,
-        findings: Findings,
+        report: Report,
     ) -> Self {
-        Self { expected: Arc::new(expected), registry, seen: Arc::default(), findings }
+        Self { expected: Arc::new(expected), batch, registry, seen: Arc::default(), report }
     }
 
     /// What the answers must say, agency by agency.
@@ -134,7 +139,7 @@ impl AnswerChecker {
         let mut seen = self.seen();
         if is_old && seen.old.insert(agency) {
             let packet: String = line.chars().take(40).collect();
-            self.findings.add(format!("a client takes the servers for old ones: {packet}"));
+            self.report.violation(format!("a client takes the servers for old ones: {packet}"));
         }
         seen.asked += 1;
         let (id, was_drawn) = (seen.asked, seen.is_drawn);
@@ -152,7 +157,7 @@ impl AnswerChecker {
         if let Err(wrong) = self.check(asked, &answer) {
             let answer: String = answer.chars().take(120).collect();
             let Asked { sent: Sent { line, .. }, agency, .. } = asked;
-            self.findings.add(format!("agency {agency}: {line:?} got {answer:?}: {wrong}"));
+            self.report.violation(format!("agency {agency}: {line:?} got {answer:?}: {wrong}"));
         }
     }
 
@@ -252,8 +257,8 @@ impl AnswerChecker {
         is_fresh: bool,
     ) -> Result<(), String> {
         let rows: u64 = rows.parse().map_err(|_| "no number of rows".to_owned())?;
-        let wanted = self.expected_of(asked.agency)?.digests.get(rows as usize);
-        match wanted {
+        let expected = self.expected_of(asked.agency)?;
+        match expected.digests.get(rows as usize) {
             None => return Err("more rows than its file has".to_owned()),
             Some(wanted) if wanted != digest => return Err(format!("the digest is not {wanted}")),
             Some(_) => {}
@@ -263,9 +268,14 @@ impl AnswerChecker {
         }
         let mut seen = self.seen();
         let known = seen.agencies.entry(asked.agency).or_default();
-        let is_end = rows == 0
-            || known.ends.contains(&rows)
-            || known.possible.values().any(|last| *last == rows);
+        let is_end = match self.batch {
+            Some(batch) => rows.is_multiple_of(batch) || rows == expected.rows(),
+            None => {
+                rows == 0
+                    || known.ends.contains(&rows)
+                    || known.possible.values().any(|last| *last == rows)
+            }
+        };
         if !is_end {
             return Err("no batch that can be stored ends there".to_owned());
         }
@@ -285,8 +295,8 @@ impl AnswerChecker {
                 let mut seen = self.seen();
                 let known = seen.agencies.entry(asked.agency).or_default();
                 known.is_closed = true;
-                let is_asked = known.is_close_asked;
-                is_asked.then_some(()).ok_or_else(|| "nobody had asked for its close".to_owned())
+                let is_asked = known.is_close_asked || self.batch.is_some();
+                is_asked.then_some(()).ok_or_else(|| "its close was not asked for".to_owned())
             }
             "drawn" => self.check_drawn(),
             _ => Err("no state".to_owned()),
@@ -309,8 +319,10 @@ impl AnswerChecker {
     fn check_drawn(&self) -> Result<(), String> {
         let mut seen = self.seen();
         seen.is_drawn = true;
-        let is_asked =
-            |agency: &usize| seen.agencies.get(agency).is_some_and(|known| known.is_close_asked);
+        let is_asked = |agency: &usize| {
+            let known = seen.agencies.get(agency);
+            self.batch.is_some() || known.is_some_and(|known| known.is_close_asked)
+        };
         match (1..=self.expected.len()).find(|agency| !is_asked(agency)) {
             Some(agency) => Err(format!("agency {agency} had not asked for its close")),
             None => Ok(()),
