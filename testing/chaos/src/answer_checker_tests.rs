@@ -37,6 +37,13 @@ fn a_right_lottery_is_right() {
         ("WinnersRequest:1\n", "WinnersResponse:7;8\n"),
     ];
     assert_eq!(violations_in(&lottery, None), [""; 0]);
+    // At the end winners are asked for first: a state that was open before is not one any more.
+    let last = [ALL, CLOSE, ("WinnersRequest:1\n", "WinnersResponse:7;8\n")];
+    for (state, is_right) in [("drawn", true), ("closed", false), ("open", false)] {
+        let answer = format!("AgencyStatusResponse:4;d4;{state}\n");
+        let lottery: Vec<_> = last.into_iter().chain([(STATUS, answer.as_str())]).collect();
+        assert_eq!(violations_in(&lottery, None).is_empty(), is_right, "{state}");
+    }
 }
 
 #[test]
@@ -55,7 +62,7 @@ fn every_wrong_answer_is_found() {
         ),
         (&[ALL, CLOSE, (STATUS, "AgencyStatusResponse:4;d4;open\n")], "it had closed"),
         (&[("AgencyClose:1;3\n", "AgencyCloseResponse:0\n")], "closed without all"),
-        (&[(STATUS, "AgencyStatusResponse:0;d0;drawn\n")], "it has 4 rows"),
+        (&[(STATUS, "AgencyStatusResponse:0;d0;drawn\n")], "not all of its rows"),
         (&[ALL, (STATUS, "AgencyStatusResponse:4;d4;drawn\n")], "not asked for its close"),
         (&[ALL, ("WinnersRequest:1\n", "WinnersResponse:7;8\n")], "not asked for its close"),
         (&[ALL, CLOSE, ("WinnersRequest:1\n", "WinnersResponse:7\n")], "the winners are 7;8"),
@@ -86,7 +93,7 @@ fn where_no_packet_is_seen_all_batches_have_one_size() {
         (3, vec!["AgencyStatusResponse:3;d3;open\n", "AgencyStatusResponse:4;d4;closed\n"], ""),
         (3, vec![&some], "no batch that can be stored"),
         (2, vec![&some, "AgencyStatusResponse:0;d0;open\n"], "2 rows had been acknowledged"),
-        (2, vec!["AgencyStatusResponse:2;d2;closed\n"], "it has 4 rows"),
+        (2, vec!["AgencyStatusResponse:2;d2;closed\n"], "not all of its rows"),
         (2, vec![&all, "AgencyStatusResponse:4;d4;closed\n"], "the draw had been held"),
     ] {
         let conversation: Vec<_> = answers.iter().map(|answer| (STATUS, *answer)).collect();

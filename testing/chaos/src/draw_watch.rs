@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::report::Report;
 use harness::volume::Volume;
@@ -19,7 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct DrawWatch {
     seen: Arc<Mutex<Seen>>,
-    looking: JoinHandle<()>,
+    // Held: it looks until it is dropped.
+    _looking: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug)]
@@ -45,18 +46,12 @@ impl DrawWatch {
                 sleep(LOOK_EVERY).await;
             }
         });
-        Self { seen, looking }
+        Self { seen, _looking: AbortOnDropHandle::new(looking) }
     }
 
     /// Looks once more.
     pub fn look(&self) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).look();
-    }
-}
-
-impl Drop for DrawWatch {
-    fn drop(&mut self) {
-        self.looking.abort();
     }
 }
 

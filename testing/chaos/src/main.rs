@@ -27,7 +27,7 @@ mod run;
 mod summary;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn run(arguments: Vec<OsString>) -> Exit {
         let binary = std::env::current_exe().context("find this program's file")?;
         let summary = run_all(&options, &binary).await?;
         show(&options, &summary)?;
-        Ok(if summary.is_right() { Exit::Right } else { Exit::Failed })
+        Ok(if summary.ok { Exit::Right } else { Exit::Failed })
     })
 }
 
@@ -82,12 +82,12 @@ async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
     let started = Instant::now();
     let until = options.minutes.map(|minutes| started + Duration::from_secs(minutes * 60));
     let (mut summary, mut runs) = (Summary::from(options.seed), JoinSet::new());
-    let progress = Progress::new(options);
+    let bar = progress_bar(options);
     let names = Names::take().context("make names")?;
     let mut begun = 0;
     loop {
         let is_time = until.is_none_or(|until| Instant::now() < until)
-            && summary.violations() < VIOLATIONS_MAX;
+            && summary.violations.len() < VIOLATIONS_MAX;
         while is_time && begun < options.runs_max() && runs.len() < options.side_by_side() {
             let (seed, binary) = (options.seed.wrapping_add(begun), binary.to_owned());
             match options.containers.clone() {
@@ -106,16 +106,16 @@ async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
             () = signal.cancelled() => None,
         };
         let Some(joined) = joined else {
-            summary.break_off(runs.len());
+            summary.broken_off = runs.len() as u64;
             break;
         };
         let run = joined.context("follow a run")?;
-        progress.tell(&run);
+        bar.suspend(|| print_run(&run));
         let again = options.to_hold_again(run.seed, binary);
         summary.add(run, again);
-        progress.advance(&summary);
+        print_progress(&bar, &summary);
     }
-    progress.clear();
+    bar.finish_and_clear();
     Ok(summary.finish(started.elapsed()))
 }
 
@@ -128,62 +128,40 @@ fn show(options: &Options, summary: &Summary) -> anyhow::Result<()> {
     write!(io::stdout(), "{}", summary.table()).context("write the result")
 }
 
-/// How far it is: a bar on a terminal, plain lines elsewhere. All on standard error.
-struct Progress {
-    bar: Option<ProgressBar>,
+/// A bar on a terminal, hidden elsewhere. All progress is on standard error.
+fn progress_bar(options: &Options) -> ProgressBar {
+    let length = Some(options.runs_max()).filter(|runs| *runs < u64::MAX);
+    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+    let form = "{spinner} {human_pos} runs in {elapsed}{msg}";
+    bar.set_style(ProgressStyle::with_template(form).expect("the template is correct"));
+    bar
 }
 
-impl Progress {
-    fn new(options: &Options) -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let length = Some(options.runs_max()).filter(|runs| *runs < u64::MAX);
-            let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
-            let form = "{spinner} {human_pos} runs in {elapsed}{msg}";
-            bar.set_style(ProgressStyle::with_template(form).expect("the template is correct"));
-            bar
-        });
-        Self { bar }
+/// Prints all violations of a run at once, and one line of a run that was long.
+fn print_run(run: &RunSummary) {
+    let violations = &run.recorded.violations;
+    if violations.is_empty() && run.took < LONG_RUN {
+        return;
     }
-
-    /// Tells at once, and wholly, of a run in which something is not right; briefly of a long one.
-    fn tell(&self, run: &RunSummary) {
-        let violations = &run.recorded.violations;
-        if violations.is_empty() && run.took < LONG_RUN {
-            return;
-        }
-        let kept = run.kept.as_deref().map(|path| path.display().to_string());
-        let tell = || {
-            let mut error = io::stderr();
-            let (seed, seconds) = (run.seed, run.took.as_secs_f32());
-            let (bets, faults) = (grouped(run.bets), run.recorded.faults.values().sum::<u64>());
-            let _ = write!(error, "seed {seed}, {seconds:.1} s, {bets} bets, {faults} faults: ");
-            let _ = match kept.as_deref() {
-                None if violations.is_empty() => writeln!(error, "every promise kept"),
-                kept => writeln!(error, "files kept in {}", kept.unwrap_or("nowhere")),
-            };
-            for violation in violations {
-                let _ = writeln!(error, "  violation: {violation}");
-            }
-        };
-        match &self.bar {
-            Some(bar) => bar.suspend(tell),
-            None => tell(),
-        }
+    let mut error = io::stderr();
+    let (seed, seconds, bets) = (run.seed, run.took.as_secs_f32(), grouped(run.bets));
+    let faults = run.recorded.faults.values().sum::<u64>();
+    let _ = write!(error, "seed {seed}, {seconds:.1} s, {bets} bets, {faults} faults: ");
+    let _ = match &run.kept {
+        Some(path) => writeln!(error, "files kept in {}", path.display()),
+        None if violations.is_empty() => writeln!(error, "every promise kept"),
+        None => writeln!(error, "files kept in nowhere"),
+    };
+    for violation in violations {
+        let _ = writeln!(error, "  violation: {violation}");
     }
+}
 
-    fn advance(&self, summary: &Summary) {
-        let (runs, wrong) = (summary.runs(), summary.violations());
-        if let Some(bar) = &self.bar {
-            bar.set_position(runs);
-            bar.set_message(format!(", {wrong} with violations"));
-        } else if runs.is_multiple_of(PLAIN_EVERY) {
-            let _ = writeln!(io::stderr(), "{runs} runs, {wrong} with violations");
-        }
-    }
-
-    fn clear(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+fn print_progress(bar: &ProgressBar, summary: &Summary) {
+    let (runs, wrong) = (summary.runs, summary.violations.len());
+    bar.set_position(runs);
+    bar.set_message(format!(", {wrong} with violations"));
+    if bar.is_hidden() && runs.is_multiple_of(PLAIN_EVERY) {
+        let _ = writeln!(io::stderr(), "{runs} runs, {wrong} with violations");
     }
 }

@@ -28,23 +28,26 @@ pub struct RunSummary {
 /// All runs. The JSON form is what `--json` promises; keys are only ever added.
 #[derive(Debug, Default, Serialize)]
 pub struct Summary {
-    ok: bool,
+    /// Whether every promise was kept, in at least one run.
+    pub ok: bool,
     seed: u64,
-    runs: u64,
+    /// How many runs there were.
+    pub runs: u64,
     bets: u64,
     faults_total: u64,
     faults: Counts,
     effects: Counts,
     skipped: Counts,
-    violations: Vec<Violation>,
+    /// The runs with violations.
+    pub violations: Vec<Violation>,
     /// How many runs a signal broke off: nothing is known of them.
-    broken_off: u64,
+    pub broken_off: u64,
     seconds: u64,
 }
 
 /// A run with violations.
 #[derive(Debug, Serialize)]
-struct Violation {
+pub struct Violation {
     seed: u64,
     directory: Option<PathBuf>,
     command: String,
@@ -77,35 +80,12 @@ impl Summary {
         }
     }
 
-    /// Counts runs that a signal broke off.
-    pub fn break_off(&mut self, runs: usize) {
-        self.broken_off = runs as u64;
-    }
-
     /// The summary at the end, after `took`.
     #[must_use]
     pub fn finish(mut self, took: Duration) -> Self {
         self.ok = self.violations.is_empty() && self.runs > 0 && self.broken_off == 0;
         self.seconds = took.as_secs();
         self
-    }
-
-    /// Whether every promise was kept, in at least one run.
-    #[must_use]
-    pub fn is_right(&self) -> bool {
-        self.ok
-    }
-
-    /// How many runs there were.
-    #[must_use]
-    pub fn runs(&self) -> u64 {
-        self.runs
-    }
-
-    /// How many runs had violations.
-    #[must_use]
-    pub fn violations(&self) -> usize {
-        self.violations.len()
     }
 
     /// The result as one line of JSON.
@@ -205,6 +185,6 @@ mod tests {
                      \"violations\":[{\"seed\":8,";
         let json = summary.json().unwrap();
         assert!(json.starts_with(start), "{json}");
-        assert!(!Summary::default().finish(Duration::ZERO).is_right());
+        assert!(!Summary::default().finish(Duration::ZERO).ok);
     }
 }

@@ -17,12 +17,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::container::{Container, SERVER_NAME, SERVER_PORT};
 use self::docker::Docker;
+use crate::checks;
 use crate::environment::{Environment, Locked, Lottery, Member as _, WINNER};
 use crate::fault::{Fault, Meanwhile, Target};
 use crate::plan::{Kind, RunPlan};
 use crate::report::Report;
 use harness::directory;
-use harness::raw_connection::RawConnection;
 use harness::volume::Volume;
 
 /// After how long a client gives up, and after how long an impatient one.
@@ -303,22 +303,14 @@ async fn observe(lottery: Arc<Lottery<Container>>) {
         for server in lottery.servers() {
             // A server that a fault has is left out.
             let Ok(server) = server.try_lock().map(|server| server.clone()) else { continue };
-            let _ = timeout(OBSERVER_TIMEOUT, ask(&lottery, &server)).await;
+            let asked = async {
+                let address = server.state().await?.address.context("find its address")?;
+                checks::ask(&lottery, (address, SERVER_PORT).into(), &["AgencyStatus"]).await
+            };
+            let _ = timeout(OBSERVER_TIMEOUT, asked).await;
             sleep(OBSERVER_REST).await;
         }
     }
-}
-
-async fn ask(lottery: &Lottery<Container>, server: &Container) -> anyhow::Result<()> {
-    let address = server.state().await?.address.context("find its address")?;
-    let mut connection = RawConnection::open((address, SERVER_PORT).into()).await?;
-    for agency in 1..=lottery.bets.agencies() {
-        let packet = format!("AgencyStatus:{agency}");
-        let asked = lottery.checker.asked(0, packet.as_bytes());
-        let answer = connection.ask(&packet).await?;
-        lottery.checker.answered(&asked, answer.as_bytes());
-    }
-    Ok(())
 }
 
 /// The variables of docker-compose.yaml.

@@ -11,17 +11,19 @@ pub mod network;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::intruder::Intruder;
 use self::member::{Client, Process, Role, Server};
 use self::mounts::{SmallDisk, copy_files};
-use self::network::datagrams::Relay;
+use self::network::datagrams;
 use self::network::entry_points::{EntryPoints, Network, host};
 use self::network::names::Names;
 use self::network::proxy::ProxyContext;
@@ -64,7 +66,7 @@ pub struct Given {
 /// Everything of a run that lives while it lasts.
 #[derive(Debug)]
 pub struct ProcessEnvironment {
-    lottery: Lottery<Process>,
+    lottery: Arc<Lottery<Process>>,
     /// The disk of the volume, if it is a small one.
     disk: Option<SmallDisk>,
     /// Where clients find the servers.
@@ -74,7 +76,7 @@ pub struct ProcessEnvironment {
     network: Network,
     // Held: ports that are in use, and tasks.
     _ports: Vec<UdpPort>,
-    _relay: Relay,
+    _relay: JoinSet<()>,
     _intruder: AbortOnDropHandle<()>,
 }
 
@@ -107,16 +109,11 @@ impl Environment for ProcessEnvironment {
             announce_addresses(network, &ports).context("find a UDP port's number")?;
         let entry_points = EntryPoints::start(plan, network, given.names.clone(), &shared).await?;
         let rng = Rng::new(plan.seed);
-        let datagrams = rng.fork(DATAGRAMS_PART);
-        let relay = Relay::start(&announce_addresses, &plan.datagrams, &datagrams, report)?;
+        let part = rng.fork(DATAGRAMS_PART);
+        let relay = datagrams::relay(&announce_addresses, &plan.datagrams, &part, report)?;
         start_servers(&lottery, given, network, &announce_addresses).await?;
-        let intruder = Intruder {
-            registry: lottery.registry.clone(),
-            checker: lottery.checker.clone(),
-            rng: rng.fork(INTRUDER_PART),
-            report: report.clone(),
-            faults_over: lottery.faults_over.clone(),
-        };
+        let lottery = Arc::new(lottery);
+        let intruder = Intruder { lottery: Arc::clone(&lottery), rng: rng.fork(INTRUDER_PART) };
         let environment = Self {
             lottery,
             disk,
@@ -249,7 +246,7 @@ impl ProcessEnvironment {
             member.start().await?;
         }
         sleep(stale).await;
-        self.entry_points.lock().await.name_entry().show().context("write the servers' name")
+        self.entry_points.lock().await.show()
     }
 
     async fn change_name(
@@ -258,14 +255,13 @@ impl ProcessEnvironment {
         has_dead: bool,
         lasts: Duration,
     ) -> anyhow::Result<()> {
-        let name_entry = self.entry_points.lock().await.name_entry().clone();
-        if name_entry.name().is_some() {
-            self.lottery.report.fault("name with other addresses");
-            name_entry.show_only(places, has_dead).context("write the servers' name")?;
-            sleep(lasts).await;
-            name_entry.show().context("write the servers' name")?;
+        if !self.entry_points.lock().await.has_name() {
+            return Ok(());
         }
-        Ok(())
+        self.lottery.report.fault("name with other addresses");
+        self.entry_points.lock().await.show_only(places, has_dead)?;
+        sleep(lasts).await;
+        self.entry_points.lock().await.show()
     }
 
     async fn fill_disk(&self, left: u64, lasts: Duration) -> anyhow::Result<()> {

@@ -53,41 +53,32 @@ impl DatagramFaults {
     }
 }
 
-/// Where datagrams pass; it ends when this is dropped.
-#[derive(Debug)]
-pub struct Relay {
-    // Held: dropped, they end.
-    _tasks: JoinSet<()>,
-}
-
-impl Relay {
-    /// Passes on what arrives at `announce_addresses`, the addresses that the servers announce to.
-    ///
-    /// # Errors
-    /// A socket cannot be made.
-    pub fn start(
-        announce_addresses: &[SocketAddr],
-        faults: &DatagramFaults,
-        rng: &Rng,
-        report: &Report,
-    ) -> anyhow::Result<Self> {
-        let sender = UdpSocket::from_std(sender().context("make a datagram socket")?)?;
-        let forwarder = Forwarder {
-            ports: announce_addresses.iter().map(SocketAddr::port).collect(),
-            sender: Arc::new(sender),
-            faults: faults.clone(),
-            report: report.clone(),
-        };
-        let mut tasks = JoinSet::new();
-        for (address, part) in announce_addresses.iter().zip(1..) {
-            let socket = UdpSocket::from_std(announce_socket(*address).context("hear datagrams")?)?;
-            tasks.spawn(forwarder.clone().pass_on(socket, rng.fork(part)));
-        }
-        if faults.has_forger {
-            tasks.spawn(forwarder.forge(rng.fork(0)));
-        }
-        Ok(Self { _tasks: tasks })
+/// Passes on what arrives at `announce_addresses`, the addresses that the servers announce to, until
+/// the tasks are dropped.
+///
+/// # Errors
+/// A socket cannot be made.
+pub fn relay(
+    announce_addresses: &[SocketAddr],
+    faults: &DatagramFaults,
+    rng: &Rng,
+    report: &Report,
+) -> anyhow::Result<JoinSet<()>> {
+    let forwarder = Forwarder {
+        ports: announce_addresses.iter().map(SocketAddr::port).collect(),
+        sender: Arc::new(UdpSocket::from_std(sender().context("make a datagram socket")?)?),
+        faults: faults.clone(),
+        report: report.clone(),
+    };
+    let mut tasks = JoinSet::new();
+    for (address, part) in announce_addresses.iter().zip(1..) {
+        let socket = announce_socket(*address).context("receive datagrams")?;
+        tasks.spawn(forwarder.clone().pass_on(UdpSocket::from_std(socket)?, rng.fork(part)));
     }
+    if faults.has_forger {
+        tasks.spawn(forwarder.forge(rng.fork(0)));
+    }
+    Ok(tasks)
 }
 
 fn sender() -> anyhow::Result<std::net::UdpSocket> {
@@ -221,7 +212,7 @@ mod tests {
         let servers = ports.map(|port| UdpSocket::from_std(server(port)).unwrap());
         let announce_addresses = ports.map(|port| SocketAddr::from(([127, 9, 9, 9], port)));
         let report = Report::default();
-        let _relay = Relay::start(&announce_addresses, &FAIR, &Rng::new(1), &report).unwrap();
+        let _tasks = relay(&announce_addresses, &FAIR, &Rng::new(1), &report).unwrap();
         servers[0].send_to(b"bet_ended", announce_addresses[0]).await.unwrap();
         let mut bytes = [0; 16];
         for server in &servers {

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use anyhow::Context as _;
 
 use crate::plan::{AgencyPlan, PROXY_PART, RunPlan};
-use crate::processes::network::names::{NameEntry, Names};
+use crate::processes::network::names::Names;
 use crate::processes::network::proxy::{Proxy, ProxyContext};
 use crate::report::Report;
 use harness::rng::Rng;
@@ -25,7 +25,9 @@ const DEAD_HOST: u8 = 211;
 pub struct EntryPoints {
     network: Network,
     proxies: Vec<Proxy>,
-    name_entry: NameEntry,
+    names: Option<Names>,
+    /// The name of the servers.
+    name: String,
     /// Whether clients must know where the proxies can be.
     has_moves: bool,
     mute: TcpListener,
@@ -51,19 +53,40 @@ impl EntryPoints {
             let rng = Rng::new(plan.seed).fork(PROXY_PART + place as u64);
             proxies.push(Proxy::start(place, homes, port, shared.clone(), rng).await?);
         }
-        let members = (0..plan.servers as u8).map(|place| host(network, PROXY_HOSTS[0] + place));
-        let (name, dead) = (format!("lottery-{}", plan.seed), host(network, DEAD_HOST));
-        let name_entry = NameEntry::new(names, name, members.collect(), dead);
-        name_entry.show().context("write the servers' name")?;
+        let name = format!("lottery-{}", plan.seed);
         let mute = TcpListener::bind((host(network, MUTE_HOST), 0)).context("bind mute")?;
         let (has_moves, report) = (plan.has_moves(), shared.report.clone());
-        Ok(Self { network, proxies, name_entry, has_moves, mute, report })
+        let entry_points = Self { network, proxies, names, name, has_moves, mute, report };
+        entry_points.show()?;
+        Ok(entry_points)
     }
 
-    /// The servers' name.
+    /// Whether the servers have a name whose addresses can change.
     #[must_use]
-    pub fn name_entry(&self) -> &NameEntry {
-        &self.name_entry
+    pub fn has_name(&self) -> bool {
+        self.names.is_some()
+    }
+
+    /// Gives the name the addresses of all proxies.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn show(&self) -> anyhow::Result<()> {
+        let all: Vec<usize> = (0..self.proxies.len()).collect();
+        self.show_only(&all, false)
+    }
+
+    /// Gives the name the addresses of the proxies at these places alone, and perhaps one without a
+    /// listener.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn show_only(&self, places: &[usize], has_dead: bool) -> anyhow::Result<()> {
+        let Some(names) = &self.names else { return Ok(()) };
+        let shown = places.iter().filter_map(|place| self.proxies.get(*place));
+        let dead = has_dead.then(|| host(self.network, DEAD_HOST));
+        let addresses: Vec<_> = shown.map(Proxy::ip).chain(dead).collect();
+        names.set(&self.name, &addresses).context("write the servers' name")
     }
 
     /// What the agency's client is told of the servers.
@@ -71,10 +94,10 @@ impl EntryPoints {
     /// # Errors
     /// An address is not known.
     pub fn servers_of(&self, plan: &AgencyPlan) -> anyhow::Result<String> {
-        match (self.name_entry.name(), self.proxies.first()) {
-            (Some(name), Some(proxy)) if plan.is_by_name => {
+        match self.proxies.first() {
+            Some(proxy) if plan.is_by_name && self.has_name() => {
                 self.report.fault("client that knows a name only");
-                Ok(format!("{name}:{}", proxy.address().port()))
+                Ok(format!("{}:{}", self.name, proxy.address().port()))
             }
             _ => {
                 let addresses = self.addresses_of(plan)?;
@@ -110,18 +133,14 @@ impl EntryPoints {
     pub async fn move_away(&mut self, place: usize) -> anyhow::Result<bool> {
         let proxy = self.proxies.get_mut(place).context("find a proxy")?;
         proxy.move_away().await?;
-        let is_away = proxy.is_away();
-        if let SocketAddr::V4(address) = proxy.address() {
-            self.name_entry.moved(place, *address.ip());
-        }
-        Ok(is_away)
+        Ok(proxy.is_away())
     }
 }
 
 impl Drop for EntryPoints {
     fn drop(&mut self) {
-        // The name of a run that is over is nobody's.
-        let _ = self.name_entry.show_only(&[], false);
+        // The name goes with its run.
+        let _ = self.show_only(&[], false);
     }
 }
 

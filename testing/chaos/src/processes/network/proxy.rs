@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::connection_faults::{ConnectionFaults, ConnectionPlan, PacketFault};
 use crate::answer_checker::AnswerChecker;
@@ -45,8 +45,9 @@ pub struct Proxy {
     /// Which server it stands before, from 0.
     place: usize,
     /// Where it is, and where it is not: nobody listens there.
-    homes: [SocketAddr; 2],
-    accepting: JoinHandle<()>,
+    homes: [Ipv4Addr; 2],
+    port: u16,
+    accepting: AbortOnDropHandle<()>,
     shared: ProxyContext,
     rng: Rng,
     moves: u64,
@@ -65,24 +66,29 @@ impl Proxy {
         shared: ProxyContext,
         rng: Rng,
     ) -> anyhow::Result<Self> {
-        let [home, other] = homes;
-        let listener = TcpListener::bind((home, port)).await.context("listen as a proxy")?;
-        let address = listener.local_addr().context("tell a proxy's address")?;
-        let accepting = tokio::spawn(accept(listener, place, shared.clone(), rng.fork(0)));
-        let homes = [address, SocketAddr::from((other, address.port()))];
-        Ok(Self { place, homes, accepting, shared, rng, moves: 0 })
+        let listener = TcpListener::bind((homes[0], port)).await.context("listen as a proxy")?;
+        let port = listener.local_addr().context("find a proxy's port")?.port();
+        let accepting = accept(listener, place, shared.clone(), rng.fork(0));
+        let accepting = AbortOnDropHandle::new(tokio::spawn(accepting));
+        Ok(Self { place, homes, port, accepting, shared, rng, moves: 0 })
     }
 
     /// Where clients connect to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
+        (self.ip(), self.port).into()
+    }
+
+    /// Its address without the port.
+    #[must_use]
+    pub fn ip(&self) -> Ipv4Addr {
         self.homes[0]
     }
 
     /// Where it can be, now or later.
     #[must_use]
     pub fn homes(&self) -> [SocketAddr; 2] {
-        self.homes
+        self.homes.map(|home| (home, self.port).into())
     }
 
     /// Whether it is not where it was at first.
@@ -103,14 +109,9 @@ impl Proxy {
         self.moves += 1;
         let listener = TcpListener::bind(self.address()).await.context("listen as a proxy")?;
         let (shared, rng) = (self.shared.clone(), self.rng.fork(self.moves));
-        self.accepting = tokio::spawn(accept(listener, self.place, shared, rng));
+        let accepting = tokio::spawn(accept(listener, self.place, shared, rng));
+        self.accepting = AbortOnDropHandle::new(accepting);
         Ok(())
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
 
@@ -120,62 +121,53 @@ async fn accept(listener: TcpListener, place: usize, shared: ProxyContext, rng: 
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
         count += 1;
-        let faults_over = shared.faults_over.is_cancelled();
-        let plan = if faults_over {
-            ConnectionPlan::without_faults()
-        } else {
-            shared.faults.plan(rng.fork(count))
-        };
+        // After the faults nothing happens: those of no fault are the default.
+        let is_over = shared.faults_over.is_cancelled();
+        let faults = if is_over { &ConnectionFaults::default() } else { &shared.faults };
+        let plan = faults.plan(rng.fork(count));
         connections.spawn(serve(client, place, shared.clone(), plan));
         while connections.try_join_next().is_some() {}
     }
 }
 
-/// How a connection ended.
-enum End {
-    /// In order.
-    Finish,
-    /// With a reset.
-    Reset,
-}
-
+/// Passes packets and answers on until the connection ends.
 async fn serve(client: TcpStream, place: usize, shared: ProxyContext, plan: ConnectionPlan) {
-    let reset = plan.reset;
-    if plan.fault == PacketFault::EndAtOnce && !shared.faults_over.is_cancelled() {
+    if plan.fault == PacketFault::EndAtOnce {
         shared.count(plan.fault);
-        end(&client, reset);
-        return;
+        return end(&client, plan.reset);
     }
     let Ok(server) = connect(place, &shared).await else {
-        // Where nobody listens, a connection is refused: that is nearest to a reset.
+        // An address without a listener refuses connections: a reset is nearest to that.
         let accepts = shared.faults.accepts_for_dead;
         if accepts {
             shared.report.fault("connection taken for a dead server");
         }
-        end(&client, !accepts);
-        return;
+        return end(&client, !accepts);
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let ending = SockRef::from(&client).try_clone();
     if plan.pieces {
         shared.report.fault("connection in odd pieces");
     }
     if !plan.delay.is_zero() {
         shared.report.fault("connection slow");
     }
-    let ((client_read, client_write), (server_read, server_write)) =
-        (client.into_split(), server.into_split());
-    let passing = Passing {
-        place,
-        shared,
-        plan,
-        client_read: BufReader::new(client_read),
-        client_write,
-        server_read: BufReader::new(server_read),
-        server_write,
-    };
-    if let (End::Reset, Ok(socket)) = (passing.run().await, ending) {
-        let _ = socket.set_linger(Some(Duration::ZERO));
+    let (client, server) = (BufReader::new(client), BufReader::new(server));
+    let mut passing = Passing { place, shared, plan, client, server };
+    let mut line = Vec::new();
+    for number in 0.. {
+        line.clear();
+        let read = passing.client.read_until(b'\n', &mut line).await;
+        if !matches!(read, Ok(1..)) || !line.ends_with(b"\n") {
+            return;
+        }
+        let is_struck = number == passing.plan.at && !passing.shared.faults_over.is_cancelled();
+        let fault = if is_struck { passing.plan.fault } else { PacketFault::None };
+        passing.shared.count(fault);
+        match passing.pass(&line, fault).await {
+            Ok(true) => {}
+            Ok(false) => return end(passing.client.get_ref(), passing.plan.reset),
+            Err(_) => return end(passing.client.get_ref(), true),
+        }
     }
 }
 
@@ -185,6 +177,7 @@ async fn connect(place: usize, shared: &ProxyContext) -> io::Result<TcpStream> {
     TcpStream::connect(address).await
 }
 
+/// How a connection ends that is dropped now.
 fn end(stream: &TcpStream, reset: bool) {
     if reset {
         let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
@@ -204,41 +197,17 @@ struct Passing {
     place: usize,
     shared: ProxyContext,
     plan: ConnectionPlan,
-    client_read: BufReader<OwnedReadHalf>,
-    client_write: OwnedWriteHalf,
-    server_read: BufReader<OwnedReadHalf>,
-    server_write: OwnedWriteHalf,
+    client: BufReader<TcpStream>,
+    server: BufReader<TcpStream>,
 }
 
 impl Passing {
-    async fn run(mut self) -> End {
-        let mut line = Vec::new();
-        for place in 0.. {
-            line.clear();
-            let read = self.client_read.read_until(b'\n', &mut line).await;
-            if !matches!(read, Ok(1..)) || !line.ends_with(b"\n") {
-                return End::Finish;
-            }
-            let is_struck = place == self.plan.at && !self.shared.faults_over.is_cancelled();
-            let fault = if is_struck { self.plan.fault } else { PacketFault::None };
-            self.shared.count(fault);
-            match self.pass(&line, fault).await {
-                Ok(true) => {}
-                Ok(false) if self.plan.reset => return End::Reset,
-                Ok(false) => return End::Finish,
-                Err(_) => return End::Reset,
-            }
-        }
-        End::Finish
-    }
-
     /// Passes one packet and its answer on; false if the connection ends with it.
     async fn pass(&mut self, packet: &[u8], fault: PacketFault) -> io::Result<bool> {
         match fault {
             PacketFault::CutPacket => {
-                let part = packet.get(..self.plan.cut(packet.len())).unwrap_or_default();
-                self.server_write.write_all(part).await?;
-                self.server_write.shutdown().await?;
+                self.server.write_all(self.plan.cut(packet)).await?;
+                self.server.shutdown().await?;
                 return Ok(false);
             }
             PacketFault::DropRest => {
@@ -260,13 +229,12 @@ impl Passing {
                 Ok(false)
             }
             PacketFault::CutAnswer => {
-                let part = answer.get(..self.plan.cut(answer.len())).unwrap_or_default();
-                self.client_write.write_all(part).await?;
+                self.client.write_all(self.plan.cut(&answer)).await?;
                 Ok(false)
             }
             _ => {
                 sleep(self.plan.delay).await;
-                send(&mut self.client_write, &answer, &mut self.plan).await?;
+                send(&mut self.client, &answer, &mut self.plan).await?;
                 Ok(true)
             }
         }
@@ -276,13 +244,13 @@ impl Passing {
     /// whole.
     async fn exchange(&mut self, packet: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let asked = self.shared.checker.asked(self.place, packet);
-        send(&mut self.server_write, packet, &mut self.plan).await?;
+        send(&mut self.server, packet, &mut self.plan).await?;
         let mut answer = Vec::new();
         tokio::select! {
-            read = self.server_read.read_until(b'\n', &mut answer) => { read?; }
+            read = self.server.read_until(b'\n', &mut answer) => { read?; }
             // A client that waits sends nothing: this is its end. What the server does with the
             // packet, it does all the same.
-            _ = self.client_read.fill_buf() => return Ok(None),
+            _ = self.client.fill_buf() => return Ok(None),
         }
         if !answer.ends_with(b"\n") {
             return Ok(None);
@@ -295,16 +263,14 @@ impl Passing {
     /// Takes what comes and says nothing, until the client leaves.
     async fn hang(&mut self) {
         let mut bytes = [0; 4_096];
-        while matches!(self.client_read.read(&mut bytes).await, Ok(1..)) {}
+        while matches!(self.client.read(&mut bytes).await, Ok(1..)) {}
     }
 
     /// Perhaps delivers the packet once more, some time later, to any server.
     fn repeat(&mut self, packet: &[u8]) {
         let rng = &mut self.plan.rng;
-        if self.shared.faults_over.is_cancelled() || !rng.chance(self.plan.repeats) {
-            return;
-        }
-        if packet.starts_with(b"WinnersRequest") {
+        let is_repeated = rng.chance(self.plan.repeats) && !packet.starts_with(b"WinnersRequest");
+        if self.shared.faults_over.is_cancelled() || !is_repeated {
             return;
         }
         let places = self.shared.registry.addresses().len();
@@ -332,7 +298,11 @@ async fn repeat(shared: ProxyContext, place: usize, packet: Vec<u8>) -> io::Resu
 }
 
 /// Sends `bytes`, perhaps in odd pieces.
-async fn send(to: &mut OwnedWriteHalf, bytes: &[u8], plan: &mut ConnectionPlan) -> io::Result<()> {
+async fn send(
+    to: &mut BufReader<TcpStream>,
+    bytes: &[u8],
+    plan: &mut ConnectionPlan,
+) -> io::Result<()> {
     if !plan.pieces {
         return to.write_all(bytes).await;
     }
