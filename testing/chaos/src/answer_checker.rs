@@ -6,7 +6,7 @@
 //! at least what that answer said. The rows in an answer are a prefix of the agency's file, digest
 //! and all, and end where a batch ends that was delivered whole and not answered with a refusal:
 //! so a batch stored in part is seen, and one that was stored though it was answered 1. No draw is
-//! told of before every agency has asked for its close, and no answer takes longer than a lock is
+//! announced before every agency has asked for its close, and no answer takes longer than a lock is
 //! waited for, of a server that is awake.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_millis(7_500);
 #[derive(Debug, Clone)]
 pub struct AnswerChecker {
     expected: Arc<Vec<AgencyExpected>>,
-    /// How many rows each batch has, but for an agency's last one, where no packet of clients is
+    /// How many rows each batch has, except for an agency's last one, where no packet of clients is
     /// seen.
     batch: Option<u64>,
     registry: ServerRegistry,
@@ -36,7 +36,7 @@ pub struct AnswerChecker {
 struct Seen {
     agencies: BTreeMap<usize, SeenAgency>,
     asked: u64,
-    /// Agencies whose clients took the servers for ones that do not know rows: told once.
+    /// Agencies whose clients took the servers for ones that do not know rows: one violation each.
     old: BTreeSet<usize>,
     is_drawn: bool,
 }
@@ -221,7 +221,7 @@ impl AnswerChecker {
     /// wakes; winners have all the time there is.
     ///
     /// # Errors
-    /// It did not; tells how long it took.
+    /// It did not; says how long it took.
     pub fn check_time(&self, sent: &Sent) -> Result<(), String> {
         let Some(awake) = self.registry.awake_since(sent.place) else { return Ok(()) };
         let took = sent.at.max(awake).elapsed();

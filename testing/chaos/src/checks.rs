@@ -37,7 +37,6 @@ pub async fn check_all<E: Environment>(
     let lottery = environment.lottery();
     let report = &lottery.report;
     let bets_before = fs::read(lottery.volume.bets()).context("read bets.csv")?;
-    environment.check_servers().await.context("look at the servers")?;
     let mut servers = lottery.lock_all(&lottery.all_servers()).await?;
     // A server that is started again must answer the same.
     if let Some(server) = servers.first_mut() {
@@ -112,8 +111,8 @@ pub async fn ask<M: Member>(
     Ok(())
 }
 
-/// A server's log tells of the one draw that is on record, however often it started, and of no alarm
-/// that the faults do not explain. Counts what faults led to.
+/// A server's log has the one draw that is on record, however often it started, and no alarm that the
+/// faults do not explain. Counts what faults led to.
 fn check_log(
     volume: &Volume,
     name: &str,
@@ -123,7 +122,7 @@ fn check_log(
 ) -> anyhow::Result<()> {
     let time = audit::time_of_draw(volume)?;
     for line in audit::other_draws(log.iter().map(String::as_str), &time) {
-        report.violation(format!("{name} tells of another draw than {time}: {line}"));
+        report.violation(format!("{name} logged another draw than {time}: {line}"));
     }
     let alarms: Vec<&str> =
         log.iter().map(String::as_str).filter(|line| LogLine(line).is_alarm()).collect();
@@ -196,7 +195,7 @@ fn check_files(
     Ok(audit.agencies.iter().map(|agency| agency.stored).sum())
 }
 
-/// Killed servers leave whole rows in their order, but for a torn end, and every row that was
+/// Killed servers leave whole rows in their order, except for a torn end, and every row that was
 /// acknowledged.
 ///
 /// # Errors

@@ -108,8 +108,6 @@ pub trait Environment: Send + Sync + Sized + 'static {
     fn lottery(&self) -> &Lottery<Self::Member>;
     /// Causes a fault that only this environment has, and undoes it.
     fn cause(&self, fault: Fault) -> impl Future<Output = anyhow::Result<()>> + Send;
-    /// Looks at what has to be seen before servers are started again at the end.
-    fn check_servers(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
     /// The logs of all servers, also of those that were removed: their names and lines.
     fn server_logs(
         &self,
@@ -118,7 +116,7 @@ pub trait Environment: Send + Sync + Sized + 'static {
     fn finish(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// The lottery of a run, and who takes part.
+/// The lottery of a run, and the members that take part.
 #[derive(Debug)]
 pub struct Lottery<M> {
     /// For all files of the run.
@@ -135,6 +133,8 @@ pub struct Lottery<M> {
     pub draw: DrawWatch,
     /// From when on nothing more goes wrong.
     pub faults_over: CancellationToken,
+    /// From when on all agencies have ended, so that faults are undone at once.
+    pub all_ended: CancellationToken,
     /// What was done and found.
     pub report: Report,
     servers: Mutex<Vec<Shared<M>>>,
@@ -172,6 +172,7 @@ impl<M: Member> Lottery<M> {
             volume,
             registry,
             faults_over: CancellationToken::new(),
+            all_ended: CancellationToken::new(),
             report: report.clone(),
             servers: Mutex::default(),
             clients: Mutex::default(),
@@ -256,6 +257,11 @@ impl<M: Member> Lottery<M> {
             }
         }
         Ok(all)
+    }
+
+    /// Waits as long as a fault lasts.
+    pub async fn last(&self, time: Duration) {
+        let _ = self.all_ended.run_until_cancelled(tokio::time::sleep(time)).await;
     }
 
     /// All servers as targets.

@@ -15,7 +15,7 @@ const LEFT_BYTES_MAX: u64 = 32 * 1024;
 /// The most bytes that a server still writes before it dies of it.
 const TORN_BYTES_MAX: u64 = 4 * 1024;
 
-/// What a fault is done to: one of those who are there, by its place modulo their count.
+/// What a fault is done to: one of those that are there, by its place modulo their count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// A server.
@@ -58,7 +58,7 @@ pub enum Fault {
     /// Processes: the servers' name has the addresses of some `places` only, or none, and perhaps one
     /// without a listener.
     ChangeName { places: Vec<usize>, has_dead: bool, lasts: Duration },
-    /// Processes: the volume's disk is full but for `left` bytes.
+    /// Processes: the volume's disk has only `left` bytes left.
     FillDisk { left: u64, lasts: Duration },
     /// Containers: SIGKILL of two that are started in the other order, for one to get the other's
     /// address.

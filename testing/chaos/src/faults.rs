@@ -32,7 +32,7 @@ pub async fn cause<E: Environment>(environment: Arc<E>, fault: Fault) -> anyhow:
                 (true, true) => "server killed with a lock",
                 (false, _) => "client killed",
             });
-            sleep(down).await;
+            lottery.last(down).await;
             for after in false_starts {
                 member.start_and_kill(after).await?;
                 report.fault("server killed while it started");
@@ -46,7 +46,7 @@ pub async fn cause<E: Environment>(environment: Arc<E>, fault: Fault) -> anyhow:
                 true => "server stopped by SIGTERM",
                 false => "client stopped by SIGTERM",
             });
-            sleep(down).await;
+            lottery.last(down).await;
             member.start().await
         }
         Fault::Pause { target, pause: time, holding } => {
@@ -59,7 +59,7 @@ pub async fn cause<E: Environment>(environment: Arc<E>, fault: Fault) -> anyhow:
                 (true, true, false) => "server paused with a lock",
                 (true, true, true) => "server paused with a lock over 5 s",
             });
-            sleep(time).await;
+            lottery.last(time).await;
             member.resume().await
         }
         Fault::KillAll { down } => {
@@ -69,7 +69,7 @@ pub async fn cause<E: Environment>(environment: Arc<E>, fault: Fault) -> anyhow:
                 report.fault("server killed with all others");
             }
             checks::check_remains(lottery).context("look at what killed servers left")?;
-            sleep(down).await;
+            lottery.last(down).await;
             for server in &mut servers {
                 server.start().await?;
             }

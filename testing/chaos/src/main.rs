@@ -46,7 +46,7 @@ use crate::summary::{RunSummary, Summary};
 use harness::command;
 use harness::numbers::grouped;
 
-/// Every so many runs a plain line tells how far it is; of runs that take so long, each is told.
+/// A plain line is printed after every so many runs, and after each run that takes so long.
 const PLAIN_EVERY: u64 = 10;
 const LONG_RUN: Duration = Duration::from_secs(10);
 

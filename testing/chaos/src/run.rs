@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::checks;
 use crate::environment::{Announcement, Environment, Member as _, Shared};
@@ -80,7 +80,11 @@ async fn run_faults<E: Environment>(plan: &RunPlan, environment: &Arc<E>) -> any
         clients.wait_for_bytes(event.permille * bytes / 1_000).await?;
         faults.spawn(cause(Arc::clone(environment), event.fault.clone()));
     }
-    while let Some(joined) = faults.join_next().await {
+    while !faults.is_empty() {
+        if clients.look()? {
+            lottery.all_ended.cancel();
+        }
+        let Ok(Some(joined)) = timeout(LOOK_EVERY, faults.join_next()).await else { continue };
         if let Err(error) = joined.context("follow a fault")? {
             lottery.report.violation(format!("a fault could not be caused or undone: {error:#}"));
         }

@@ -123,10 +123,6 @@ impl Environment for ContainerEnvironment {
         }
     }
 
-    async fn check_servers(&self) -> anyhow::Result<()> {
-        Ok(())
-    }
-
     async fn server_logs(&self) -> anyhow::Result<Logs> {
         let mut all = self.removed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for server in self.lottery.servers() {
@@ -249,7 +245,7 @@ impl ContainerEnvironment {
             (false, _, Meanwhile::Killed) => "client cut off, and killed meanwhile",
             (false, _, Meanwhile::Stopped) => "client cut off, and stopped by SIGTERM meanwhile",
         });
-        sleep(away).await;
+        self.lottery.last(away).await;
         // A client that gave up is run again when it has a network.
         if meanwhile != Meanwhile::Nothing && container.state().await?.is_running {
             match meanwhile {

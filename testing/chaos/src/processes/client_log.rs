@@ -54,7 +54,7 @@ pub fn check_stop(status: Option<ExitStatus>, log: &str) -> Result<(), String> {
     if status.success() || is_early { Ok(()) } else { Err(format!("SIGTERM ended it: {status}")) }
 }
 
-/// The lines at which a person must look; warnings tell what passes.
+/// The lines at which a person must look; warnings are about what passes.
 fn errors_in(log: &str) -> impl Iterator<Item = &str> {
     let is_wrong = |line: &&str| LogLine(line).is_alarm() && LogLine(line).level() != "WARNING";
     log.lines().filter(is_wrong)

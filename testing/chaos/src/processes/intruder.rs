@@ -1,7 +1,7 @@
 //! An intruder sends what must be refused: bets after the close, closes that declare other rows,
 //! agencies that do not take part, lines that are no packets and lines without an end.
 //!
-//! **Invariant**: the servers store nothing of it. If they do, that is found by the answer, or by the
+//! **Invariant**: the servers do not store it. If they do, that is found by the answer, or by the
 //! count at the end: no agency has such a bet.
 
 use std::sync::Arc;
@@ -171,7 +171,7 @@ impl Intruder {
         Ok(())
     }
 
-    /// The next row, right but for its line end, which never comes.
+    /// Sends the next row, which is right except that its line end never comes.
     async fn leave_in_the_middle(&mut self, place: usize) -> anyhow::Result<()> {
         let Some(address) = self.lottery.registry.address(place) else { return Ok(()) };
         let agency = self.rng.between(1, self.lottery.checker.expected().len() as u64) as usize;

@@ -17,6 +17,7 @@ use crate::registry::ServerRegistry;
 use crate::report::Report;
 use harness::client_process::{ClientEnd, ClientProcess};
 use harness::process::{ChildProcess, KILL_TIMEOUT, Launch};
+use harness::processes;
 use harness::rng::Rng;
 use harness::server_process::ServerProcess;
 use harness::volume::Volume;
@@ -26,6 +27,9 @@ const STARTS_MAX: u32 = 3;
 
 /// How long a server that is to die of its next write may take to write.
 const TEAR_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// As much as a server may ever need, in MiB: that of one at which ten thousand agencies wait.
+const MEMORY_MIB_MAX: f64 = 64.0;
 
 /// A process.
 #[derive(Debug)]
@@ -61,7 +65,7 @@ pub struct Server {
 pub struct Client {
     /// What it is called, to which the number of its start is added.
     pub name: String,
-    /// How it is started, but for its batch size after the first start.
+    /// How it is started the first time; later it gets other batch sizes.
     pub launch: Launch,
     /// Where.
     pub directory: PathBuf,
@@ -113,6 +117,16 @@ impl Server {
         self.registry.sleeps(self.place);
     }
 
+    /// Checks how much memory it used at the most since its start, before it is ended.
+    fn check_memory(&self, report: &Report) -> anyhow::Result<()> {
+        let child = self.process.process();
+        let used = processes::memory_high_mib(child.id().context("find a server's process")?)?;
+        if used > MEMORY_MIB_MAX {
+            report.violation(format!("{} used {used:.1} MiB of memory", child.name()));
+        }
+        Ok(())
+    }
+
     /// Has it die in the middle of the write that makes a file longer than `limit` bytes; returns
     /// whether it did.
     ///
@@ -126,7 +140,7 @@ impl Server {
         if timeout(TEAR_TIMEOUT, end).await.is_err() {
             self.process.limit_files(None)?;
             self.is_awake();
-            // It may have died at the last moment: whoever locks it next sees that it has ended.
+            // It may have died at the last moment: the next that locks it sees that it has ended.
             return Ok(false);
         }
         let status = self.process.ended().await?;
@@ -166,6 +180,7 @@ impl Member for Process {
     async fn kill(&mut self) -> anyhow::Result<bool> {
         match &mut self.role {
             Role::Server(server) => {
+                server.check_memory(&self.report)?;
                 server.is_asleep();
                 server.process.kill().await?;
             }
@@ -180,6 +195,7 @@ impl Member for Process {
     async fn stop(&mut self) -> anyhow::Result<()> {
         match &mut self.role {
             Role::Server(server) => {
+                server.check_memory(&self.report)?;
                 server.is_asleep();
                 if let Err(error) = server.process.stop().await {
                     self.report.violation(format!("SIGTERM: {error:#}"));

@@ -17,7 +17,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::intruder::Intruder;
@@ -35,7 +34,6 @@ use crate::report::Report;
 use harness::cluster::Plan;
 use harness::directory;
 use harness::process::Launch;
-use harness::processes;
 use harness::rng::Rng;
 use harness::server_process::ServerProcess;
 use harness::udp_port::UdpPort;
@@ -50,9 +48,6 @@ const ANNOUNCE_HOST: u8 = 171;
 /// The shortest that a client accepts, so that connections that do not answer take little time.
 const ANSWER_TIMEOUT_SECONDS: u64 = 6;
 const WINNERS_PATIENCE_SECONDS: u64 = 2;
-
-/// As much as a server may ever need, in MiB: that of one at which ten thousand agencies wait.
-const MEMORY_MIB_MAX: f64 = 64.0;
 
 /// What a run is given.
 #[derive(Debug, Clone)]
@@ -148,19 +143,6 @@ impl Environment for ProcessEnvironment {
         }
     }
 
-    /// How much memory each has used at the most since its last start.
-    async fn check_servers(&self) -> anyhow::Result<()> {
-        for server in self.lottery.lock_all(&self.lottery.all_servers()).await? {
-            let Role::Server(Server { process, .. }) = &server.role else { continue };
-            let used = processes::memory_high_mib(process.process().id().context("find it")?)?;
-            if used > MEMORY_MIB_MAX {
-                let name = server.name();
-                self.lottery.report.violation(format!("{name} used {used:.1} MiB of memory"));
-            }
-        }
-        Ok(())
-    }
-
     async fn server_logs(&self) -> anyhow::Result<Vec<(String, Vec<String>)>> {
         let mut logs = Vec::new();
         for server in self.lottery.servers() {
@@ -221,7 +203,7 @@ impl ProcessEnvironment {
         let stored = std::fs::metadata(self.lottery.volume.bets()).map_or(0, |file| file.len());
         if server.tear(stored + bytes, &self.lottery.report).await? {
             self.lottery.report.fault("server dead within a write");
-            sleep(down).await;
+            self.lottery.last(down).await;
             member.start().await?;
         }
         Ok(())
@@ -242,10 +224,10 @@ impl ProcessEnvironment {
             server.move_to(host(self.network, home + server.place as u8));
             self.lottery.report.fault("server moved to another address");
             member.kill().await?;
-            sleep(down).await;
+            self.lottery.last(down).await;
             member.start().await?;
         }
-        sleep(stale).await;
+        self.lottery.last(stale).await;
         self.entry_points.lock().await.show()
     }
 
@@ -260,7 +242,7 @@ impl ProcessEnvironment {
         }
         self.lottery.report.fault("name with other addresses");
         self.entry_points.lock().await.show_only(places, has_dead)?;
-        sleep(lasts).await;
+        self.lottery.last(lasts).await;
         self.entry_points.lock().await.show()
     }
 
@@ -268,7 +250,7 @@ impl ProcessEnvironment {
         let Some(disk) = &self.disk else { return Ok(()) };
         self.lottery.report.fault(DISK_FULL);
         disk.fill(left).context("fill the disk")?;
-        sleep(lasts).await;
+        self.lottery.last(lasts).await;
         disk.free().context("free the disk")
     }
 }

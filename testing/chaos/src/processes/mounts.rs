@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Tells the program which namespace it was started from: another one than its own.
+/// Says to the program which namespace it was started from: another one than its own.
 const OUTSIDE: &str = "LOTERIA_CHAOS_MOUNTS_OUTSIDE";
 
 /// How to get one: as root, and as anybody where the system allows it.
@@ -82,7 +82,7 @@ impl SmallDisk {
         (are_here() && is_right(&mut mount)).then(|| Self { path: path.to_owned() })
     }
 
-    /// Where it takes the space that nobody else is to have.
+    /// The file that takes the space.
     fn filler(&self) -> PathBuf {
         self.path.join("filler")
     }

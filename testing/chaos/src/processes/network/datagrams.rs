@@ -1,7 +1,7 @@
 //! The servers' datagrams on their way: passed on, lost, repeated, late, and forged ones among
 //! them.
 //!
-//! Each server hears on a port of its own and announces to an address of its own on that port, so
+//! Each server receives on a port of its own and announces to an address of its own on that port, so
 //! that all it sends comes here. What is passed on goes to the broadcast address: that reaches the
 //! server's socket, and none that is bound to an address.
 
@@ -35,7 +35,7 @@ pub struct DatagramFaults {
     repeated: u64,
     /// Of a hundred, how many come late, behind later ones.
     late: u64,
-    /// Whether somebody sends datagrams who is no server.
+    /// Whether datagrams are forged.
     has_forger: bool,
 }
 
@@ -97,7 +97,7 @@ fn announce_socket(address: SocketAddr) -> anyhow::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-/// What all who pass datagrams on share.
+/// What all tasks that pass datagrams on share.
 #[derive(Debug, Clone)]
 struct Forwarder {
     ports: Vec<u16>,
@@ -146,7 +146,7 @@ impl Forwarder {
         let _ = self.sender.send_to(datagram, (LOOPBACK_BROADCAST, port)).await;
     }
 
-    /// Says that the draw is done when it is not, and things that nobody says.
+    /// Sends hints of a draw that was not held, and datagrams that no server sends.
     async fn forge(self, mut rng: Rng) {
         loop {
             sleep(rng.millis(20, 400)).await;
@@ -183,8 +183,8 @@ mod tests {
         announce_socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap()
     }
 
-    /// How many datagrams a server hears when twenty are on their way to it.
-    async fn heard(faults: DatagramFaults) -> usize {
+    /// How many datagrams a server receives when twenty are on their way to it.
+    async fn received(faults: DatagramFaults) -> usize {
         let port = UdpPort::take().unwrap();
         let server = server(port.number().unwrap());
         let sender = Arc::new(UdpSocket::from_std(sender().unwrap()).unwrap());
@@ -199,14 +199,14 @@ mod tests {
 
     #[tokio::test]
     async fn datagrams_arrive_get_lost_and_double() {
-        assert_eq!(heard(FAIR).await, 20);
-        assert_eq!(heard(DatagramFaults { lost: 100, ..FAIR }).await, 0);
-        assert!((1..20).contains(&heard(DatagramFaults { lost: 50, ..FAIR }).await));
-        assert!(heard(DatagramFaults { repeated: 100, ..FAIR }).await >= 40);
+        assert_eq!(received(FAIR).await, 20);
+        assert_eq!(received(DatagramFaults { lost: 100, ..FAIR }).await, 0);
+        assert!((1..20).contains(&received(DatagramFaults { lost: 50, ..FAIR }).await));
+        assert!(received(DatagramFaults { repeated: 100, ..FAIR }).await >= 40);
     }
 
     #[tokio::test]
-    async fn what_one_server_sends_all_of_them_hear() {
+    async fn every_server_receives_what_one_of_them_sends() {
         let ports = [UdpPort::take().unwrap(), UdpPort::take().unwrap()];
         let ports = ports.each_ref().map(|port| port.number().unwrap());
         let servers = ports.map(|port| UdpSocket::from_std(server(port)).unwrap());

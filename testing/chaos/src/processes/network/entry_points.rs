@@ -89,7 +89,7 @@ impl EntryPoints {
         names.set(&self.name, &addresses).context("write the servers' name")
     }
 
-    /// What the agency's client is told of the servers.
+    /// The agency's setting of the servers' addresses.
     ///
     /// # Errors
     /// An address is not known.
@@ -107,7 +107,7 @@ impl EntryPoints {
         }
     }
 
-    /// All addresses that an agency knows; at some of them nobody listens, now or ever.
+    /// All addresses that an agency knows; some of them have no listener, now or ever.
     fn addresses_of(&self, plan: &AgencyPlan) -> anyhow::Result<Vec<SocketAddr>> {
         let mut addresses: Vec<SocketAddr> = if self.has_moves {
             self.proxies.iter().flat_map(Proxy::homes).collect()
@@ -120,7 +120,7 @@ impl EntryPoints {
         }
         if plan.has_mute_address {
             self.report.fault("mute address in a list");
-            addresses.push(self.mute.local_addr().context("tell a mute address")?);
+            addresses.push(self.mute.local_addr().context("find a mute address")?);
         }
         Ok(addresses)
     }

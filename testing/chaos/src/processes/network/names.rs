@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 
 use crate::processes::mounts;
 
-/// Names are looked up in the file, and nobody is asked about one that is not there.
+/// Names are looked up in the file alone; no name server is asked.
 const FILES_ONLY: &[u8] = b"passwd: files\ngroup: files\nhosts: files\n";
 
 /// All names of all runs. Cheap to clone: all clones are one.
@@ -50,7 +50,7 @@ impl Names {
         Ok(Some(Self(Arc::new(Mutex::new(hosts_file)))))
     }
 
-    /// From now on `name` has these addresses; nobody knows it if there are none.
+    /// From now on `name` has these addresses; it is unknown if there are none.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -62,8 +62,8 @@ impl Names {
 }
 
 impl HostsFile {
-    /// The file stays the same one, since it is what is shown. Who reads it meanwhile may see an
-    /// address that nobody has: that is one more that is dead.
+    /// The file stays the same one, since it is what is shown. A client that reads it meanwhile
+    /// may see a wrong address: that is one more without a listener.
     fn write(&mut self) -> io::Result<()> {
         let mut text = b"127.0.0.1 localhost\n".to_vec();
         for (name, addresses) in &self.names {

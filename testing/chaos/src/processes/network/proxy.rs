@@ -1,6 +1,6 @@
 //! A proxy before one server: the checker sees what passes, and faults happen to it.
 //!
-//! Knows lines, and that a packet has one answer; nothing of what they mean.
+//! Knows lines, and that a packet has one answer, but not what they mean.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -33,7 +33,7 @@ pub struct ProxyContext {
     pub faults_over: CancellationToken,
     /// What was done to connections, and which answers that led to.
     pub report: Report,
-    /// Who sees all packets.
+    /// What compares all answers.
     pub checker: AnswerChecker,
     /// All servers.
     pub registry: ServerRegistry,
@@ -44,7 +44,7 @@ pub struct ProxyContext {
 pub struct Proxy {
     /// Which server it stands before, from 0.
     place: usize,
-    /// Where it is, and where it is not: nobody listens there.
+    /// Where it is, and its other address, which has no listener now.
     homes: [Ipv4Addr; 2],
     port: u16,
     accepting: AbortOnDropHandle<()>,
@@ -97,10 +97,10 @@ impl Proxy {
         !self.moves.is_multiple_of(2)
     }
 
-    /// Ends all connections, and is at its other home from now on; nobody listens at this one.
+    /// Ends all connections, and listens at its other home, and no more at this one.
     ///
     /// # Errors
-    /// Somebody else listens there.
+    /// The address is used by something else.
     pub async fn move_away(&mut self) -> anyhow::Result<()> {
         self.accepting.abort();
         // The listener is gone when the task has ended.
