@@ -91,14 +91,10 @@ impl Environment for ProcessEnvironment {
         let (volume, disk) = make_volume(plan, given, directory, report)?;
         let place = (given.binary.as_path(), directory);
         let lottery = Lottery::prepare(plan, Kind::Processes, place, volume, report).await?;
+        let lottery = Arc::new(lottery);
         let network = [127, rand::random_range(1..=254), rand::random()];
-        let shared = ProxyContext {
-            faults: plan.connection_faults.clone(),
-            faults_over: lottery.faults_over.clone(),
-            report: report.clone(),
-            checker: lottery.checker.clone(),
-            registry: lottery.registry.clone(),
-        };
+        let faults = plan.connection_faults.clone();
+        let shared = ProxyContext { faults, lottery: Arc::clone(&lottery) };
         let ports = (0..plan.servers).map(|_| UdpPort::take()).collect::<Result<Vec<_>, _>>()?;
         let announce_addresses =
             announce_addresses(network, &ports).context("find a UDP port's number")?;
@@ -107,7 +103,6 @@ impl Environment for ProcessEnvironment {
         let part = rng.fork(DATAGRAMS_PART);
         let relay = datagrams::relay(&announce_addresses, &plan.datagrams, &part, report)?;
         start_servers(&lottery, given, network, &announce_addresses).await?;
-        let lottery = Arc::new(lottery);
         let intruder = Intruder { lottery: Arc::clone(&lottery), rng: rng.fork(INTRUDER_PART) };
         let environment = Self {
             lottery,

@@ -55,7 +55,7 @@ impl EntryPoints {
         }
         let name = format!("lottery-{}", plan.seed);
         let mute = TcpListener::bind((host(network, MUTE_HOST), 0)).context("bind mute")?;
-        let (has_moves, report) = (plan.has_moves(), shared.report.clone());
+        let (has_moves, report) = (plan.has_moves(), shared.lottery.report.clone());
         let entry_points = Self { network, proxies, names, name, has_moves, mute, report };
         entry_points.show()?;
         Ok(entry_points)
@@ -99,16 +99,12 @@ impl EntryPoints {
                 self.report.fault("client that knows a name only");
                 Ok(format!("{}:{}", self.name, proxy.address().port()))
             }
-            _ => {
-                let addresses = self.addresses_of(plan)?;
-                let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
-                Ok(addresses.join(","))
-            }
+            _ => self.addresses_of(plan),
         }
     }
 
     /// All addresses that an agency knows; some of them have no listener, now or ever.
-    fn addresses_of(&self, plan: &AgencyPlan) -> anyhow::Result<Vec<SocketAddr>> {
+    fn addresses_of(&self, plan: &AgencyPlan) -> anyhow::Result<String> {
         let mut addresses: Vec<SocketAddr> = if self.has_moves {
             self.proxies.iter().flat_map(Proxy::homes).collect()
         } else {
@@ -122,7 +118,8 @@ impl EntryPoints {
             self.report.fault("mute address in a list");
             addresses.push(self.mute.local_addr().context("find a mute address")?);
         }
-        Ok(addresses)
+        let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        Ok(addresses.join(","))
     }
 
     /// The proxy at `place` ends all its connections, and is at its other address; returns whether

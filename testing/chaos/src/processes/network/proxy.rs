@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,13 +13,11 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connection_faults::{ConnectionFaults, ConnectionPlan, PacketFault};
-use crate::answer_checker::AnswerChecker;
-use crate::registry::ServerRegistry;
-use crate::report::Report;
+use crate::environment::Lottery;
+use crate::processes::member::Process;
 use harness::rng::Rng;
 
 /// How long the answer to a repeated packet is waited for.
@@ -29,14 +28,8 @@ const REPEAT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct ProxyContext {
     /// What happens to connections.
     pub faults: ConnectionFaults,
-    /// From when on nothing happens any more.
-    pub faults_over: CancellationToken,
-    /// What was done to connections, and which answers that led to.
-    pub report: Report,
-    /// What compares all answers.
-    pub checker: AnswerChecker,
-    /// All servers.
-    pub registry: ServerRegistry,
+    /// The lottery whose packets pass.
+    pub lottery: Arc<Lottery<Process>>,
 }
 
 /// A running proxy; it ends, with all its connections, when this is dropped.
@@ -122,7 +115,7 @@ async fn accept(listener: TcpListener, place: usize, shared: ProxyContext, rng: 
         let Ok((client, _)) = listener.accept().await else { continue };
         count += 1;
         // After the faults nothing happens: those of no fault are the default.
-        let is_over = shared.faults_over.is_cancelled();
+        let is_over = shared.lottery.faults_over.is_cancelled();
         let faults = if is_over { &ConnectionFaults::default() } else { &shared.faults };
         let plan = faults.plan(rng.fork(count));
         connections.spawn(serve(client, place, shared.clone(), plan));
@@ -140,16 +133,16 @@ async fn serve(client: TcpStream, place: usize, shared: ProxyContext, plan: Conn
         // An address without a listener refuses connections: a reset is nearest to that.
         let accepts = shared.faults.accepts_for_dead;
         if accepts {
-            shared.report.fault("connection taken for a dead server");
+            shared.lottery.report.fault("connection taken for a dead server");
         }
         return end(&client, !accepts);
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     if plan.pieces {
-        shared.report.fault("connection in odd pieces");
+        shared.lottery.report.fault("connection in odd pieces");
     }
     if !plan.delay.is_zero() {
-        shared.report.fault("connection slow");
+        shared.lottery.report.fault("connection slow");
     }
     let (client, server) = (BufReader::new(client), BufReader::new(server));
     let mut passing = Passing { place, shared, plan, client, server };
@@ -160,7 +153,8 @@ async fn serve(client: TcpStream, place: usize, shared: ProxyContext, plan: Conn
         if !matches!(read, Ok(1..)) || !line.ends_with(b"\n") {
             return;
         }
-        let is_struck = number == passing.plan.at && !passing.shared.faults_over.is_cancelled();
+        let is_struck =
+            number == passing.plan.at && !passing.shared.lottery.faults_over.is_cancelled();
         let fault = if is_struck { passing.plan.fault } else { PacketFault::None };
         passing.shared.count(fault);
         match passing.pass(&line, fault).await {
@@ -173,7 +167,7 @@ async fn serve(client: TcpStream, place: usize, shared: ProxyContext, plan: Conn
 
 /// Connects to the server at `place`, wherever it is now.
 async fn connect(place: usize, shared: &ProxyContext) -> io::Result<TcpStream> {
-    let address = shared.registry.address(place).ok_or(io::ErrorKind::NotFound)?;
+    let address = shared.lottery.registry.address(place).ok_or(io::ErrorKind::NotFound)?;
     TcpStream::connect(address).await
 }
 
@@ -187,7 +181,7 @@ fn end(stream: &TcpStream, reset: bool) {
 impl ProxyContext {
     fn count(&self, fault: PacketFault) {
         if let Some(name) = fault.name() {
-            self.report.fault(name);
+            self.lottery.report.fault(name);
         }
     }
 }
@@ -243,7 +237,7 @@ impl Passing {
     /// Delivers one packet; gives the server's answer, none if either side leaves before it is
     /// whole.
     async fn exchange(&mut self, packet: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let asked = self.shared.checker.asked(self.place, packet);
+        let asked = self.shared.lottery.checker.asked(self.place, packet);
         send(&mut self.server, packet, &mut self.plan).await?;
         let mut answer = Vec::new();
         tokio::select! {
@@ -255,8 +249,8 @@ impl Passing {
         if !answer.ends_with(b"\n") {
             return Ok(None);
         }
-        self.shared.checker.answered(&asked, &answer);
-        self.shared.report.count_answer(&answer);
+        self.shared.lottery.checker.answered(&asked, &answer);
+        self.shared.lottery.report.count_answer(&answer);
         Ok(Some(answer))
     }
 
@@ -270,10 +264,10 @@ impl Passing {
     fn repeat(&mut self, packet: &[u8]) {
         let rng = &mut self.plan.rng;
         let is_repeated = rng.chance(self.plan.repeats) && !packet.starts_with(b"WinnersRequest");
-        if self.shared.faults_over.is_cancelled() || !is_repeated {
+        if self.shared.lottery.faults_over.is_cancelled() || !is_repeated {
             return;
         }
-        let places = self.shared.registry.addresses().len();
+        let places = self.shared.lottery.registry.addresses().len();
         let place = rng.between(0, places.saturating_sub(1) as u64) as usize;
         let later = if rng.chance(80) { rng.millis(0, 60) } else { rng.millis(60, 3_000) };
         let (shared, packet) = (self.shared.clone(), packet.to_owned());
@@ -286,13 +280,13 @@ impl Passing {
 
 async fn repeat(shared: ProxyContext, place: usize, packet: Vec<u8>) -> io::Result<()> {
     let mut stream = connect(place, &shared).await?;
-    let asked = shared.checker.asked(place, &packet);
-    shared.report.fault("packet repeated later");
+    let asked = shared.lottery.checker.asked(place, &packet);
+    shared.lottery.report.fault("packet repeated later");
     stream.write_all(&packet).await?;
     let mut answer = Vec::new();
     BufReader::new(stream).read_until(b'\n', &mut answer).await?;
     if answer.ends_with(b"\n") {
-        shared.checker.answered(&asked, &answer);
+        shared.lottery.checker.answered(&asked, &answer);
     }
     Ok(())
 }
