@@ -57,9 +57,7 @@ pub async fn check_all<E: Environment>(
         server.stop().await?;
     }
     drop(servers);
-    if fs::read(lottery.volume.bets())? != bets_before {
-        report.violation("bets.csv changed after all agencies had their winners");
-    }
+    check_unchanged(&lottery.volume, &bets_before, report)?;
     lottery.draw.look();
     let was_full = report.recorded().faults.contains_key(DISK_FULL);
     for (name, log) in environment.server_logs().await? {
@@ -70,6 +68,14 @@ pub async fn check_all<E: Environment>(
     let counting =
         tokio::task::spawn_blocking(move || check_files(&bets, &volume, &announced, &report));
     counting.await.context("count")?
+}
+
+/// When all agencies have their winners, no bet is stored any more.
+fn check_unchanged(volume: &Volume, bets_before: &[u8], report: &Report) -> anyhow::Result<()> {
+    if fs::read(volume.bets()).context("read bets.csv")? != bets_before {
+        report.violation("bets.csv changed after all agencies had their winners");
+    }
+    Ok(())
 }
 
 /// Runs a client once more: nothing is stored, and the winners are the same.
@@ -318,6 +324,17 @@ mod tests {
         fs::write(lottery.volume.agencies_closed(), "2\n1\n").unwrap();
         fs::write(lottery.volume.bets(), ROWS[..2].concat()).unwrap();
         lottery.check_files(&right, "agency 1: 1 rows are not stored, from row 2 on");
+    }
+
+    #[test]
+    fn rows_that_come_after_the_winners_are_found() {
+        let CorrectLottery { volume, report, directory: _directory, .. } = CorrectLottery::new();
+        let before = fs::read(volume.bets()).unwrap();
+        for (rows, wanted) in [(ROWS.concat(), ""), (ROWS.concat() + ROWS[0], "bets.csv changed")] {
+            fs::write(volume.bets(), rows).unwrap();
+            check_unchanged(&volume, &before, &report).unwrap();
+            report.assert_found(wanted);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! **Invariant**: every violation, and a failure of the run itself, is in the summary; the files of
 //! a run with violations stay.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,25 +32,37 @@ const AGAIN_MAX: u32 = 5;
 /// Holds the run of `seed`. Its directory is kept if there is a violation.
 pub async fn hold<E: Environment>(seed: u64, given: E::Given) -> RunSummary {
     let (started, report, plan) = (Instant::now(), Report::default(), RunPlan::of(seed, E::KIND));
-    let (mut bets, mut kept) = (0, None);
-    let made = RunDirectory::temporary();
-    let played = match &made {
-        Ok(directory) => play::<E>(&plan, &given, directory.path(), &report).await,
-        Err(error) => Err(anyhow::anyhow!("{error:#}")),
-    };
-    match played {
-        Ok(stored) => bets = stored,
+    let (mut played, mut kept) = (Ok(0), None);
+    match RunDirectory::temporary() {
+        Ok(directory) => {
+            played = play::<E>(&plan, &given, directory.path(), &report).await;
+            kept = keep_if_wrong(directory, &plan, &played, &report);
+        }
         Err(error) => report.violation(format!("{error:#}")),
     }
-    let recorded = report.recorded();
-    if let (false, Ok(mut directory)) = (report.is_right(), made) {
-        directory.keep();
-        let text = format!("{plan:#?}\n\n{}\n", recorded.violations.join("\n"));
-        // The summary has the most of it.
-        let _ = std::fs::write(directory.path().join("run.txt"), text);
-        kept = Some(directory.path().to_owned());
-    }
+    let (bets, recorded) = (played.unwrap_or(0), report.recorded());
     RunSummary { seed, bets, recorded, kept, took: started.elapsed() }
+}
+
+/// Keeps the directory of a run that failed or has violations, with the plan and the violations in
+/// `run.txt`; returns where it is.
+fn keep_if_wrong(
+    mut directory: RunDirectory,
+    plan: &RunPlan,
+    played: &anyhow::Result<u64>,
+    report: &Report,
+) -> Option<PathBuf> {
+    if let Err(error) = played {
+        report.violation(format!("{error:#}"));
+    }
+    if report.is_right() {
+        return None;
+    }
+    directory.keep();
+    let text = format!("{plan:#?}\n\n{}\n", report.recorded().violations.join("\n"));
+    // The summary has the most of it.
+    let _ = std::fs::write(directory.path().join("run.txt"), text);
+    Some(directory.path().to_owned())
 }
 
 async fn play<E: Environment>(
@@ -180,5 +192,35 @@ async fn run_to_its_end<E: Environment>(
         gave_up += 1;
         report.effect("client gave up, and was run again");
         locked.start().await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Kind;
+
+    #[test]
+    fn the_files_of_a_run_stay_if_it_failed_or_has_a_violation() {
+        let plan = RunPlan::of(7, Kind::Processes);
+        for (played, violation, is_kept) in [
+            (Ok(12), None, false),
+            (Ok(12), Some("a row is lost"), true),
+            (Err(anyhow::anyhow!("a row is lost")), None, true),
+        ] {
+            let (directory, report) = (RunDirectory::temporary().unwrap(), Report::default());
+            let path = directory.path().to_owned();
+            if let Some(violation) = violation {
+                report.violation(violation);
+            }
+            let kept = keep_if_wrong(directory, &plan, &played, &report);
+            assert_eq!((kept.is_some(), path.exists()), (is_kept, is_kept));
+            if let Some(kept) = kept {
+                let text = std::fs::read_to_string(kept.join("run.txt")).unwrap();
+                assert!(text.starts_with("RunPlan {") && text.ends_with("\n\na row is lost\n"));
+                report.assert_found("a row is lost");
+                std::fs::remove_dir_all(kept).unwrap();
+            }
+        }
     }
 }

@@ -79,15 +79,17 @@ pub struct Written {
 }
 
 impl Written {
-    /// The agency numbers that it has claimed, each once for each life in a row.
-    #[must_use]
-    pub fn agencies(&self) -> Vec<u32> {
+    /// The one agency that it was in all its lives, by the numbers that it has claimed.
+    fn agency(&self) -> Result<u32, String> {
         let claims = self.log.iter().map(|line| LogLine(line));
         let claims = claims.filter(|line| line.is("claim", "success"));
         let mut agencies: Vec<u32> =
             claims.filter_map(|line| line.field("agency")?.parse().ok()).collect();
         agencies.dedup();
-        agencies
+        match agencies.as_slice() {
+            &[agency] => Ok(agency),
+            _ => Err(format!("was the agencies {agencies:?}, one after another")),
+        }
     }
 }
 
@@ -295,14 +297,16 @@ impl Member for Container {
 
     async fn announcement(&self) -> anyhow::Result<Option<Announcement>> {
         let written = self.output().await?;
-        let agencies = written.agencies();
-        let &[agency] = agencies.as_slice() else {
-            let name = self.name();
-            self.report
-                .violation(format!("{name} was the agencies {agencies:?}, one after another"));
-            return Ok(None);
-        };
-        Ok(Some(Announcement { agency, places: vec![("standard output", written.printed)] }))
+        match written.agency() {
+            Ok(agency) => {
+                let places = vec![("standard output", written.printed)];
+                Ok(Some(Announcement { agency, places }))
+            }
+            Err(wrong) => {
+                self.report.violation(format!("{} {wrong}", self.name()));
+                Ok(None)
+            }
+        }
     }
 
     async fn failure(&self, what: &str) -> String {
@@ -357,8 +361,10 @@ mod tests {
             log: agencies.iter().map(|agency| claim(*agency)).collect(),
             printed: Vec::new(),
         };
-        assert_eq!(written(&[3, 3]).agencies(), [3]);
-        assert_eq!(written(&[3, 1]).agencies(), [3, 1]);
+        assert_eq!(written(&[3, 3]).agency(), Ok(3));
+        for (claims, wrong) in [(&[3, 1][..], "was the agencies [3, 1]"), (&[], "agencies []")] {
+            assert!(written(claims).agency().unwrap_err().contains(wrong), "{claims:?}");
+        }
     }
 
     #[test]
