@@ -8,12 +8,12 @@ const MORE: &str = "\
 Each run is a small lottery of 2 to 4 servers and 2 to 6 agencies, made from its seed. While the \
 agencies send, servers and clients are killed, stopped, paused, moved and started again; proxies \
 between them cut, delay, drop, repeat and swallow what passes; datagrams are lost and forged; \
-names and addresses change; the disk is full for a while; and somebody sends what must be \
+names and addresses change; the disk is full for a while; and an intruder sends what must be \
 refused. Then the faults end, the lottery has to come to its end by itself, and every promise is \
 checked: from every answer that passed, from the files, and from what the clients announced.
 
-Run k of --seed N, counted from 0, has the seed N+k. A run that failed keeps its files, and is \
-told with the command that holds it again. A full disk and names that change need mounts of \
+Run k of --seed N, counted from 0, has the seed N+k. A run that failed keeps its files, and the \
+output has the command that holds it again. A full disk and names that change need mounts of \
 their own, for which no root is needed but a system that grants them (unshare); where it does \
 not, the output says that they were skipped.
 

@@ -1,20 +1,33 @@
 //! Chaos: small lotteries of real processes under faults at seeded moments, and the check of
 //! every promise.
 //!
-//! There are two environments: `processes` of this machine, with proxies between them, and
-//! `containers` of a Compose project. Each has its plan, its faults and its checks, and knows nothing
-//! of the other. What both need is in `common`.
+//! `plan` decides what happens, from the seed alone; `run` has each `fault` happen at its moment, which
+//! `faults` causes, waits for the agencies' ends, and has `checks` look at what is left. All of it
+//! works on an `environment`, of which there are two: `processes` of this machine, with proxies
+//! between them, and `containers` of a Compose project.
 //!
-//! **Invariant**: the same seed takes the same decisions. What the processes make of them is
-//! theirs: a failure may take several runs of its seed to come again.
+//! **Invariant**: the same seed takes the same decisions. What the processes do then may differ: a
+//! violation may take several runs of its seed to come again.
 
+mod answer_checker;
+#[cfg(test)]
+mod answer_checker_tests;
+mod checks;
 mod cli;
-mod common;
 mod containers;
+mod draw_watch;
+mod environment;
+mod fault;
+mod faults;
+mod plan;
 mod processes;
+mod registry;
+mod report;
+mod run;
+mod summary;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,11 +39,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cli::Options;
-use crate::common::summary::{RunSummary, Summary};
+use crate::containers::{ContainerEnvironment, Project};
+use crate::processes::network::names::Names;
+use crate::processes::{ProcessEnvironment, mounts};
+use crate::summary::{RunSummary, Summary};
 use harness::command;
 use harness::numbers::grouped;
 
-/// Every so many runs a plain line tells how far it is; of runs that take so long, each is told.
+/// A plain line is printed after every so many runs, and after each run that takes so long.
 const PLAIN_EVERY: u64 = 10;
 const LONG_RUN: Duration = Duration::from_secs(10);
 
@@ -48,14 +64,14 @@ fn run(arguments: Vec<OsString>) -> Exit {
         Err(exit) => return exit,
     };
     if options.containers.is_none() {
-        processes::own_mounts::enter(&arguments);
+        mounts::enter(&arguments);
     }
     command::raise_descriptor_limit();
     command::run(async {
         let binary = std::env::current_exe().context("find this program's file")?;
         let summary = run_all(&options, &binary).await?;
         show(&options, &summary)?;
-        Ok(if summary.is_right() { Exit::Right } else { Exit::Failed })
+        Ok(if summary.ok { Exit::Right } else { Exit::Failed })
     })
 }
 
@@ -66,19 +82,22 @@ async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
     let started = Instant::now();
     let until = options.minutes.map(|minutes| started + Duration::from_secs(minutes * 60));
     let (mut summary, mut runs) = (Summary::from(options.seed), JoinSet::new());
-    let progress = Progress::new(options);
-    let names = processes::network::names::Names::take().context("make names")?;
+    let bar = progress_bar(options);
+    let names = Names::take().context("make names")?;
     let mut begun = 0;
     loop {
         let is_time = until.is_none_or(|until| Instant::now() < until)
-            && summary.violations() < VIOLATIONS_MAX;
+            && summary.violations.len() < VIOLATIONS_MAX;
         while is_time && begun < options.runs_max() && runs.len() < options.side_by_side() {
             let (seed, binary) = (options.seed.wrapping_add(begun), binary.to_owned());
             match options.containers.clone() {
-                Some(project) => {
-                    runs.spawn(async move { containers::hold(seed, &binary, &project).await })
+                Some(name) => {
+                    runs.spawn(run::hold::<ContainerEnvironment>(seed, Project { binary, name }))
                 }
-                None => runs.spawn(processes::hold(seed, binary, names.clone())),
+                None => {
+                    let given = processes::Given { binary, names: names.clone() };
+                    runs.spawn(run::hold::<ProcessEnvironment>(seed, given))
+                }
             };
             begun += 1;
         }
@@ -87,16 +106,16 @@ async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
             () = signal.cancelled() => None,
         };
         let Some(joined) = joined else {
-            summary.break_off(runs.len());
+            summary.broken_off = runs.len() as u64;
             break;
         };
         let run = joined.context("follow a run")?;
-        progress.tell(&run);
+        bar.suspend(|| print_run(&run));
         let again = options.to_hold_again(run.seed, binary);
         summary.add(run, again);
-        progress.advance(&summary);
+        print_progress(&bar, &summary);
     }
-    progress.clear();
+    bar.finish_and_clear();
     Ok(summary.finish(started.elapsed()))
 }
 
@@ -109,61 +128,40 @@ fn show(options: &Options, summary: &Summary) -> anyhow::Result<()> {
     write!(io::stdout(), "{}", summary.table()).context("write the result")
 }
 
-/// How far it is: a bar on a terminal, plain lines elsewhere. All on standard error.
-struct Progress {
-    bar: Option<ProgressBar>,
+/// A bar on a terminal, hidden elsewhere. All progress is on standard error.
+fn progress_bar(options: &Options) -> ProgressBar {
+    let length = Some(options.runs_max()).filter(|runs| *runs < u64::MAX);
+    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+    let form = "{spinner} {human_pos} runs in {elapsed}{msg}";
+    bar.set_style(ProgressStyle::with_template(form).expect("the template is correct"));
+    bar
 }
 
-impl Progress {
-    fn new(options: &Options) -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let length = Some(options.runs_max()).filter(|runs| *runs < u64::MAX);
-            let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
-            let form = "{spinner} {human_pos} runs in {elapsed}{msg}";
-            bar.set_style(ProgressStyle::with_template(form).expect("the template is correct"));
-            bar
-        });
-        Self { bar }
+/// Prints all violations of a run at once, and one line of a run that was long.
+fn print_run(run: &RunSummary) {
+    let violations = &run.recorded.violations;
+    if violations.is_empty() && run.took < LONG_RUN {
+        return;
     }
-
-    /// Tells at once, and wholly, of a run in which something is not right; briefly of a long one.
-    fn tell(&self, run: &RunSummary) {
-        if run.findings.is_empty() && run.took < LONG_RUN {
-            return;
-        }
-        let kept = run.kept.as_deref().map(|path| path.display().to_string());
-        let tell = || {
-            let mut error = io::stderr();
-            let (seed, seconds) = (run.seed, run.took.as_secs_f32());
-            let (bets, faults) = (grouped(run.bets), run.faults.values().sum::<u64>());
-            let _ = write!(error, "seed {seed}, {seconds:.1} s, {bets} bets, {faults} faults: ");
-            let _ = match kept.as_deref() {
-                None if run.findings.is_empty() => writeln!(error, "every promise kept"),
-                kept => writeln!(error, "files kept in {}", kept.unwrap_or("nowhere")),
-            };
-            for finding in &run.findings {
-                let _ = writeln!(error, "  violation: {finding}");
-            }
-        };
-        match &self.bar {
-            Some(bar) => bar.suspend(tell),
-            None => tell(),
-        }
+    let mut error = io::stderr();
+    let (seed, seconds, bets) = (run.seed, run.took.as_secs_f32(), grouped(run.bets));
+    let faults = run.recorded.faults.values().sum::<u64>();
+    let _ = write!(error, "seed {seed}, {seconds:.1} s, {bets} bets, {faults} faults: ");
+    let _ = match &run.kept {
+        Some(path) => writeln!(error, "files kept in {}", path.display()),
+        None if violations.is_empty() => writeln!(error, "every promise kept"),
+        None => writeln!(error, "files kept in nowhere"),
+    };
+    for violation in violations {
+        let _ = writeln!(error, "  violation: {violation}");
     }
+}
 
-    fn advance(&self, summary: &Summary) {
-        let (runs, wrong) = (summary.runs(), summary.violations());
-        if let Some(bar) = &self.bar {
-            bar.set_position(runs);
-            bar.set_message(format!(", {wrong} with violations"));
-        } else if runs.is_multiple_of(PLAIN_EVERY) {
-            let _ = writeln!(io::stderr(), "{runs} runs, {wrong} with violations");
-        }
-    }
-
-    fn clear(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+fn print_progress(bar: &ProgressBar, summary: &Summary) {
+    let (runs, wrong) = (summary.runs, summary.violations.len());
+    bar.set_position(runs);
+    bar.set_message(format!(", {wrong} with violations"));
+    if bar.is_hidden() && runs.is_multiple_of(PLAIN_EVERY) {
+        let _ = writeln!(io::stderr(), "{runs} runs, {wrong} with violations");
     }
 }

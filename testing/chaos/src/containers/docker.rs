@@ -1,7 +1,7 @@
 //! Docker as a child process: one command, its end, and what it said.
 //!
-//! Every command is limited in time, and none gets the terminal's signals: what was told to end
-//! still takes everything down.
+//! Every command is limited in time, and none gets the terminal's signals: a program that was
+//! told to end still takes everything down.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

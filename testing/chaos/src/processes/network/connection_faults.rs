@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use harness::rng::Rng;
 
-/// How often what happens to connections, in one run.
-#[derive(Debug, Clone)]
+/// How often which faults happen to connections, in one run.
+#[derive(Debug, Clone, Default)]
 pub struct ConnectionFaults {
     weights: Vec<(u64, PacketFault)>,
     /// Of a hundred connections, how many are split in odd pieces.
@@ -14,21 +14,22 @@ pub struct ConnectionFaults {
     slow: u64,
     /// Of a hundred packets, how many are delivered once more, later, to any server.
     repeats: u64,
-    /// Whether proxies take connections for servers that are dead, and end them in order, as
+    /// Whether proxies accept connections for servers that are dead, and end them in order, as
     /// load balancers do; elsewhere such a connection is reset.
     pub accepts_for_dead: bool,
 }
 
-/// What happens to one packet of a connection, after which there is mostly no connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What happens to one packet of a connection, which mostly ends the connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PacketFault {
     /// Nothing.
+    #[default]
     None,
     /// The connection ends as soon as it was made.
     EndAtOnce,
     /// It ends in the middle of a packet, which the server gets in part.
     CutPacket,
-    /// The packet, and whatever comes after it, vanishes; the connection stays.
+    /// The packet, and everything after it, vanishes; the connection stays.
     DropRest,
     /// The server gets the packet; its answer vanishes and the connection ends.
     SwallowAnswer,
@@ -40,7 +41,20 @@ pub enum PacketFault {
     Double,
 }
 
-/// How one connection fares.
+/// How often each fault is chosen, how much more often in a run of mostly that fault, and its name
+/// in the report.
+const FAULTS: [(u64, u64, PacketFault, &str); 8] = [
+    (45, 0, PacketFault::None, ""),
+    (8, 60, PacketFault::EndAtOnce, "connection ended at once"),
+    (20, 120, PacketFault::CutPacket, "packet cut"),
+    (20, 120, PacketFault::SwallowAnswer, "answer swallowed"),
+    (15, 120, PacketFault::CutAnswer, "answer cut"),
+    (2, 0, PacketFault::DropRest, "packets dropped, hung"),
+    (2, 0, PacketFault::SwallowAnswerAndHang, "answer swallowed, hung"),
+    (15, 0, PacketFault::Double, "packet sent twice"),
+];
+
+/// What happens to one connection; nothing by default.
 #[derive(Debug, Clone)]
 pub struct ConnectionPlan {
     /// What happens, and at which packet, from 0.
@@ -48,10 +62,10 @@ pub struct ConnectionPlan {
     /// See `fault`.
     pub at: u64,
     /// Where a packet or an answer is cut, in thousandths of its bytes.
-    pub cut_permille: u64,
+    cut_permille: u64,
     /// Whether it ends with a reset, or in order.
     pub reset: bool,
-    /// Whether what is sent is split in odd pieces.
+    /// Whether the bytes are sent in odd pieces.
     pub pieces: bool,
     /// How long each packet and answer is held back.
     pub delay: Duration,
@@ -65,51 +79,30 @@ impl ConnectionFaults {
     /// The faults of a run: none, mixed, or mostly of one kind.
     #[must_use]
     pub fn of(rng: &mut Rng) -> Self {
-        use PacketFault::{
-            CutAnswer, CutPacket, Double, DropRest, EndAtOnce, None, SwallowAnswer,
-            SwallowAnswerAndHang,
+        let mostly = rng.between(0, 6) as usize;
+        let weight = |(place, (weight, more, fault, _))| match mostly {
+            0 => (if place == 0 { weight } else { 0 }, fault),
+            _ => (weight + if place == mostly { more } else { 0 }, fault),
         };
-        let mut weights = vec![
-            (45, None),
-            (8, EndAtOnce),
-            (20, CutPacket),
-            (2, DropRest),
-            (20, SwallowAnswer),
-            (2, SwallowAnswerAndHang),
-            (15, CutAnswer),
-            (15, Double),
-        ];
-        match rng.between(0, 6) {
-            0 => weights.truncate(1),
-            1 => weights.push((120, CutPacket)),
-            2 => weights.push((120, SwallowAnswer)),
-            3 => weights.push((120, CutAnswer)),
-            4 => weights.push((60, EndAtOnce)),
-            _ => {}
-        }
-        let share = |rng: &mut Rng, often, most| {
-            if rng.chance(often) { rng.between(1, most) } else { 0 }
-        };
-        Self {
-            weights,
-            pieces: share(rng, 40, 60),
-            slow: share(rng, 40, 80),
-            repeats: share(rng, 40, 30),
-            accepts_for_dead: rng.chance(20),
-        }
+        let weights = FAULTS.into_iter().enumerate().map(weight).collect();
+        let mut share = |often, most| if rng.chance(often) { rng.between(1, most) } else { 0 };
+        let (pieces, slow, repeats) = (share(40, 60), share(40, 80), share(40, 30));
+        Self { weights, pieces, slow, repeats, accepts_for_dead: rng.chance(20) }
     }
 
-    /// How the next connection fares.
+    /// What happens to the next connection.
     #[must_use]
     pub fn plan(&self, mut rng: Rng) -> ConnectionPlan {
-        let fault = rng.weighted(&self.weights).unwrap_or(PacketFault::None);
+        let fault = rng.weighted(&self.weights).unwrap_or_default();
         ConnectionPlan {
             fault,
             at: if rng.chance(35) { rng.between(0, 1) } else { rng.between(0, 25) },
             // The very ends are where it matters: all but the line end, and nothing at all.
-            cut_permille: *[0, rng.between(1, 999), 1_000]
-                .get(rng.between(0, 2) as usize)
-                .unwrap_or(&500),
+            cut_permille: match rng.between(0, 2) {
+                0 => 0,
+                1 => rng.between(1, 999),
+                _ => 1_000,
+            },
             reset: rng.chance(50),
             pieces: rng.chance(self.pieces),
             delay: if rng.chance(self.slow) { rng.millis(1, 12) } else { Duration::ZERO },
@@ -120,42 +113,19 @@ impl ConnectionFaults {
 }
 
 impl ConnectionPlan {
-    /// A connection to which nothing happens.
+    /// `bytes` up to where it is cut: at least the last one is missing.
     #[must_use]
-    pub fn without_faults() -> Self {
-        Self {
-            fault: PacketFault::None,
-            at: 0,
-            cut_permille: 0,
-            reset: false,
-            pieces: false,
-            delay: Duration::ZERO,
-            repeats: 0,
-            rng: Rng::new(0),
-        }
-    }
-
-    /// Where to cut `bytes` bytes: at least the last one is missing.
-    #[must_use]
-    pub fn cut(&self, bytes: usize) -> usize {
-        let most = bytes.saturating_sub(1);
-        (bytes * self.cut_permille as usize / 1_000).min(most)
+    pub fn cut<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        let most = bytes.len().saturating_sub(1);
+        bytes.get(..most.min(bytes.len() * self.cut_permille as usize / 1_000)).unwrap_or_default()
     }
 }
 
 impl PacketFault {
-    /// What it is called in the tally; nothing for none.
+    /// What it is called in the report; `None` for nothing.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
-        Some(match self {
-            Self::None => return None,
-            Self::EndAtOnce => "connection ended at once",
-            Self::CutPacket => "packet cut",
-            Self::DropRest => "packets dropped, hung",
-            Self::SwallowAnswer => "answer swallowed",
-            Self::SwallowAnswerAndHang => "answer swallowed, hung",
-            Self::CutAnswer => "answer cut",
-            Self::Double => "packet sent twice",
-        })
+        let named = FAULTS.iter().find(|(.., fault, _)| *fault == self && self != Self::None);
+        named.map(|(.., name)| *name)
     }
 }

@@ -1,7 +1,7 @@
 //! The servers' datagrams on their way: passed on, lost, repeated, late, and forged ones among
 //! them.
 //!
-//! Each server hears on a port of its own and announces to an address of its own on that port, so
+//! Each server receives on a port of its own and announces to an address of its own on that port, so
 //! that all it sends comes here. What is passed on goes to the broadcast address: that reaches the
 //! server's socket, and none that is bound to an address.
 
@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::common::tally::Tally;
+use crate::report::Report;
 use harness::rng::Rng;
 
 /// Reaches all sockets of this machine that are bound to a port and no address.
@@ -27,7 +27,7 @@ const DATAGRAM_BYTES_MAX: usize = 2_048;
 const FLOOD_MAX: u64 = 100;
 
 /// What becomes of datagrams, in one run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct DatagramFaults {
     /// Of a hundred, how many are lost.
     lost: u64,
@@ -35,7 +35,7 @@ pub struct DatagramFaults {
     repeated: u64,
     /// Of a hundred, how many come late, behind later ones.
     late: u64,
-    /// Whether somebody sends datagrams who is no server.
+    /// Whether datagrams are forged.
     has_forger: bool,
 }
 
@@ -53,41 +53,32 @@ impl DatagramFaults {
     }
 }
 
-/// Where datagrams pass; it ends when this is dropped.
-#[derive(Debug)]
-pub struct Relay {
-    // Held: dropped, they end.
-    _tasks: JoinSet<()>,
-}
-
-impl Relay {
-    /// Passes on what arrives at `announce_addresses`, the addresses that the servers announce to.
-    ///
-    /// # Errors
-    /// A socket cannot be made.
-    pub fn start(
-        announce_addresses: &[SocketAddr],
-        faults: &DatagramFaults,
-        rng: &Rng,
-        tally: &Tally,
-    ) -> anyhow::Result<Self> {
-        let sender = UdpSocket::from_std(sender().context("make a datagram socket")?)?;
-        let forwarder = Forwarder {
-            ports: announce_addresses.iter().map(SocketAddr::port).collect(),
-            sender: Arc::new(sender),
-            faults: faults.clone(),
-            tally: tally.clone(),
-        };
-        let mut tasks = JoinSet::new();
-        for (address, part) in announce_addresses.iter().zip(1..) {
-            let socket = UdpSocket::from_std(announce_socket(*address).context("hear datagrams")?)?;
-            tasks.spawn(forwarder.clone().pass_on(socket, rng.fork(part)));
-        }
-        if faults.has_forger {
-            tasks.spawn(forwarder.forge(rng.fork(0)));
-        }
-        Ok(Self { _tasks: tasks })
+/// Passes on what arrives at `announce_addresses`, the addresses that the servers announce to, until
+/// the tasks are dropped.
+///
+/// # Errors
+/// A socket cannot be made.
+pub fn relay(
+    announce_addresses: &[SocketAddr],
+    faults: &DatagramFaults,
+    rng: &Rng,
+    report: &Report,
+) -> anyhow::Result<JoinSet<()>> {
+    let forwarder = Forwarder {
+        ports: announce_addresses.iter().map(SocketAddr::port).collect(),
+        sender: Arc::new(UdpSocket::from_std(sender().context("make a datagram socket")?)?),
+        faults: faults.clone(),
+        report: report.clone(),
+    };
+    let mut tasks = JoinSet::new();
+    for (address, part) in announce_addresses.iter().zip(1..) {
+        let socket = announce_socket(*address).context("receive datagrams")?;
+        tasks.spawn(forwarder.clone().pass_on(UdpSocket::from_std(socket)?, rng.fork(part)));
     }
+    if faults.has_forger {
+        tasks.spawn(forwarder.forge(rng.fork(0)));
+    }
+    Ok(tasks)
 }
 
 fn sender() -> anyhow::Result<std::net::UdpSocket> {
@@ -106,13 +97,13 @@ fn announce_socket(address: SocketAddr) -> anyhow::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-/// What all who pass datagrams on share.
+/// What all tasks that pass datagrams on share.
 #[derive(Debug, Clone)]
 struct Forwarder {
     ports: Vec<u16>,
     sender: Arc<UdpSocket>,
     faults: DatagramFaults,
-    tally: Tally,
+    report: Report,
 }
 
 impl Forwarder {
@@ -129,16 +120,16 @@ impl Forwarder {
 
     async fn deliver(&self, datagram: &[u8], port: u16, rng: &mut Rng) {
         if rng.chance(self.faults.lost) {
-            self.tally.add("datagram lost");
+            self.report.fault("datagram lost");
             return;
         }
         let copies = if rng.chance(self.faults.repeated) { rng.between(2, 5) } else { 1 };
         if copies > 1 {
-            self.tally.add("datagram repeated");
+            self.report.fault("datagram repeated");
         }
         for _ in 0..copies {
             if rng.chance(self.faults.late) {
-                self.tally.add("datagram late");
+                self.report.fault("datagram late");
                 let (forwarder, datagram) = (self.clone(), datagram.to_owned());
                 let late = rng.millis(1, 1_500);
                 tokio::spawn(async move {
@@ -155,7 +146,7 @@ impl Forwarder {
         let _ = self.sender.send_to(datagram, (LOOPBACK_BROADCAST, port)).await;
     }
 
-    /// Says that the draw is done when it is not, and things that nobody says.
+    /// Sends hints of a draw that was not held, and datagrams that no server sends.
     async fn forge(self, mut rng: Rng) {
         loop {
             sleep(rng.millis(20, 400)).await;
@@ -166,7 +157,7 @@ impl Forwarder {
                 _ => b"bet_ended",
             };
             let copies = if rng.chance(20) { rng.between(1, FLOOD_MAX) } else { 1 };
-            self.tally.add("datagrams forged");
+            self.report.fault("datagrams forged");
             for port in self.ports.clone() {
                 for _ in 0..copies {
                     self.send(forged, port).await;
@@ -192,12 +183,12 @@ mod tests {
         announce_socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap()
     }
 
-    /// How many datagrams a server hears when twenty are on their way to it.
-    async fn heard(faults: DatagramFaults) -> usize {
+    /// How many datagrams a server receives when twenty are on their way to it.
+    async fn received(faults: DatagramFaults) -> usize {
         let port = UdpPort::take().unwrap();
         let server = server(port.number().unwrap());
         let sender = Arc::new(UdpSocket::from_std(sender().unwrap()).unwrap());
-        let forwarder = Forwarder { ports: Vec::new(), sender, faults, tally: Tally::default() };
+        let forwarder = Forwarder { ports: Vec::new(), sender, faults, report: Report::default() };
         let mut rng = Rng::new(1);
         for _ in 0..20 {
             forwarder.deliver(b"bet_ended", port.number().unwrap(), &mut rng).await;
@@ -208,20 +199,20 @@ mod tests {
 
     #[tokio::test]
     async fn datagrams_arrive_get_lost_and_double() {
-        assert_eq!(heard(FAIR).await, 20);
-        assert_eq!(heard(DatagramFaults { lost: 100, ..FAIR }).await, 0);
-        assert!((1..20).contains(&heard(DatagramFaults { lost: 50, ..FAIR }).await));
-        assert!(heard(DatagramFaults { repeated: 100, ..FAIR }).await >= 40);
+        assert_eq!(received(FAIR).await, 20);
+        assert_eq!(received(DatagramFaults { lost: 100, ..FAIR }).await, 0);
+        assert!((1..20).contains(&received(DatagramFaults { lost: 50, ..FAIR }).await));
+        assert!(received(DatagramFaults { repeated: 100, ..FAIR }).await >= 40);
     }
 
     #[tokio::test]
-    async fn what_one_server_sends_all_of_them_hear() {
+    async fn every_server_receives_what_one_of_them_sends() {
         let ports = [UdpPort::take().unwrap(), UdpPort::take().unwrap()];
         let ports = ports.each_ref().map(|port| port.number().unwrap());
         let servers = ports.map(|port| UdpSocket::from_std(server(port)).unwrap());
         let announce_addresses = ports.map(|port| SocketAddr::from(([127, 9, 9, 9], port)));
-        let _relay =
-            Relay::start(&announce_addresses, &FAIR, &Rng::new(1), &Tally::default()).unwrap();
+        let report = Report::default();
+        let _tasks = relay(&announce_addresses, &FAIR, &Rng::new(1), &report).unwrap();
         servers[0].send_to(b"bet_ended", announce_addresses[0]).await.unwrap();
         let mut bytes = [0; 16];
         for server in &servers {

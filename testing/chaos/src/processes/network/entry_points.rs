@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::Context as _;
 
-use crate::common::tally::Tally;
-use crate::processes::network::names::{NameEntry, Names};
+use crate::plan::{AgencyPlan, PROXY_PART, RunPlan};
+use crate::processes::network::names::Names;
 use crate::processes::network::proxy::{Proxy, ProxyContext};
-use crate::processes::plan::{AgencyPlan, PROXY_PART, RunPlan};
+use crate::report::Report;
 use harness::rng::Rng;
 
 /// The first three bytes of all addresses of a run.
@@ -25,11 +25,13 @@ const DEAD_HOST: u8 = 211;
 pub struct EntryPoints {
     network: Network,
     proxies: Vec<Proxy>,
-    name_entry: NameEntry,
+    names: Option<Names>,
+    /// The name of the servers.
+    name: String,
     /// Whether clients must know where the proxies can be.
     has_moves: bool,
     mute: TcpListener,
-    tally: Tally,
+    report: Report,
 }
 
 impl EntryPoints {
@@ -51,80 +53,92 @@ impl EntryPoints {
             let rng = Rng::new(plan.seed).fork(PROXY_PART + place as u64);
             proxies.push(Proxy::start(place, homes, port, shared.clone(), rng).await?);
         }
-        let members = (0..plan.servers as u8).map(|place| host(network, PROXY_HOSTS[0] + place));
-        let (name, dead) = (format!("lottery-{}", plan.seed), host(network, DEAD_HOST));
-        let name_entry = NameEntry::new(names, name, members.collect(), dead);
-        name_entry.show().context("write the servers' name")?;
+        let name = format!("lottery-{}", plan.seed);
         let mute = TcpListener::bind((host(network, MUTE_HOST), 0)).context("bind mute")?;
-        let (has_moves, tally) = (plan.has_moves(), shared.tally.clone());
-        Ok(Self { network, proxies, name_entry, has_moves, mute, tally })
+        let (has_moves, report) = (plan.has_moves(), shared.lottery.report.clone());
+        let entry_points = Self { network, proxies, names, name, has_moves, mute, report };
+        entry_points.show()?;
+        Ok(entry_points)
     }
 
-    /// The servers' name.
+    /// Whether the servers have a name whose addresses can change.
     #[must_use]
-    pub fn name_entry(&self) -> &NameEntry {
-        &self.name_entry
+    pub fn has_name(&self) -> bool {
+        self.names.is_some()
     }
 
-    /// What the agency's client is told of the servers.
+    /// Gives the name the addresses of all proxies.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn show(&self) -> anyhow::Result<()> {
+        let all: Vec<usize> = (0..self.proxies.len()).collect();
+        self.show_only(&all, false)
+    }
+
+    /// Gives the name the addresses of the proxies at these places alone, and perhaps one without a
+    /// listener.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn show_only(&self, places: &[usize], has_dead: bool) -> anyhow::Result<()> {
+        let Some(names) = &self.names else { return Ok(()) };
+        let shown = places.iter().filter_map(|place| self.proxies.get(*place));
+        let dead = has_dead.then(|| host(self.network, DEAD_HOST));
+        let addresses: Vec<_> = shown.map(Proxy::ip).chain(dead).collect();
+        names.set(&self.name, &addresses).context("write the servers' name")
+    }
+
+    /// The agency's setting of the servers' addresses.
     ///
     /// # Errors
     /// An address is not known.
     pub fn servers_of(&self, plan: &AgencyPlan) -> anyhow::Result<String> {
-        match (self.name_entry.name(), self.proxies.first()) {
-            (Some(name), Some(proxy)) if plan.is_by_name => {
-                self.tally.add("client that knows a name only");
-                Ok(format!("{name}:{}", proxy.address().port()))
+        match self.proxies.first() {
+            Some(proxy) if plan.is_by_name && self.has_name() => {
+                self.report.fault("client that knows a name only");
+                Ok(format!("{}:{}", self.name, proxy.address().port()))
             }
-            _ => Ok(list(&self.addresses_of(plan)?)),
+            _ => self.addresses_of(plan),
         }
     }
 
-    /// All addresses that an agency knows; at some of them nobody listens, now or ever.
-    fn addresses_of(&self, plan: &AgencyPlan) -> anyhow::Result<Vec<SocketAddr>> {
+    /// All addresses that an agency knows; some of them have no listener, now or ever.
+    fn addresses_of(&self, plan: &AgencyPlan) -> anyhow::Result<String> {
         let mut addresses: Vec<SocketAddr> = if self.has_moves {
             self.proxies.iter().flat_map(Proxy::homes).collect()
         } else {
             self.proxies.iter().map(Proxy::address).collect()
         };
         for dead in 0..plan.dead_addresses {
-            self.tally.add("dead address in a list");
+            self.report.fault("dead address in a list");
             addresses.push(SocketAddr::from((host(self.network, DEAD_HOST + dead as u8), 9)));
         }
         if plan.has_mute_address {
-            self.tally.add("mute address in a list");
-            addresses.push(self.mute.local_addr().context("tell a mute address")?);
+            self.report.fault("mute address in a list");
+            addresses.push(self.mute.local_addr().context("find a mute address")?);
         }
-        Ok(addresses)
+        let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        Ok(addresses.join(","))
     }
 
-    /// The proxy at `place` ends all its connections, and is elsewhere. The name has its old
-    /// address until it is shown again.
+    /// The proxy at `place` ends all its connections, and is at its other address; returns whether
+    /// that is not the one of its start. The name has the old address until it is shown again.
     ///
     /// # Errors
-    /// An address was lost to somebody else.
-    pub async fn move_away(&mut self, place: usize) -> anyhow::Result<()> {
+    /// The address is used by something else.
+    pub async fn move_away(&mut self, place: usize) -> anyhow::Result<bool> {
         let proxy = self.proxies.get_mut(place).context("find a proxy")?;
         proxy.move_away().await?;
-        if let SocketAddr::V4(address) = proxy.address() {
-            self.name_entry.moved(place, *address.ip());
-        }
-        Ok(())
+        Ok(proxy.is_away())
     }
 }
 
 impl Drop for EntryPoints {
     fn drop(&mut self) {
-        // The name of a run that is over is nobody's.
-        let _ = self.name_entry.show_only(&[], false);
+        // The name goes with its run.
+        let _ = self.show_only(&[], false);
     }
-}
-
-/// Addresses as a client's setting.
-#[must_use]
-pub fn list(addresses: &[SocketAddr]) -> String {
-    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    addresses.join(",")
 }
 
 /// The address in `network` that ends so.

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use tempfile::NamedTempFile;
 
-use crate::processes::own_mounts;
+use crate::processes::mounts;
 
-/// Names are looked up in the file, and nobody is asked about one that is not there.
+/// Names are looked up in the file alone; no name server is asked.
 const FILES_ONLY: &[u8] = b"passwd: files\ngroup: files\nhosts: files\n";
 
 /// All names of all runs. Cheap to clone: all clones are one.
@@ -37,8 +37,8 @@ impl Names {
         let make = || tempfile::Builder::new().prefix("loteria-").tempfile();
         let (hosts, switch) = (make().context("make hosts")?, make().context("make hosts")?);
         switch.as_file().write_all_at(FILES_ONLY, 0).context("write nsswitch.conf")?;
-        let is_shown = own_mounts::show_instead(hosts.path(), "/etc/hosts")
-            && own_mounts::show_instead(switch.path(), "/etc/nsswitch.conf");
+        let is_shown = mounts::show_instead(hosts.path(), "/etc/hosts")
+            && mounts::show_instead(switch.path(), "/etc/nsswitch.conf");
         if !is_shown {
             return Ok(None);
         }
@@ -50,7 +50,7 @@ impl Names {
         Ok(Some(Self(Arc::new(Mutex::new(hosts_file)))))
     }
 
-    /// From now on `name` has these addresses; nobody knows it if there are none.
+    /// From now on `name` has these addresses; it is unknown if there are none.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -62,8 +62,8 @@ impl Names {
 }
 
 impl HostsFile {
-    /// The file stays the same one, since it is what is shown. Who reads it meanwhile may see an
-    /// address that nobody has: that is one more that is dead.
+    /// The file stays the same one, since it is what is shown. A client that reads it meanwhile
+    /// may see a wrong address: that is one more without a listener.
     fn write(&mut self) -> io::Result<()> {
         let mut text = b"127.0.0.1 localhost\n".to_vec();
         for (name, addresses) in &self.names {
@@ -73,57 +73,5 @@ impl HostsFile {
         }
         self.hosts.write_all_at(&text, 0)?;
         self.hosts.set_len(text.len() as u64)
-    }
-}
-
-/// The name of one run's servers. Cheap to clone: all clones are one.
-#[derive(Debug, Clone)]
-pub struct NameEntry {
-    names: Option<Names>,
-    name: String,
-    members: Arc<Mutex<Vec<Ipv4Addr>>>,
-    dead: Ipv4Addr,
-}
-
-impl NameEntry {
-    /// The name `name` for servers at `members`, in the order of their places; at `dead` nobody
-    /// listens. Without `names` nothing happens to it, ever.
-    #[must_use]
-    pub fn new(names: Option<Names>, name: String, members: Vec<Ipv4Addr>, dead: Ipv4Addr) -> Self {
-        Self { names, name, members: Arc::new(Mutex::new(members)), dead }
-    }
-
-    /// The name; `None` if there are no names.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.names.as_ref().map(|_| self.name.as_str())
-    }
-
-    /// The server at `place` is at `address` now; the name has the old one until it is shown again.
-    pub fn moved(&self, place: usize, address: Ipv4Addr) {
-        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(member) = members.get_mut(place) {
-            *member = address;
-        }
-    }
-
-    /// The name has the addresses of all servers.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn show(&self) -> io::Result<()> {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        self.names.as_ref().map_or(Ok(()), |names| names.set(&self.name, &members))
-    }
-
-    /// The name has the addresses of the servers at these places alone, and perhaps the dead one.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn show_only(&self, places: &[usize], has_dead: bool) -> io::Result<()> {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let shown = places.iter().filter_map(|place| members.get(*place)).copied();
-        let shown: Vec<_> = shown.chain(has_dead.then_some(self.dead)).collect();
-        self.names.as_ref().map_or(Ok(()), |names| names.set(&self.name, &shown))
     }
 }

@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::common::tally::Findings;
+use crate::report::Report;
 use harness::volume::Volume;
 
 /// How often it looks.
@@ -19,14 +19,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct DrawWatch {
     seen: Arc<Mutex<Seen>>,
-    looking: JoinHandle<()>,
+    // Held: it looks until it is dropped.
+    _looking: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug)]
 struct Seen {
     volume: Volume,
     agencies: u32,
-    findings: Findings,
+    report: Report,
     first: Option<Vec<u8>>,
     /// Which file it was, and when it was changed.
     version: Option<(u64, i64, i64)>,
@@ -35,9 +36,9 @@ struct Seen {
 impl DrawWatch {
     /// Looks at the draw of so many agencies on `volume`.
     #[must_use]
-    pub fn start(volume: &Volume, agencies: u32, findings: Findings) -> Self {
+    pub fn start(volume: &Volume, agencies: u32, report: Report) -> Self {
         let (volume, first, version) = (volume.clone(), None, None);
-        let seen = Arc::new(Mutex::new(Seen { volume, agencies, findings, first, version }));
+        let seen = Arc::new(Mutex::new(Seen { volume, agencies, report, first, version }));
         let shared = Arc::clone(&seen);
         let looking = tokio::spawn(async move {
             loop {
@@ -45,18 +46,12 @@ impl DrawWatch {
                 sleep(LOOK_EVERY).await;
             }
         });
-        Self { seen, looking }
+        Self { seen, _looking: AbortOnDropHandle::new(looking) }
     }
 
     /// Looks once more.
     pub fn look(&self) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).look();
-    }
-}
-
-impl Drop for DrawWatch {
-    fn drop(&mut self) {
-        self.looking.abort();
     }
 }
 
@@ -75,16 +70,16 @@ impl Seen {
                 self.first = draw;
                 self.check_closes();
             }
-            (Some(_), None) => self.findings.add("draw.json was there, and is gone"),
+            (Some(_), None) => self.report.violation("draw.json was there, and is gone"),
             (Some(first), Some(draw)) if *first == draw => {
-                self.findings.add("draw.json was written again");
+                self.report.violation("draw.json was written again");
             }
             (Some(first), Some(draw)) => {
                 let [was, is] = [first, &draw].map(|bytes| String::from_utf8_lossy(bytes));
                 let differ = was.lines().zip(is.lines()).find(|(was, is)| was != is);
                 let (was, is) = differ.unwrap_or((&was, &is));
                 let (was, is) = (was.trim(), is.trim());
-                self.findings.add(format!("draw.json had {was:?} and has {is:?} now"));
+                self.report.violation(format!("draw.json had {was:?} and has {is:?} now"));
             }
         }
     }
@@ -93,7 +88,7 @@ impl Seen {
         let closes = fs::read_to_string(self.volume.agencies_closed()).unwrap_or_default();
         let is_closed = |agency: &u32| closes.lines().any(|line| line == agency.to_string());
         if let Some(agency) = (1..=self.agencies).find(|agency| !is_closed(agency)) {
-            self.findings.add(format!(
+            self.report.violation(format!(
                 "draw.json is there, and agency {agency} is not in agencies_closed.txt"
             ));
         }
@@ -107,41 +102,37 @@ mod tests {
     #[test]
     fn a_record_comes_once_and_stays() {
         let directory = tempfile::tempdir().unwrap();
-        let volume = Volume::new(directory.path());
-        let findings = Findings::default();
-        let mut seen = Seen {
-            volume: volume.clone(),
-            agencies: 2,
-            findings: findings.clone(),
-            first: None,
-            version: None,
-        };
+        let (volume, report) = (Volume::new(directory.path()), Report::default());
+        let (first, version) = (None, None);
+        let mut seen =
+            Seen { volume: volume.clone(), agencies: 2, report: report.clone(), first, version };
         // A rename makes it another file: that is seen however quickly it comes.
         let write = |text: &str| {
             let other = directory.path().join("draw.json.tmp");
             fs::write(&other, text).unwrap();
             fs::rename(other, volume.draw()).unwrap();
         };
-        seen.look();
         fs::write(volume.agencies_closed(), "2\n1\n").unwrap();
-        write("first");
-        seen.look();
-        seen.look();
-        assert_eq!(findings.all(), [""; 0]);
-        for (text, wanted) in
-            [("first", "written again"), ("second", "had \"first\" and has \"second\" now")]
-        {
-            write(text);
+        for (text, wanted) in [
+            (None, ""),
+            (Some("first"), ""),
+            (Some("first"), "written again"),
+            (Some("second"), "had \"first\" and has \"second\" now"),
+            (None, "gone"),
+        ] {
+            match text {
+                Some(text) => write(text),
+                None => drop(fs::remove_file(volume.draw())),
+            }
             seen.look();
-            assert!(findings.all().pop().unwrap().contains(wanted), "{:?}", findings.all());
+            report.assert_found(wanted);
+            seen.look();
+            report.assert_found("");
         }
-        fs::remove_file(volume.draw()).unwrap();
-        seen.look();
-        assert!(findings.all().pop().unwrap().contains("gone"));
         (seen.first, seen.version) = (None, None);
         fs::write(volume.agencies_closed(), "1\n").unwrap();
         write("third");
         seen.look();
-        assert!(findings.all().pop().unwrap().contains("agency 2 is not in"));
+        report.assert_found("agency 2 is not in");
     }
 }

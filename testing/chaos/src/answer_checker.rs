@@ -6,15 +6,15 @@
 //! at least what that answer said. The rows in an answer are a prefix of the agency's file, digest
 //! and all, and end where a batch ends that was delivered whole and not answered with a refusal:
 //! so a batch stored in part is seen, and one that was stored though it was answered 1. No draw is
-//! told of before every agency has asked for its close, and no answer takes longer than a lock is
+//! announced before every agency has asked for its close, and no answer takes longer than a lock is
 //! waited for, of a server that is awake.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::registry::ServerRegistry;
-use crate::common::tally::Findings;
+use crate::registry::ServerRegistry;
+use crate::report::Report;
 use oracle::expected::AgencyExpected;
 
 /// How long an answer may take: the 5 s that a lock is waited for, and what a busy machine needs.
@@ -24,16 +24,19 @@ const ANSWER_TIME_MAX: Duration = Duration::from_millis(7_500);
 #[derive(Debug, Clone)]
 pub struct AnswerChecker {
     expected: Arc<Vec<AgencyExpected>>,
+    /// How many rows each batch has, except for an agency's last one, where no packet of clients is
+    /// seen.
+    batch: Option<u64>,
     registry: ServerRegistry,
     seen: Arc<Mutex<Seen>>,
-    findings: Findings,
+    report: Report,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     agencies: BTreeMap<usize, SeenAgency>,
     asked: u64,
-    /// Agencies whose clients took the servers for ones that do not know rows: told once.
+    /// Agencies whose clients took the servers for ones that do not know rows: one violation each.
     old: BTreeSet<usize>,
     is_drawn: bool,
 }
@@ -85,14 +88,16 @@ pub struct Asked {
 }
 
 impl AnswerChecker {
-    /// A checker of a run with these files.
+    /// A checker of a run with these files. Where clients' packets are not seen, all of them send
+    /// batches of `batch` rows.
     #[must_use]
     pub fn new(
         expected: Vec<AgencyExpected>,
+        batch: Option<u64>,
         registry: ServerRegistry,
-        findings: Findings,
+        report: Report,
     ) -> Self {
-        Self { expected: Arc::new(expected), registry, seen: Arc::default(), findings }
+        Self { expected: Arc::new(expected), batch, registry, seen: Arc::default(), report }
     }
 
     /// What the answers must say, agency by agency.
@@ -134,7 +139,7 @@ impl AnswerChecker {
         let mut seen = self.seen();
         if is_old && seen.old.insert(agency) {
             let packet: String = line.chars().take(40).collect();
-            self.findings.add(format!("a client takes the servers for old ones: {packet}"));
+            self.report.violation(format!("a client takes the servers for old ones: {packet}"));
         }
         seen.asked += 1;
         let (id, was_drawn) = (seen.asked, seen.is_drawn);
@@ -152,41 +157,62 @@ impl AnswerChecker {
         if let Err(wrong) = self.check(asked, &answer) {
             let answer: String = answer.chars().take(120).collect();
             let Asked { sent: Sent { line, .. }, agency, .. } = asked;
-            self.findings.add(format!("agency {agency}: {line:?} got {answer:?}: {wrong}"));
+            self.report.violation(format!("agency {agency}: {line:?} got {answer:?}: {wrong}"));
         }
     }
 
     fn check(&self, asked: &Asked, answer: &str) -> Result<(), String> {
         self.check_time(&asked.sent)?;
-        if self.seen().old.contains(&asked.agency) {
-            // That is told, and nothing holds any more; the files are checked all the same.
-            return Ok(());
-        }
         let (kind, rest) = answer.split_once(':').ok_or("not an answer")?;
-        if kind == "Error" && rest.starts_with("busy") {
+        let expected = asked.agency.checked_sub(1).and_then(|index| self.expected.get(index));
+        let expected = expected.ok_or("an agency that does not take part")?;
+        let mut seen = self.seen();
+        // A client that takes servers for old ones is a violation already, and its packets say
+        // nothing here; the files are checked all the same.
+        let is_old = seen.old.contains(&asked.agency);
+        if is_old || kind == "Error" && rest.starts_with("busy") {
             return Ok(());
         }
         let fields: Vec<&str> = rest.split(';').collect();
         match (kind, fields.as_slice()) {
             ("AgencyStatusResponse", [rows, digest, state]) => {
-                self.check_rows(asked, rows, digest, true)?;
-                self.check_state(asked, rows, state)
+                let rows = number(rows)?;
+                self.check_rows(&mut seen, asked, (rows, digest), true)?;
+                self.check_state(&mut seen, asked, rows == expected.rows(), state)
             }
             ("StoreRowsResponse", ["0", rows, digest]) => {
-                self.check_stored(asked, rows)?;
-                self.check_rows(asked, rows, digest, true)
+                let ((_, last), rows) = (asked.rows.ok_or("it carries no rows")?, number(rows)?);
+                let known = seen.agency(asked.agency);
+                known.ends.insert(last);
+                known.possible.remove(&asked.id);
+                if rows < last {
+                    return Err(format!("stored, but row {last} is not there"));
+                }
+                self.check_rows(&mut seen, asked, (rows, digest), true)
             }
             ("StoreRowsResponse", [status @ ("1" | "2"), rows, digest, reason @ ..]) => {
-                self.seen().agencies.entry(asked.agency).or_default().possible.remove(&asked.id);
-                if *status == "2" {
-                    self.check_refusal(asked, rows, reason.first().unwrap_or(&""))?;
+                seen.agency(asked.agency).possible.remove(&asked.id);
+                let (rows, is_refused) = (number(rows)?, *status == "2");
+                if is_refused {
+                    check_refusal(asked, rows, reason.first().unwrap_or(&""))?;
                 }
-                // What could not look does not know better.
-                self.check_rows(asked, rows, digest, *status == "2")
+                // A server that could not look at the files may say less than is stored.
+                self.check_rows(&mut seen, asked, (rows, digest), is_refused)
             }
-            ("AgencyCloseResponse", ["0"]) => self.check_closed(asked),
+            ("AgencyCloseResponse", ["0"]) => {
+                let known = seen.agency(asked.agency);
+                known.is_closed = true;
+                match known.floor < expected.rows() || !asked.is_close {
+                    true => Err(format!("closed without all of {} rows", expected.rows())),
+                    false => Ok(()),
+                }
+            }
             ("AgencyCloseResponse", ["1", ..]) => Ok(()),
-            ("WinnersResponse", _) => self.check_winners(asked, rest),
+            ("WinnersResponse", _) => {
+                self.check_drawn(&mut seen)?;
+                let wanted = &expected.winners;
+                if rest == wanted { Ok(()) } else { Err(format!("the winners are {wanted}")) }
+            }
             _ => Err("no answer that it should get".to_owned()),
         }
     }
@@ -195,7 +221,7 @@ impl AnswerChecker {
     /// wakes; winners have all the time there is.
     ///
     /// # Errors
-    /// It did not; tells how long it took.
+    /// It did not; says how long it took.
     pub fn check_time(&self, sent: &Sent) -> Result<(), String> {
         let Some(awake) = self.registry.awake_since(sent.place) else { return Ok(()) };
         let took = sent.at.max(awake).elapsed();
@@ -206,66 +232,33 @@ impl AnswerChecker {
         Err(format!("server-{place} was awake and took {seconds:.1} s"))
     }
 
-    fn rows_of(&self, agency: usize) -> Option<u64> {
-        self.expected_of(agency).ok().map(AgencyExpected::rows)
-    }
-
-    fn expected_of(&self, agency: usize) -> Result<&AgencyExpected, String> {
-        let expected = agency.checked_sub(1).and_then(|index| self.expected.get(index));
-        expected.ok_or_else(|| "an agency that does not take part".to_owned())
-    }
-
-    fn check_stored(&self, asked: &Asked, rows: &str) -> Result<(), String> {
-        let (_, last_row) = asked.rows.ok_or("it carries no rows")?;
-        let mut seen = self.seen();
-        let known = seen.agencies.entry(asked.agency).or_default();
-        known.ends.insert(last_row);
-        known.possible.remove(&asked.id);
-        match rows.parse::<u64>() {
-            Ok(rows) if rows >= last_row => Ok(()),
-            _ => Err(format!("stored, but row {last_row} is not there")),
-        }
-    }
-
-    /// Whether a batch can have been refused so with `rows` stored: all of it is of the agency's
-    /// file, so that only where it begins and ends can be wrong. What is closed has all rows, and
-    /// a batch that is stored is no refusal.
-    fn check_refusal(&self, asked: &Asked, rows: &str, reason: &str) -> Result<(), String> {
-        let (first, last) = asked.rows.ok_or("it carries no rows")?;
-        let rows: u64 = rows.parse().map_err(|_| "no number of rows".to_owned())?;
-        let is_possible = match reason.split(' ').next() {
-            Some("gap") => first > rows + 1,
-            Some("overlap") => first <= rows && rows < last,
-            _ => false,
-        };
-        if is_possible {
-            return Ok(());
-        }
-        Err(format!("rows {first} to {last} cannot be refused so with {rows} stored"))
-    }
-
+    /// Rows in an answer are the first of the agency's file, and end where a batch ends that may be
+    /// stored; if the server looked at the files, they are not less than were acknowledged.
     fn check_rows(
         &self,
+        seen: &mut Seen,
         asked: &Asked,
-        rows: &str,
-        digest: &str,
-        is_fresh: bool,
+        (rows, digest): (u64, &str),
+        has_looked: bool,
     ) -> Result<(), String> {
-        let rows: u64 = rows.parse().map_err(|_| "no number of rows".to_owned())?;
-        let wanted = self.expected_of(asked.agency)?.digests.get(rows as usize);
-        match wanted {
+        let digests = self.expected.get(asked.agency - 1).map(|expected| &expected.digests);
+        match digests.and_then(|digests| digests.get(rows as usize)) {
             None => return Err("more rows than its file has".to_owned()),
             Some(wanted) if wanted != digest => return Err(format!("the digest is not {wanted}")),
             Some(_) => {}
         }
-        if is_fresh && rows < asked.floor {
+        if has_looked && rows < asked.floor {
             return Err(format!("{} rows had been acknowledged", asked.floor));
         }
-        let mut seen = self.seen();
-        let known = seen.agencies.entry(asked.agency).or_default();
-        let is_end = rows == 0
-            || known.ends.contains(&rows)
-            || known.possible.values().any(|last| *last == rows);
+        let known = seen.agency(asked.agency);
+        let is_end = match self.batch {
+            Some(batch) => rows.is_multiple_of(batch) || Some(rows) == self.rows_of(asked.agency),
+            None => {
+                rows == 0
+                    || known.ends.contains(&rows)
+                    || known.possible.values().any(|last| *last == rows)
+            }
+        };
         if !is_end {
             return Err("no batch that can be stored ends there".to_owned());
         }
@@ -274,52 +267,66 @@ impl AnswerChecker {
         Ok(())
     }
 
-    fn check_state(&self, asked: &Asked, rows: &str, state: &str) -> Result<(), String> {
-        let all = self.expected_of(asked.agency)?.rows().to_string();
+    fn check_state(
+        &self,
+        seen: &mut Seen,
+        asked: &Asked,
+        has_all: bool,
+        state: &str,
+    ) -> Result<(), String> {
         match state {
             "open" if asked.was_closed || asked.was_drawn => Err("it had closed".to_owned()),
             "closed" if asked.was_drawn => Err("the draw had been held".to_owned()),
             "open" => Ok(()),
-            "closed" | "drawn" if rows != all => Err(format!("it has {all} rows")),
+            "closed" | "drawn" if !has_all => Err("not all of its rows are stored".to_owned()),
             "closed" => {
-                let mut seen = self.seen();
-                let known = seen.agencies.entry(asked.agency).or_default();
+                let known = seen.agency(asked.agency);
                 known.is_closed = true;
-                let is_asked = known.is_close_asked;
-                is_asked.then_some(()).ok_or_else(|| "nobody had asked for its close".to_owned())
+                let is_asked = known.is_close_asked || self.batch.is_some();
+                is_asked.then_some(()).ok_or_else(|| "its close was not asked for".to_owned())
             }
-            "drawn" => self.check_drawn(),
+            "drawn" => self.check_drawn(seen),
             _ => Err("no state".to_owned()),
         }
     }
 
-    fn check_closed(&self, asked: &Asked) -> Result<(), String> {
-        let all = self.expected_of(asked.agency)?.rows();
-        let mut seen = self.seen();
-        let known = seen.agencies.entry(asked.agency).or_default();
-        known.is_closed = true;
-        if known.floor < all || !asked.is_close {
-            Err(format!("closed without all of {all} rows"))
-        } else {
-            Ok(())
-        }
-    }
-
-    /// What tells of a draw: every agency has closed before.
-    fn check_drawn(&self) -> Result<(), String> {
-        let mut seen = self.seen();
+    /// What says that the draw was held: every agency has closed before.
+    fn check_drawn(&self, seen: &mut Seen) -> Result<(), String> {
         seen.is_drawn = true;
-        let is_asked =
-            |agency: &usize| seen.agencies.get(agency).is_some_and(|known| known.is_close_asked);
-        match (1..=self.expected.len()).find(|agency| !is_asked(agency)) {
+        let mut agencies = 1..=self.expected.len();
+        match agencies.find(|agency| self.batch.is_none() && !seen.agency(*agency).is_close_asked) {
             Some(agency) => Err(format!("agency {agency} had not asked for its close")),
             None => Ok(()),
         }
     }
 
-    fn check_winners(&self, asked: &Asked, winners: &str) -> Result<(), String> {
-        self.check_drawn()?;
-        let wanted = &self.expected_of(asked.agency)?.winners;
-        if winners == wanted { Ok(()) } else { Err(format!("the winners are {wanted}")) }
+    fn rows_of(&self, agency: usize) -> Option<u64> {
+        self.expected.get(agency.checked_sub(1)?).map(AgencyExpected::rows)
     }
+}
+
+impl Seen {
+    fn agency(&mut self, agency: usize) -> &mut SeenAgency {
+        self.agencies.entry(agency).or_default()
+    }
+}
+
+fn number(rows: &str) -> Result<u64, String> {
+    rows.parse().map_err(|_| "no number of rows".to_owned())
+}
+
+/// Whether a batch can have been refused so with `rows` stored: all of it is of the agency's file, so
+/// that only where it begins and ends can be wrong. A closed agency has all rows, and a batch that is
+/// stored is not refused.
+fn check_refusal(asked: &Asked, rows: u64, reason: &str) -> Result<(), String> {
+    let (first, last) = asked.rows.ok_or("it carries no rows")?;
+    let is_possible = match reason.split(' ').next() {
+        Some("gap") => first > rows + 1,
+        Some("overlap") => first <= rows && rows < last,
+        _ => false,
+    };
+    if is_possible {
+        return Ok(());
+    }
+    Err(format!("rows {first} to {last} cannot be refused so with {rows} stored"))
 }

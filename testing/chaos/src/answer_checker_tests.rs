@@ -1,23 +1,20 @@
-//! That the checker finds every lie, and none in a right lottery.
+//! The checker finds every wrong answer, and none in a right lottery.
 
 use super::answer_checker::AnswerChecker;
 use super::registry::ServerRegistry;
-use crate::common::tally::Findings;
+use crate::report::Report;
 use oracle::expected::AgencyExpected;
 
-fn checker() -> (AnswerChecker, Findings) {
+/// What is found in a conversation, where batches are seen or all have so many rows.
+fn violations_in(conversation: &[(&str, &str)], batch: Option<u64>) -> Vec<String> {
     let digests = ["d0", "d1", "d2", "d3", "d4"].map(str::to_owned).to_vec();
-    let findings = Findings::default();
-    let expected = AgencyExpected { digests, winners: "7;8".to_owned() };
-    (AnswerChecker::new(vec![expected], ServerRegistry::default(), findings.clone()), findings)
-}
-
-fn findings_of(conversation: &[(&str, &str)]) -> Vec<String> {
-    let (checker, findings) = checker();
+    let report = Report::default();
+    let expected = vec![AgencyExpected { digests, winners: "7;8".to_owned() }];
+    let checker = AnswerChecker::new(expected, batch, ServerRegistry::default(), report.clone());
     for (packet, answer) in conversation {
         checker.answered(&checker.asked(0, packet.as_bytes()), answer.as_bytes());
     }
-    findings.all()
+    report.take_violations()
 }
 
 const STATUS: &str = "AgencyStatus:1\n";
@@ -26,7 +23,7 @@ const ALL: (&str, &str) = ("StoreRows:1;1:a:b:c:d\n", "StoreRowsResponse:0;4;d4\
 const CLOSE: (&str, &str) = ("AgencyClose:1;4\n", "AgencyCloseResponse:0\n");
 
 #[test]
-fn a_right_day_is_right() {
+fn a_right_lottery_is_right() {
     let lottery = [
         (STATUS, "AgencyStatusResponse:0;d0;open\n"),
         ("StoreRows:1;1:a:b\n", "StoreRowsResponse:1;0;d0;full\n"),
@@ -39,11 +36,18 @@ fn a_right_day_is_right() {
         (STATUS, "AgencyStatusResponse:4;d4;closed\n"),
         ("WinnersRequest:1\n", "WinnersResponse:7;8\n"),
     ];
-    assert_eq!(findings_of(&lottery), [""; 0]);
+    assert_eq!(violations_in(&lottery, None), [""; 0]);
+    // At the end winners are asked for first: a state that was open before is not one any more.
+    let last = [ALL, CLOSE, ("WinnersRequest:1\n", "WinnersResponse:7;8\n")];
+    for (state, is_right) in [("drawn", true), ("closed", false), ("open", false)] {
+        let answer = format!("AgencyStatusResponse:4;d4;{state}\n");
+        let lottery: Vec<_> = last.into_iter().chain([(STATUS, answer.as_str())]).collect();
+        assert_eq!(violations_in(&lottery, None).is_empty(), is_right, "{state}");
+    }
 }
 
 #[test]
-fn every_lie_is_found() {
+fn every_wrong_answer_is_found() {
     for (lottery, wanted) in [
         (&[(STATUS, "AgencyStatusResponse:0;d1;open\n")][..], "the digest is not d0"),
         (&[(STATUS, "AgencyStatusResponse:1;d1;open\n")], "no batch that can be stored"),
@@ -58,7 +62,7 @@ fn every_lie_is_found() {
         ),
         (&[ALL, CLOSE, (STATUS, "AgencyStatusResponse:4;d4;open\n")], "it had closed"),
         (&[("AgencyClose:1;3\n", "AgencyCloseResponse:0\n")], "closed without all"),
-        (&[(STATUS, "AgencyStatusResponse:0;d0;drawn\n")], "it has 4 rows"),
+        (&[(STATUS, "AgencyStatusResponse:0;d0;drawn\n")], "not all of its rows"),
         (&[ALL, (STATUS, "AgencyStatusResponse:4;d4;drawn\n")], "not asked for its close"),
         (&[ALL, ("WinnersRequest:1\n", "WinnersResponse:7;8\n")], "not asked for its close"),
         (&[ALL, CLOSE, ("WinnersRequest:1\n", "WinnersResponse:7\n")], "the winners are 7;8"),
@@ -69,17 +73,31 @@ fn every_lie_is_found() {
         (&[(ROWS, "StoreRowsResponse:2;0;d0;invalid bet 1\n")], "cannot be refused so"),
         (&[(ROWS, "StoreRowsResponse:2;0;d0\n")], "cannot be refused so"),
         (&[ALL, (ROWS, "StoreRowsResponse:2;4;d4;drawn\n")], "cannot be refused so"),
-        (&[ALL, (STATUS, "AgencyStatusResponse:4;d4;closed\n")], "nobody had asked"),
+        (&[ALL, (STATUS, "AgencyStatusResponse:4;d4;closed\n")], "its close was not asked for"),
         (&[ALL, (STATUS, "AgencyStatusResponse:4;d4;shut\n")], "no state"),
         (&[ALL, ("AgencyClose:1;3\n", "AgencyCloseResponse:0\n")], "closed without all"),
         (&[ALL, CLOSE, ("AgencyClose:1;4\n", "AgencyCloseResponse:2;short\n")], "no answer"),
         (&[("WinnersRequest:1\n", "Error:unknown\n")], "no answer that it should get"),
         (&[("AgencyClose:1\n", "Error:busy\n")], "for old ones"),
     ] {
-        let findings = findings_of(lottery);
-        assert!(
-            findings.iter().any(|finding| finding.contains(wanted)),
-            "{lottery:?} {findings:?}"
-        );
+        let found = violations_in(lottery, None);
+        assert!(found.iter().any(|one| one.contains(wanted)), "{lottery:?} {found:?}");
+    }
+}
+
+#[test]
+fn where_no_packet_is_seen_all_batches_have_one_size() {
+    let [some, all] = ["2;d2;open", "4;d4;drawn"].map(|is| format!("AgencyStatusResponse:{is}\n"));
+    for (batch, answers, wanted) in [
+        (2, vec!["AgencyStatusResponse:0;d0;open\n", &some, &all, &all], ""),
+        (3, vec!["AgencyStatusResponse:3;d3;open\n", "AgencyStatusResponse:4;d4;closed\n"], ""),
+        (3, vec![&some], "no batch that can be stored"),
+        (2, vec![&some, "AgencyStatusResponse:0;d0;open\n"], "2 rows had been acknowledged"),
+        (2, vec!["AgencyStatusResponse:2;d2;closed\n"], "not all of its rows"),
+        (2, vec![&all, "AgencyStatusResponse:4;d4;closed\n"], "the draw had been held"),
+    ] {
+        let conversation: Vec<_> = answers.iter().map(|answer| (STATUS, *answer)).collect();
+        let found = violations_in(&conversation, Some(batch)).concat();
+        assert!(found.contains(wanted) && found.is_empty() == wanted.is_empty(), "{found}");
     }
 }

@@ -1,12 +1,12 @@
-//! What the runs came to: a table for people, one JSON line for programs.
+//! The summary of all runs: a table for people, one JSON line for programs.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
+use crate::report::{Counts, Recorded};
 use harness::numbers::grouped;
 use harness::terminal::STYLE;
 
@@ -17,15 +17,9 @@ pub struct RunSummary {
     pub seed: u64,
     /// How many bets were stored.
     pub bets: u64,
-    /// Faults by kind.
-    pub faults: BTreeMap<&'static str, u64>,
-    /// What the faults led to, by kind, where it can be told from the servers' logs.
-    pub effects: BTreeMap<&'static str, u64>,
-    /// What was to happen, and cannot here.
-    pub skipped: BTreeMap<&'static str, u64>,
-    /// What is not right.
-    pub findings: Vec<String>,
-    /// Where the files are, if something is not right.
+    /// What was done and found.
+    pub recorded: Recorded,
+    /// Where the files are, if there is a violation.
     pub kept: Option<PathBuf>,
     /// How long it took.
     pub took: Duration,
@@ -34,23 +28,26 @@ pub struct RunSummary {
 /// All runs. The JSON form is what `--json` promises; keys are only ever added.
 #[derive(Debug, Default, Serialize)]
 pub struct Summary {
-    ok: bool,
+    /// Whether every promise was kept, in at least one run.
+    pub ok: bool,
     seed: u64,
-    runs: u64,
+    /// How many runs there were.
+    pub runs: u64,
     bets: u64,
     faults_total: u64,
-    faults: BTreeMap<&'static str, u64>,
-    effects: BTreeMap<&'static str, u64>,
-    skipped: BTreeMap<&'static str, u64>,
-    violations: Vec<Violation>,
+    faults: Counts,
+    effects: Counts,
+    skipped: Counts,
+    /// The runs with violations.
+    pub violations: Vec<Violation>,
     /// How many runs a signal broke off: nothing is known of them.
-    broken_off: u64,
+    pub broken_off: u64,
     seconds: u64,
 }
 
-/// A run in which something is not right.
+/// A run with violations.
 #[derive(Debug, Serialize)]
-struct Violation {
+pub struct Violation {
     seed: u64,
     directory: Option<PathBuf>,
     command: String,
@@ -68,51 +65,27 @@ impl Summary {
     pub fn add(&mut self, run: RunSummary, command: String) {
         self.runs += 1;
         self.bets += run.bets;
-        for (kind, count) in run.faults {
-            *self.faults.entry(kind).or_default() += count;
-            self.faults_total += count;
+        let Recorded { faults, effects, skipped, violations } = run.recorded;
+        self.faults_total += faults.values().sum::<u64>();
+        for (all, counts) in
+            [(&mut self.faults, faults), (&mut self.effects, effects), (&mut self.skipped, skipped)]
+        {
+            for (kind, count) in counts {
+                *all.entry(kind).or_default() += count;
+            }
         }
-        for (kind, count) in run.effects {
-            *self.effects.entry(kind).or_default() += count;
-        }
-        for (kind, count) in run.skipped {
-            *self.skipped.entry(kind).or_default() += count;
-        }
-        if !run.findings.is_empty() {
-            let (seed, directory, findings) = (run.seed, run.kept, run.findings);
+        if !violations.is_empty() {
+            let (seed, directory, findings) = (run.seed, run.kept, violations);
             self.violations.push(Violation { seed, directory, command, findings });
         }
     }
 
-    /// Takes note of runs that a signal broke off.
-    pub fn break_off(&mut self, runs: usize) {
-        self.broken_off = runs as u64;
-    }
-
-    /// Takes note of the end, after `took`.
+    /// The summary at the end, after `took`.
     #[must_use]
     pub fn finish(mut self, took: Duration) -> Self {
         self.ok = self.violations.is_empty() && self.runs > 0 && self.broken_off == 0;
         self.seconds = took.as_secs();
         self
-    }
-
-    /// Whether every promise was kept, in at least one run.
-    #[must_use]
-    pub fn is_right(&self) -> bool {
-        self.ok
-    }
-
-    /// How many runs there were.
-    #[must_use]
-    pub fn runs(&self) -> u64 {
-        self.runs
-    }
-
-    /// How many runs had something that is not right.
-    #[must_use]
-    pub fn violations(&self) -> usize {
-        self.violations.len()
     }
 
     /// The result as one line of JSON.
@@ -185,17 +158,15 @@ mod tests {
     #[test]
     fn a_violation_is_told_with_its_seed_and_its_files() {
         let mut summary = Summary::from(7);
-        for (seed, findings) in [(7, vec![]), (8, vec!["lost\nand more".to_owned()])] {
-            let run = RunSummary {
-                seed,
-                bets: 2_000,
-                faults: BTreeMap::from([("server killed", 2)]),
-                effects: BTreeMap::new(),
-                skipped: BTreeMap::from([("full disk", 1)]),
-                findings,
-                kept: (seed == 8).then(|| "/tmp/x".into()),
-                took: Duration::ZERO,
+        for (seed, violations) in [(7, vec![]), (8, vec!["lost\nand more".to_owned()])] {
+            let recorded = Recorded {
+                faults: Counts::from([("server killed", 2)]),
+                effects: Counts::new(),
+                skipped: Counts::from([("full disk", 1)]),
+                violations,
             };
+            let kept = (seed == 8).then(|| "/tmp/x".into());
+            let run = RunSummary { seed, bets: 2_000, recorded, kept, took: Duration::ZERO };
             summary.add(run, format!("chaos --seed {seed} --runs 1"));
         }
         let summary = summary.finish(Duration::from_secs(3));
@@ -214,6 +185,6 @@ mod tests {
                      \"violations\":[{\"seed\":8,";
         let json = summary.json().unwrap();
         assert!(json.starts_with(start), "{json}");
-        assert!(!Summary::default().finish(Duration::ZERO).is_right());
+        assert!(!Summary::default().finish(Duration::ZERO).ok);
     }
 }
