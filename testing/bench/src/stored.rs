@@ -49,22 +49,19 @@ impl Stored {
         let bets: Vec<_> = source.lines().map(|bet| (bet, winning_document(bet))).collect();
         let file = File::create(self.volume().bets())?;
         let mut out = BufWriter::with_capacity(WRITE_BYTES, &file);
-        let turn = (rows / self.rows.len() as u64).clamp(1, TURN_ROWS_MAX);
-        let heads: Vec<_> = (1..=self.rows.len()).map(|agency| format!("{agency},")).collect();
+        let count = self.rows.len();
+        let turn = (rows / count as u64).clamp(1, TURN_ROWS_MAX);
         for (row, (bet, winner)) in (0..rows).zip(bets.iter().cycle()) {
-            let agency = (row / turn) as usize % heads.len();
-            out.write_all(heads.get(agency).map(String::as_bytes).unwrap_or_default())?;
-            out.write_all(bet.as_bytes())?;
-            out.write_all(b"\n")?;
-            if let Some(rows) = self.rows.get_mut(agency) {
+            let place = (row / turn) as usize % count;
+            writeln!(out, "{},{bet}", place + 1)?;
+            if let (Some(rows), Some(winners)) =
+                (self.rows.get_mut(place), self.winners.get_mut(place))
+            {
                 *rows += 1;
-            }
-            if let (Some(document), Some(winners)) = (winner, self.winners.get_mut(agency)) {
-                winners.push((*document).to_owned());
+                winners.extend(winner.map(str::to_owned));
             }
         }
         out.flush()?;
-        drop(out);
         Ok(file.sync_data()?)
     }
 
@@ -74,7 +71,7 @@ impl Stored {
         self.place.path()
     }
 
-    /// Its directory alone, which whoever has it removes.
+    /// Its directory alone.
     #[must_use]
     pub fn into_directory(self) -> TempDir {
         self.place
@@ -98,22 +95,18 @@ impl Stored {
         &self.rows
     }
 
-    /// What each agency must be told when the draw is held, from agency 1 on.
+    /// What each agency must be sent when the draw is held, from agency 1 on.
     pub fn answers(&self) -> impl Iterator<Item = String> {
         self.winners.iter().map(|documents| format!("WinnersResponse:{}", documents.join(";")))
     }
 
-    /// Takes back all closes and the draw, while nobody serves it.
+    /// Takes back all closes and the draw, while no instance serves it.
     ///
     /// # Errors
     /// A file is there and cannot be removed.
     pub fn reopen(&self) -> anyhow::Result<()> {
-        for file in [self.volume().agencies_closed(), self.volume().draw()] {
-            if file.exists() {
-                fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
-            }
-        }
-        Ok(())
+        let files = [self.volume().agencies_closed(), self.volume().draw()];
+        files.iter().filter(|file| file.exists()).try_for_each(fs::remove_file).context("reopen")
     }
 }
 

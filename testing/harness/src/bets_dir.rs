@@ -60,19 +60,18 @@ impl BetsDirectory {
     pub async fn generate(binary: &Path, directory: &Path, bets: Generate) -> anyhow::Result<Self> {
         let Generate { agencies, rows, seed, winner_number } = bets;
         let path = directory.join("bets");
-        let numbers = [u64::from(agencies), rows, seed, u64::from(winner_number)];
         let mut launch = Launch::new(binary, &["client", "generate"]);
-        let names = ["--agencies", "--rows", "--seed", "--winner-number"];
-        for (name, number) in names.iter().zip(numbers) {
-            launch.arguments.extend([(*name).to_owned(), number.to_string()]);
+        for (name, value) in [
+            ("--agencies", agencies.to_string()),
+            ("--rows", rows.to_string()),
+            ("--seed", seed.to_string()),
+            ("--winner-number", winner_number.to_string()),
+            ("--out", path.to_string_lossy().into_owned()),
+        ] {
+            launch.arguments.extend([name.to_owned(), value]);
         }
-        let out = path.to_string_lossy().into_owned();
-        launch.arguments.extend(["--out".to_owned(), out]);
         let mut process = ChildProcess::spawn("generate", &launch, directory)?;
-        let status = process.wait(GENERATE_TIMEOUT).await?;
-        if !status.success() {
-            return Err(process.failure(format!("made no bets, {status}")));
-        }
+        process.succeeded(GENERATE_TIMEOUT).await?;
         let made = Self::given(&path, agencies)?;
         for agency in 1..=agencies {
             let (file, rows) = (made.file(agency), rows_of(agency, rows));
@@ -99,7 +98,7 @@ impl BetsDirectory {
         self.path.join(format!("agency-{agency}.csv"))
     }
 
-    /// How many lines all files have: their bets, but for a last line without its end.
+    /// How many lines all files have: their bets, except a last line without its end.
     ///
     /// # Errors
     /// A file cannot be read.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::client_process::ClientProcess;
-use crate::process::Launch;
+use crate::process::{ChildProcess, Launch};
 use crate::server_process::ServerProcess;
 use crate::udp_port::UdpPort;
 use crate::volume::Volume;
@@ -72,8 +72,8 @@ impl Cluster {
         let number = udp_port.number().context("tell a UDP port's number")?;
         let starting: Vec<_> = (1..=plan.servers)
             .map(|place| {
-                let launch = plan.server(place, number);
-                ServerProcess::spawn(&format!("server-{place}"), launch, &plan.directory)
+                let (name, launch) = (format!("server-{place}"), plan.server(place, number));
+                ChildProcess::spawn(&name, &launch, &plan.directory).map(ServerProcess::new)
             })
             .collect::<Result<_, _>>()?;
         let mut servers = Vec::with_capacity(starting.len());

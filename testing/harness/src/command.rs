@@ -57,7 +57,8 @@ pub fn run(command: impl Future<Output = anyhow::Result<Exit>>) -> Exit {
     })
 }
 
-/// Two pipes or so for each of up to 216 processes. If it cannot be raised, starting them tells.
+/// Each of up to 216 processes takes a few descriptors. If the limit cannot be raised, starting them
+/// fails and says so.
 pub fn raise_descriptor_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });

@@ -14,8 +14,10 @@ pub mod directory;
 pub mod log;
 pub mod numbers;
 pub mod process;
+#[cfg(feature = "testing")]
 pub mod processes;
 pub mod raw_connection;
+#[cfg(feature = "testing")]
 pub mod rng;
 pub mod server_process;
 pub mod terminal;
