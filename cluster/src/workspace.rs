@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use client::bets::Bets;
@@ -80,21 +80,15 @@ impl Workspace {
             server_settings: Vec::new(),
         }
     }
-
-    /// Where the files of a run that failed are.
-    #[must_use]
-    pub fn kept(&self) -> [&Path; 2] {
-        [self.directory.path(), self.volume.path()]
-    }
 }
 
 /// Reads all files as their clients will. Fails with every line of a file that is no bet.
 fn check(bets: &BetsDirectory) -> anyhow::Result<()> {
     for agency in 1..=bets.agencies() {
         let file = bets.file(agency);
-        let told = || format!("--bets: {} cannot be sent", file.display());
-        let opened = File::open(&file).with_context(told)?;
-        Bets::read(BufReader::new(opened)).with_context(told)?;
+        let context = || format!("--bets: {} cannot be sent", file.display());
+        let opened = File::open(&file).with_context(context)?;
+        Bets::read(BufReader::new(opened)).with_context(context)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rustix::process::Signal;
 
 use crate::client_process::ClientProcess;
 use crate::process::{ChildProcess, Launch};
@@ -113,7 +114,7 @@ impl Cluster {
     pub fn client_launch(&self, agency: u32, bets: &Path) -> Launch {
         Launch::new(&self.plan.binary, &["client"])
             .with("CLI_BETS_DIR", bets.display())
-            // All servers are ours: whoever closes without a word is not to be taken for another.
+            // All servers are ours: one that closes without an answer is not to be taken for a legacy server.
             .with("CLI_FALLBACK", "no")
             .with("CLI_ID", agency)
             .with("CLI_LOG_LEVEL", "info")
@@ -129,17 +130,17 @@ impl Cluster {
         ClientProcess::spawn(&name, agency, launch, &self.plan.directory)
     }
 
-    /// Stops all instances that run with SIGTERM, at once.
+    /// Stops all instances whose end was not waited for with SIGTERM, at once.
     ///
     /// # Errors
     /// Every instance that takes longer than 5 s, or whose exit code is not 0; they are killed
     /// when this is dropped.
     pub async fn stop(&mut self) -> Result<(), Vec<anyhow::Error>> {
         let mut errors = Vec::new();
-        let running = self.servers.iter_mut().filter(|server| !server.is_ended());
-        let mut running: Vec<_> = running.collect();
-        for server in &mut running {
-            errors.extend(server.ask_to_stop().err());
+        let running = self.servers.iter_mut().filter(|server| server.process().id().is_some());
+        let running: Vec<_> = running.collect();
+        for server in &running {
+            errors.extend(server.process().signal(Signal::TERM).err().map(anyhow::Error::from));
         }
         for server in running {
             errors.extend(server.stopped().await.err());

@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitStatus;
-use std::str::SplitAsciiWhitespace;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -23,7 +22,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct ServerProcess {
     process: ChildProcess,
     address: SocketAddr,
-    ended: bool,
     /// The log since the first start.
     log: Log,
 }
@@ -42,7 +40,7 @@ impl ServerProcess {
     #[must_use]
     pub fn new(process: ChildProcess) -> Self {
         let (address, log) = (SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), process.log().clone());
-        Self { process, address, ended: false, log }
+        Self { process, address, log }
     }
 
     /// Waits until it listens.
@@ -88,12 +86,6 @@ impl ServerProcess {
         self.log.alarms()
     }
 
-    /// Whether it was ended from here and not started again. One that ended by itself was not.
-    #[must_use]
-    pub fn is_ended(&self) -> bool {
-        self.ended
-    }
-
     /// Changes a setting for the next [`ServerProcess::restart`].
     pub fn set(&mut self, key: &str, value: impl ToString) {
         self.process.set(key, value);
@@ -110,7 +102,6 @@ impl ServerProcess {
     /// # Errors
     /// It does not end.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.ended = true;
         self.process.kill().await
     }
 
@@ -119,7 +110,6 @@ impl ServerProcess {
     /// # Errors
     /// It does not come.
     pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
-        self.ended = true;
         self.process.wait(KILL_TIMEOUT).await
     }
 
@@ -142,31 +132,20 @@ impl ServerProcess {
         }
     }
 
-    /// Asks it to end with SIGTERM; [`ServerProcess::stopped`] waits for that. A second signal
-    /// would end it at once, and wrongly.
-    ///
-    /// # Errors
-    /// The system refused the signal.
-    pub fn ask_to_stop(&mut self) -> anyhow::Result<()> {
-        self.ended = true;
-        self.process.signal(Signal::TERM).context("stop a server")
-    }
-
-    /// Waits for its end after [`ServerProcess::ask_to_stop`].
-    ///
-    /// # Errors
-    /// It takes longer than 5 s, or its exit code is not 0.
-    pub async fn stopped(&mut self) -> anyhow::Result<()> {
-        self.process.succeeded(STOP_TIMEOUT).await
-    }
-
     /// SIGTERM, and its end.
     ///
     /// # Errors
-    /// As [`ServerProcess::stopped`].
+    /// It takes longer than 5 s, or its exit code is not 0.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
-        self.ask_to_stop()?;
-        self.stopped().await
+        self.process.stop(Signal::TERM, STOP_TIMEOUT).await
+    }
+
+    /// Waits for its end after a SIGTERM.
+    ///
+    /// # Errors
+    /// As [`ServerProcess::stop`].
+    pub(crate) async fn stopped(&mut self) -> anyhow::Result<()> {
+        self.process.succeeded(STOP_TIMEOUT).await
     }
 
     /// SIGSTOP: it keeps its connections and its locks, and does nothing.
@@ -181,24 +160,23 @@ impl ServerProcess {
     /// it back.
     #[must_use]
     pub fn holds_lock(&self) -> bool {
-        self.has_lock_entry(|words| words.next() == Some("FLOCK"))
+        self.has_lock_entry(&["FLOCK"])
     }
 
-    /// Whether it waits for a `flock` that somebody else holds.
+    /// Whether it waits for a `flock` that another process holds.
     #[must_use]
     pub fn waits_for_lock(&self) -> bool {
-        self.has_lock_entry(|words| words.next() == Some("->") && words.next() == Some("FLOCK"))
+        self.has_lock_entry(&["->", "FLOCK"])
     }
 
-    /// Whether the system's list of locks has an entry of this process that is `wanted` up to its
-    /// kind: `7: FLOCK  ADVISORY  WRITE 4711 00:2f:1234 0 EOF`.
-    fn has_lock_entry(&self, wanted: fn(&mut SplitAsciiWhitespace<'_>) -> bool) -> bool {
+    /// Whether the system's list of locks has an entry of this process with these `words` after its
+    /// number: `7: FLOCK  ADVISORY  WRITE 4711 00:2f:1234 0 EOF`.
+    fn has_lock_entry(&self, words: &[&str]) -> bool {
         let Some(id) = self.process.id().map(|id| id.to_string()) else { return false };
         let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
         locks.lines().any(|line| {
-            let mut words = line.split_ascii_whitespace();
-            words.next();
-            wanted(&mut words) && words.nth(2) == Some(&id)
+            let mut entry = line.split_ascii_whitespace().skip(1);
+            words.iter().all(|word| entry.next() == Some(word)) && entry.nth(2) == Some(&id)
         })
     }
 
@@ -217,7 +195,6 @@ impl ServerProcess {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.process = self.process.spawn_again()?;
         self.find_address().await?;
-        self.ended = false;
         Ok(())
     }
 
