@@ -13,9 +13,6 @@ use harness::cluster::Plan;
 use harness::directory::{self, RunDirectory};
 use harness::volume::Volume;
 
-/// The first three bytes of the instances' addresses.
-const NETWORK: [u8; 3] = [127, 0, 0];
-
 /// The places of one run.
 #[derive(Debug)]
 pub struct Workspace {
@@ -70,14 +67,11 @@ impl Workspace {
     #[must_use]
     pub fn plan(&self, options: &Options) -> Plan {
         Plan {
-            binary: self.binary.clone(),
             servers: options.servers,
             agencies: options.clients,
             winner_number: options.winner_number,
-            network: NETWORK,
-            directory: self.directory.path().to_owned(),
             volume: self.volume.clone(),
-            server_settings: Vec::new(),
+            ..Plan::new(&self.binary, self.directory.path())
         }
     }
 }

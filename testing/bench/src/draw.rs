@@ -115,7 +115,8 @@ async fn close_all_but_the_last(
     instances: &Instances,
     stored: &Stored,
 ) -> anyhow::Result<Vec<RawConnection>> {
-    let agencies: Vec<_> = (1_u32..).zip(stored.rows()).zip(instances.addresses()).collect();
+    let addresses = instances.addresses().into_iter().cycle();
+    let agencies: Vec<_> = (1_u32..).zip(stored.rows()).zip(addresses).collect();
     let mut waiting = Vec::with_capacity(agencies.len());
     for some in agencies.chunks(OPENED_AT_ONCE) {
         let mut opened = Vec::with_capacity(some.len());

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use harness::cluster::{Cluster, Plan};
 use harness::process::ChildProcess;
 use harness::processes;
-use harness::volume::Volume;
+use harness::server_process::ServerProcess;
 
 /// The number that wins in every measurement.
 pub const WINNING_NUMBER: u16 = 7574;
@@ -28,22 +28,15 @@ impl Instances {
         agencies: u32,
         place: &Path,
     ) -> anyhow::Result<Self> {
-        let plan = Plan {
-            binary: binary.to_owned(),
-            servers: count,
-            agencies,
-            winner_number: WINNING_NUMBER,
-            network: [127, 0, 0],
-            directory: place.to_owned(),
-            volume: Volume::new(place),
-            server_settings: Vec::new(),
-        };
+        let winner_number = WINNING_NUMBER;
+        let plan = Plan { servers: count, agencies, winner_number, ..Plan::new(binary, place) };
         Cluster::start(plan).await.map(Self)
     }
 
-    /// Where they listen, one after the other, over and over.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + Clone {
-        self.0.servers().iter().map(|server| server.address()).cycle()
+    /// Where they listen.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.servers().iter().map(ServerProcess::address).collect()
     }
 
     /// The address of the first.
@@ -51,7 +44,7 @@ impl Instances {
     /// # Errors
     /// There is none.
     pub fn address(&self) -> anyhow::Result<SocketAddr> {
-        self.addresses().next().context("find an instance")
+        self.addresses().first().copied().context("find an instance")
     }
 
     /// Processor time of all of them since their start.

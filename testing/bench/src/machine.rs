@@ -155,13 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_is_described_and_only_a_large_share_of_others_matters() {
-        let directory = tempfile::tempdir().unwrap();
-        let machine = Machine::of(directory.path()).unwrap();
-        assert!(machine.cores > 0 && machine.memory_gib > 0.0, "{machine:?}");
-        assert!(machine.kernel.starts_with("Linux "), "{machine:?}");
-        assert_ne!(machine.file_system, "unknown", "{machine:?}");
-        assert!(machine.sync_median_us <= machine.sync_p99_us, "{machine:?}");
+    fn only_a_large_share_of_others_matters() {
         assert_eq!(warning(0.05), None);
         assert!(warning(0.5).unwrap().starts_with("Others took 50 % "));
     }

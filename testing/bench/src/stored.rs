@@ -116,26 +116,3 @@ fn winning_document(bet: &str) -> Option<&str> {
     let number: u16 = fields.next()?.parse().ok()?;
     fields.nth(1).filter(|_| number == WINNING_NUMBER)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn agencies_take_turns_and_winners_are_known() {
-        let place = tempfile::tempdir().unwrap();
-        let mut stored = Stored { place, rows: vec![0; 2], winners: vec![Vec::new(); 2] };
-        let source =
-            "Ana,Paz,1,2000-01-01,7574\nLeo,Sol,2,2000-01-02,757\nEva,Sol,3,2000-01-02,8\n";
-        stored.write_rows(5, source).unwrap();
-        let text = fs::read_to_string(stored.volume().bets()).unwrap();
-        let agencies: Vec<_> = text.lines().map(|line| &line[..7]).collect();
-        assert_eq!(agencies, ["1,Ana,P", "1,Leo,S", "2,Eva,S", "2,Ana,P", "1,Leo,S"]);
-        assert_eq!(stored.rows(), [3, 2]);
-        let answers: Vec<_> = stored.answers().collect();
-        assert_eq!(answers, ["WinnersResponse:1", "WinnersResponse:1"]);
-        fs::write(stored.volume().draw(), "{}").unwrap();
-        stored.reopen().unwrap();
-        assert!(!stored.volume().draw().exists() && stored.volume().bets().exists());
-    }
-}

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use harness::cluster::{Cluster, Plan};
 use harness::directory::RunDirectory;
-use harness::volume::Volume;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -29,18 +28,7 @@ async fn bench(arguments: &[&str]) -> (Option<i32>, String, String) {
 #[tokio::test]
 async fn a_tiny_run_measures_all_contestants_and_leaves_nothing_but_results() {
     let (place, results) = (RunDirectory::temporary().unwrap(), RunDirectory::temporary().unwrap());
-    let volume = Volume::new(place.path());
-    let plan = Plan {
-        binary: binary(),
-        servers: 1,
-        agencies: 5,
-        winner_number: 7574,
-        network: [127, 0, 0],
-        directory: place.path().to_owned(),
-        volume: volume.clone(),
-        server_settings: Vec::new(),
-    };
-    let mut peer = Cluster::start(plan).await.unwrap();
+    let mut peer = Cluster::start(Plan::new(&binary(), place.path())).await.unwrap();
     let out = results.path().join("results");
     let address = peer.servers()[0].address().to_string();
     let arguments = "storing --agencies 2 --batches 10 --instances 1,3 --seconds 0.05 --rounds 2";
@@ -55,8 +43,12 @@ async fn a_tiny_run_measures_all_contestants_and_leaves_nothing_but_results() {
     assert_eq!(files, ["storing.json"]);
     let json = json(&out, "storing");
     assert_eq!(json["question"], "storing");
-    for key in ["processor", "cores", "memory_gib", "kernel", "file_system", "sync_median_us"] {
-        assert!(!json["machine"][key].is_null(), "{key} of {}", json["machine"]);
+    let machine = &json["machine"];
+    assert!(machine["processor"].is_string() && machine["version"].is_string(), "{machine}");
+    assert!(machine["kernel"].as_str().is_some_and(|it| it.starts_with("Linux ")), "{machine}");
+    assert!(machine["file_system"].as_str().is_some_and(|it| it != "unknown"), "{machine}");
+    for key in ["cores", "memory_gib", "sync_median_us", "sync_p99_us"] {
+        assert!(machine[key].as_f64().is_some_and(|value| value > 0.0), "{key} of {machine}");
     }
     assert_eq!(json["effort"]["rounds"], ROUNDS);
     assert!(json["others_processor_share"].as_f64().is_some_and(|it| (0.0..=1.0).contains(&it)));
@@ -66,7 +58,7 @@ async fn a_tiny_run_measures_all_contestants_and_leaves_nothing_but_results() {
     let peer_name = format!("peer {address}");
     assert_case(&json["cases"][1], &["1 instance", &peer_name], 1, &output);
     // The reference's terms: batches of 20, each stored whole.
-    let stored = fs::read_to_string(volume.bets()).unwrap().lines().count();
+    let stored = fs::read_to_string(peer.plan().volume.bets()).unwrap().lines().count();
     assert!(stored > 0 && stored.is_multiple_of(20), "{stored}");
     peer.stop().await.unwrap();
 }

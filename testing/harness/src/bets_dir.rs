@@ -127,35 +127,3 @@ fn shorten(file: &Path, rows: u64) -> io::Result<()> {
     }
     OpenOptions::new().write(true).open(file)?.set_len(bytes)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn agencies_differ_in_size() {
-        let rows: Vec<u64> = (1..=6).map(|agency| rows_of(agency, 2_000)).collect();
-        assert_eq!(rows, [2_000, 1_700, 1_400, 1_100, 800, 2_000]);
-        assert_eq!(rows_of(5, 1), 1);
-    }
-
-    #[test]
-    fn the_first_lines_stay() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("agency-1.csv");
-        for (rows, left) in [(2, "a\nbb\n"), (9, "a\nbb\nc")] {
-            std::fs::write(&file, "a\nbb\nc").unwrap();
-            shorten(&file, rows).unwrap();
-            assert_eq!(std::fs::read_to_string(&file).unwrap(), left);
-        }
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("agency-1.csv"), "").unwrap();
-        assert!(BetsDirectory::given(directory.path(), 1).is_ok());
-        let error = BetsDirectory::given(directory.path(), 2).unwrap_err().to_string();
-        assert!(error.contains("has no file agency-2.csv"), "{error}");
-    }
-}

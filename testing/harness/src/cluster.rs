@@ -37,6 +37,21 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// One instance for five agencies, whose files and volume are in `directory`.
+    #[must_use]
+    pub fn new(binary: &Path, directory: &Path) -> Self {
+        Self {
+            binary: binary.to_owned(),
+            servers: 1,
+            agencies: 5,
+            winner_number: 7574,
+            network: [127, 0, 0],
+            directory: directory.to_owned(),
+            volume: Volume::new(directory),
+            server_settings: Vec::new(),
+        }
+    }
+
     /// The settings of instance `place`, counted from 1.
     #[must_use]
     pub fn server(&self, place: u8, udp_port: u16) -> Launch {

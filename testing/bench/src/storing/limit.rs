@@ -5,43 +5,62 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
+use harness::volume::{LineCounter, Volume};
 use tempfile::TempDir;
 
 use super::Setting;
 use super::bets::{self, Bets, Cycle};
-use super::load::{Agency, Load};
-use crate::outcome::Sample;
+use super::load::{Agency, Load, Loaded, Store};
 use crate::place::Place;
-use crate::turns::{Contestant, Pending};
 
 /// How many different groups there are.
 const GROUPS: usize = 16;
 
-/// One agency that does all of it, on this thread.
+/// The file of the limit.
 pub struct Limit {
-    load: Load<Appends>,
     place: TempDir,
 }
 
-/// What is appended, and to what.
-struct Appends {
+/// The one agency, which appends to it on the thread of the load.
+pub struct Appends {
     file: File,
     groups: Cycle<Vec<u8>>,
     /// How many bets are in each group.
     bets: u64,
-    /// How many bytes were appended.
-    bytes: u64,
+}
+
+/// Makes the file and its rows.
+///
+/// # Errors
+/// They cannot be made.
+pub fn prepare(
+    setting: Setting,
+    bets: &Bets,
+    place: &Place,
+) -> anyhow::Result<Loaded<Limit, Appends>> {
+    let store = Limit { place: place.directory("limit")? };
+    let mut groups = vec![Vec::new(); GROUPS];
+    for agency in 1..=setting.agencies {
+        let batches = bets.batches(setting.batch, agency).cycle();
+        for (group, batch) in groups.iter_mut().zip(batches) {
+            group.extend(bets::rows(batch, agency)?);
+        }
+    }
+    let agency = Appends {
+        file: File::create(store.path()).context("make a file")?,
+        groups: Cycle::new(groups.into_iter()),
+        bets: u64::from(setting.agencies) * u64::from(setting.batch),
+    };
+    Ok(Loaded { store, load: Load::new(vec![agency]) })
 }
 
 impl Agency for Appends {
     async fn store(&mut self) -> anyhow::Result<u64> {
-        let group = self.groups.next()?;
-        self.file.write_all(group).context("append")?;
+        self.file.write_all(self.groups.next()?).context("append")?;
         self.file.sync_data().context("sync")?;
-        self.bytes += group.len() as u64;
         // This thread has to hear signals, too.
         tokio::task::yield_now().await;
         Ok(self.bets)
@@ -49,46 +68,15 @@ impl Agency for Appends {
 }
 
 impl Limit {
-    /// Makes its file and its rows.
-    ///
-    /// # Errors
-    /// They cannot be made.
-    pub fn prepare(setting: Setting, bets: &Bets, place: &Place) -> anyhow::Result<Self> {
-        let place = place.directory("limit")?;
-        let file = File::create(place.path().join("bets.csv")).context("make a file")?;
-        let mut groups = vec![Vec::new(); GROUPS];
-        for agency in 1..=setting.agencies {
-            let batches = bets.batches(setting.batch, agency).cycle();
-            for (group, batch) in groups.iter_mut().zip(batches) {
-                group.extend(bets::rows(batch, agency)?);
-            }
-        }
-        let groups = Cycle::new(groups.into_iter());
-        let bets = u64::from(setting.agencies) * u64::from(setting.batch);
-        Ok(Self { load: Load::new(vec![Appends { file, groups, bets, bytes: 0 }]), place })
+    fn path(&self) -> PathBuf {
+        Volume::new(self.place.path()).bets()
     }
 }
 
-impl Contestant for Limit {
-    fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
-        Box::pin(async move {
-            let mut round = self.load.round(time).await?;
-            let processor = std::mem::take(&mut round.load);
-            Ok(round.sample(Some(processor), None))
-        })
-    }
+impl Store for Limit {
+    const IS_LOAD: bool = true;
 
-    /// The file has every byte that was appended, and no other.
-    fn finish<'c>(self: Box<Self>) -> Pending<'c, ()>
-    where
-        Self: 'c,
-    {
-        Box::pin(async move {
-            let stored = self.place.path().join("bets.csv").metadata();
-            let stored = stored.context("measure what is stored")?.len();
-            let appended: u64 = self.load.agencies().iter().map(|appends| appends.bytes).sum();
-            ensure!(stored == appended, "{stored} bytes are stored, {appended} were appended");
-            Ok(())
-        })
+    async fn finish(self) -> anyhow::Result<Option<u64>> {
+        LineCounter::new(self.path()).count().map(Some).context("count what is stored")
     }
 }

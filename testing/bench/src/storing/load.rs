@@ -51,11 +51,16 @@ pub struct Usage {
 
 /// What stores the bets of a load.
 pub trait Store {
+    /// Whether the load itself stores: its processor time is that of the store then.
+    const IS_LOAD: bool = false;
+
     /// What it takes of the machine.
     ///
     /// # Errors
     /// It has ended.
-    fn usage(&self) -> anyhow::Result<Usage>;
+    fn usage(&self) -> anyhow::Result<Usage> {
+        Ok(Usage::default())
+    }
 
     /// Why a round failed; agencies may only see that their connections end.
     fn reason(&mut self, error: anyhow::Error) -> anyhow::Error {
@@ -82,8 +87,12 @@ impl<S: Store, A: Agency> Contestant for Loaded<S, A> {
     fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
         Box::pin(async move {
             let before = self.store.usage()?.processor.unwrap_or_default();
-            let round = self.load.round(time).await.map_err(|error| self.store.reason(error))?;
-            let Usage { processor, memory } = self.store.usage()?;
+            let round = self.load.round(time).await;
+            let mut round = round.map_err(|error| self.store.reason(error))?;
+            let Usage { mut processor, memory } = self.store.usage()?;
+            if S::IS_LOAD {
+                processor = Some(std::mem::take(&mut round.load));
+            }
             Ok(round.sample(processor.map(|after| after.saturating_sub(before)), memory))
         })
     }
@@ -165,12 +174,6 @@ impl<A: Agency> Load<A> {
     #[must_use]
     pub fn new(agencies: Vec<A>) -> Self {
         Self { agencies, acknowledged: 0 }
-    }
-
-    /// The agencies; none after a round that failed.
-    #[must_use]
-    pub fn agencies(&self) -> &[A] {
-        &self.agencies
     }
 
     /// One round of `time`.

@@ -15,7 +15,6 @@ mod reference;
 use anyhow::Context as _;
 
 use self::bets::Bets;
-use self::limit::Limit;
 use self::load::Loaded;
 use self::ours::Ours;
 use self::postgres::Postgres;
@@ -141,7 +140,7 @@ async fn enter<'p>(
         let load = store.rows(setting, bets, &[]).await?;
         entries.push(Entry::new(&counted(count), Role::Ours, Loaded { store, load }));
     }
-    let limit = Limit::prepare(setting, bets, place)?;
+    let limit = limit::prepare(setting, bets, place)?;
     entries.push(Entry::new("limit", Role::Limit, limit));
     let bare = bare::start(setting, bets, place).await?;
     entries.push(Entry::new("bare server", Role::Peer, bare));

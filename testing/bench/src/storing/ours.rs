@@ -1,7 +1,5 @@
 //! This project's servers as contestants.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context as _, ensure};
 use harness::raw_connection::RawConnection;
 use harness::volume::{LineCounter, Volume};
@@ -35,8 +33,8 @@ impl Agency for Rows {
 
 /// One instance or more over one volume.
 pub struct Ours {
-    instances: Instances,
-    count: usize,
+    /// The instances.
+    pub instances: Instances,
     place: TempDir,
     /// How many rows were stored before.
     before: u64,
@@ -57,13 +55,7 @@ impl Ours {
     ) -> anyhow::Result<Self> {
         let instances =
             Instances::start(&place.binary, count, setting.agencies, directory.path()).await?;
-        Ok(Self { instances, count: count.into(), place: directory, before })
-    }
-
-    /// Where the instances listen.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.instances.addresses().take(self.count).collect()
+        Ok(Self { instances, place: directory, before })
     }
 
     /// Connects the agencies, which have `stored` rows each already, to the instances in turn.
@@ -76,17 +68,16 @@ impl Ours {
         bets: &Bets,
         stored: &[u64],
     ) -> anyhow::Result<Load<Rows>> {
-        let stored = stored.iter().copied().chain(std::iter::repeat(0));
+        let addresses = self.instances.addresses().into_iter().cycle();
+        let mut stored = stored.iter().copied();
         let mut agencies = Vec::new();
-        for ((agency, address), stored) in
-            (1..=setting.agencies).zip(self.instances.addresses()).zip(stored)
-        {
+        for (agency, address) in (1..=setting.agencies).zip(addresses) {
             agencies.push(Rows {
                 connection: RawConnection::open(address).await?,
                 agency,
                 batches: Cycle::new(bets.batches(setting.batch, agency).map(bets::wire)),
                 size: setting.batch.into(),
-                stored,
+                stored: stored.next().unwrap_or(0),
             });
         }
         Ok(Load::new(agencies))

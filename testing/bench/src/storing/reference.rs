@@ -12,7 +12,7 @@ use rand::seq::IndexedRandom as _;
 
 use super::Setting;
 use super::bets::{self, Bets, Cycle};
-use super::load::{Agency, Load, Loaded, Store, Usage};
+use super::load::{Agency, Load, Loaded, Store};
 use super::ours::Ours;
 use crate::instances::counted;
 use crate::outcome::{Case, Role};
@@ -37,7 +37,7 @@ pub async fn case(peers: &[String], bets: &Bets, place: &Place) -> anyhow::Resul
     if !is_here {
         place.note(&format!("{peer}: not an address of this machine, no ratio to it"));
     }
-    let load = batches(bets, &ours.addresses());
+    let load = batches(bets, &ours.instances.addresses());
     let entries = vec![
         Entry::new(&counted(count), Role::Ours, Loaded { store: ours, load }),
         Entry::new(&peer, role, Loaded { store: Peer, load: batches(bets, &addresses) }),
@@ -87,10 +87,6 @@ impl Agency for Batches {
 struct Peer;
 
 impl Store for Peer {
-    fn usage(&self) -> anyhow::Result<Usage> {
-        Ok(Usage::default())
-    }
-
     async fn finish(self) -> anyhow::Result<Option<u64>> {
         Ok(None)
     }
