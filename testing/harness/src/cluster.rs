@@ -85,7 +85,7 @@ impl Cluster {
     /// One does not start; then none is left running.
     pub async fn start(plan: Plan) -> anyhow::Result<Self> {
         let udp_port = UdpPort::take().context("take a UDP port")?;
-        let number = udp_port.number().context("tell a UDP port's number")?;
+        let number = udp_port.number().context("read a UDP port's number")?;
         let starting: Vec<_> = (1..=plan.servers)
             .map(|place| {
                 let (name, launch) = (format!("server-{place}"), plan.server(place, number));

@@ -46,7 +46,7 @@ pub fn options<O: Parser>(arguments: Vec<OsString>) -> Result<O, Exit> {
     })
 }
 
-/// Does what `command` does, on this thread; tells what failed.
+/// Does what `command` does, on this thread; prints what failed.
 pub fn run(command: impl Future<Output = anyhow::Result<Exit>>) -> Exit {
     // Children die with the thread that started them: all of it runs on this one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

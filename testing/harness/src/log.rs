@@ -36,7 +36,7 @@ impl<'l> LogLine<'l> {
         fields.split(" | ").find_map(|field| field.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// Whether the line tells of `action` with `result`.
+    /// Whether the line is about `action` with `result`.
     #[must_use]
     pub fn is(self, action: &str, result: &str) -> bool {
         self.field("action") == Some(action) && self.field("result") == Some(result)
@@ -133,7 +133,7 @@ impl Log {
         text.lines().filter(|line| LogLine(line).is_alarm()).map(str::to_owned).collect()
     }
 
-    /// How many bets it tells of: one for each success of the action `single`, and as many as its
+    /// How many bets it is about: one for each success of the action `single`, and as many as its
     /// `cantidad` says for each of the action `batch`.
     #[must_use]
     pub fn bets(&self, single: &str, batch: &str) -> u64 {

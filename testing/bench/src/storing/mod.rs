@@ -113,7 +113,7 @@ async fn measure(
     Ok(cases)
 }
 
-/// The cases: all pairs of what is given, or of everything; quickly, what tells most.
+/// The cases: all pairs of what is given, or of everything; quickly, the most important ones.
 fn settings(options: &Options) -> Vec<Setting> {
     let Options { agencies, batches, quick, .. } = options;
     if *quick && agencies.is_empty() && batches.is_empty() {
