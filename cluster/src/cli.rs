@@ -95,30 +95,23 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn the_definition_holds_together() {
-        Options::command().debug_assert();
-    }
-
-    #[test]
-    fn a_packet_may_be_as_large_as_a_client_allows() {
-        let options = Options::try_parse_from(["cluster", "--batch-size", "3448"]).unwrap();
-        assert_eq!(options.batch_size, 3_448);
-    }
-
-    #[test]
     fn wrong_values_name_their_option() {
-        for (arguments, name) in [
-            (["--servers", "17"], "--servers"),
-            (["--servers", "0"], "--servers"),
-            (["--clients", "201"], "--clients"),
-            (["--winner-number", "10000"], "--winner-number"),
-            (["--timeout", "0"], "--timeout"),
-            (["--batch-size", "0"], "--batch-size"),
-            (["--batch-size", "3450"], "--batch-size"),
+        Options::command().debug_assert();
+        for (option, most, too_much) in [
+            ("--servers", "16", "17"),
+            ("--servers", "1", "0"),
+            ("--clients", "200", "201"),
+            ("--clients", "1", "0"),
+            ("--winner-number", "9999", "10000"),
+            ("--timeout", "86400", "0"),
+            // As large as a client allows.
+            ("--batch-size", "3448", "3450"),
+            ("--batch-size", "1", "0"),
         ] {
-            let parsed = Options::try_parse_from(["cluster"].into_iter().chain(arguments));
-            let error = parsed.unwrap_err().to_string();
-            assert!(error.contains(name), "{error}");
+            let parsed = |value| Options::try_parse_from(["cluster", option, value]);
+            parsed(most).unwrap();
+            let error = parsed(too_much).unwrap_err().to_string();
+            assert!(error.contains(option), "{error}");
         }
     }
 }

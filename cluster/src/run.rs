@@ -1,7 +1,7 @@
 //! One whole run: bets, servers, agencies, the count, the report, and nothing left over.
 
 use std::io::{self, Write as _};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::Context as _;
 use program::exit::Exit;
@@ -12,7 +12,7 @@ use crate::agencies::{self, AgencyEnd};
 use crate::cli::Options;
 use crate::progress::Progress;
 use crate::report::{AgencyReport, InstanceReport, Report};
-use crate::stop::Stop;
+use crate::stop::{INTERRUPTED, Stop};
 use crate::workspace::Workspace;
 use harness::bets_dir::BetsDirectory;
 use harness::cluster::Cluster;
@@ -21,25 +21,21 @@ use harness::numbers::{grouped, per_second};
 use harness::volume::LineCounter;
 use oracle::audit::{AgencyAudit, Announced, Audit, Expected};
 
-/// Of how many servers it is told what they were doing, when something is not right.
+/// Of how many servers it is printed what they were doing, when something is not right.
 const DIAGNOSES_SHOWN: usize = 3;
 
 /// What has come of a run, right or wrong.
 #[derive(Default)]
 struct Outcome {
-    bets: u64,
+    report: Report,
     stored_before: u64,
-    seconds: Duration,
-    ends: Vec<AgencyEnd>,
-    audit: Option<Audit>,
-    instances: Vec<InstanceReport>,
     /// What is not right; after the first line of each, what helps to find out why.
     problems: Vec<String>,
     /// What the servers were doing, for when something is not right.
     diagnoses: Vec<String>,
 }
 
-/// Runs a lottery as `options` say, and tells what came of it.
+/// Runs a lottery as `options` say, and prints what came of it.
 #[must_use]
 pub fn main(options: &Options) -> Exit {
     command::raise_descriptor_limit();
@@ -53,31 +49,32 @@ async fn run(options: &Options, stop: &Stop) -> Exit {
     let mut workspace = match Workspace::prepare(options) {
         Ok(workspace) => workspace,
         Err(error) => {
-            tell(&format!("error: {error:#}"));
+            print(&format!("error: {error:#}"));
             return Exit::Usage;
         }
     };
     let progress = Progress::new();
     let mut outcome = Outcome::default();
+    outcome.report.servers = options.servers;
     if let Err(error) = hold(options, &workspace, &progress, stop, &mut outcome).await {
         outcome.problems.push(format!("{error:#}"));
     }
     progress.clear();
     match outcome.problems.as_slice() {
         [] => {}
-        // Whoever interrupts a run does not want to know what it was doing.
-        [interrupted] if stop.is_interrupted() => tell(interrupted),
+        // A person who interrupts a run does not want to know what it was doing.
+        [interrupted] if interrupted == INTERRUPTED => print(interrupted),
         _ => {
             workspace.directory.keep();
-            tell_problems(&outcome, &workspace);
+            print_problems(&outcome, &workspace);
         }
     }
-    let report = outcome.report(options, &workspace);
+    let report = outcome.report(&workspace);
     match show(options, &report) {
         Ok(()) if report.ok => Exit::Right,
         Ok(()) => Exit::Failed,
         Err(error) => {
-            tell(&format!("failed to {error:#}"));
+            print(&format!("failed to {error:#}"));
             Exit::Failed
         }
     }
@@ -92,7 +89,7 @@ async fn hold(
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
     let bets = stop.or(workspace.bets(options)).await?;
-    outcome.bets = bets.lines()?;
+    outcome.report.bets = bets.lines()?;
     let mut stored = LineCounter::new(workspace.volume.bets());
     outcome.stored_before = stored.count().context("read bets.csv")?;
     let mut cluster = stop.or(Cluster::start(workspace.plan(options))).await?;
@@ -100,20 +97,20 @@ async fn hold(
         "{} servers, {} agencies, {} bets",
         options.servers,
         options.clients,
-        grouped(outcome.bets)
+        grouped(outcome.report.bets)
     ));
     let started = Instant::now();
     let ran = tokio::select! {
         ran = agencies::run(&cluster, &bets, options.batch_size, stop.token()) => ran,
-        never = progress.follow(outcome.bets, stored) => match never {},
+        never = progress.follow(outcome.report.bets, stored) => match never {},
     };
-    outcome.seconds = started.elapsed();
+    outcome.report.seconds = started.elapsed();
     let stopped = cluster.stop().await;
     outcome.look_at_servers(&cluster, stopped.err().unwrap_or_default());
-    outcome.ends = ran?;
+    let ends = ran?;
     stop.check()?;
     progress.note("every agency has its winners");
-    outcome.count(options, workspace, bets).await
+    outcome.count(options, workspace, bets, &ends).await
 }
 
 impl Outcome {
@@ -124,7 +121,7 @@ impl Outcome {
             let process = server.process();
             self.diagnoses.push(format!("{}:\n{}", process.name(), process.diagnosis()));
             let address = server.address().to_string();
-            self.instances.push(InstanceReport { address, bets: server.bets_stored() });
+            self.report.instances.push(InstanceReport { address, bets: server.bets_stored() });
             let is_error = |line: &String| !line.contains(" WARNING ");
             let errors = server.alarms().into_iter().filter(is_error);
             self.problems.extend(errors.map(|line| format!("{}: {line}", process.name())));
@@ -137,60 +134,51 @@ impl Outcome {
         options: &Options,
         workspace: &Workspace,
         bets: BetsDirectory,
+        ends: &[AgencyEnd],
     ) -> anyhow::Result<()> {
         let (volume, winner_number) = (workspace.volume.clone(), options.winner_number);
         let counting = tokio::task::spawn_blocking(move || {
             Audit::of_draw(&Expected { bets: &bets, volume: &volume, winner_number })
         });
         let mut audit = counting.await.context("count")??;
-        for AgencyEnd { agency, end, .. } in &self.ends {
-            let (agency, filed) = (*agency, end.filed.clone().unwrap_or_default());
-            let place = "standard output";
-            audit.check_announced(&Announced { agency, place, documents: &end.printed });
-            let place = "file";
-            audit.check_announced(&Announced { agency, place, documents: &filed });
+        for AgencyEnd { agency, end, .. } in ends {
+            let (agency, filed) = (*agency, end.filed.as_deref().unwrap_or_default());
+            for (place, documents) in [("standard output", &*end.printed), ("file", filed)] {
+                audit.check_announced(&Announced { agency, place, documents });
+            }
         }
         self.problems.extend(audit.problems.iter().map(ToString::to_string));
-        self.audit = Some(audit);
+        let agencies = audit.agencies.into_iter().zip(ends);
+        self.report.agencies = agencies.map(|(audited, end)| agency_report(audited, end)).collect();
+        let agencies = &self.report.agencies;
+        self.report.bets = agencies.iter().map(|agency| agency.bets).sum();
+        self.report.stored = agencies.iter().map(|agency| agency.stored).sum();
         Ok(())
     }
 
-    fn report(&self, options: &Options, workspace: &Workspace) -> Report {
-        let agencies = self.agencies();
-        let counted = |count: fn(&AgencyReport) -> u64| agencies.iter().map(count).sum::<u64>();
-        let (bets, stored) = if self.audit.is_some() {
-            (counted(|agency| agency.bets), counted(|agency| agency.stored))
-        } else {
+    fn report(self, workspace: &Workspace) -> Report {
+        let Self { mut report, stored_before, problems, .. } = self;
+        if report.agencies.is_empty() {
             // It has not come to the independent count: by the lines, then.
-            (self.bets, LineCounter::new(workspace.volume.bets()).count().unwrap_or(0))
-        };
-        let stored_now = stored.saturating_sub(self.stored_before);
-        Report {
-            ok: self.problems.is_empty(),
-            servers: options.servers,
-            bets,
-            stored,
-            seconds: self.seconds,
-            bets_per_second: per_second(stored_now, self.seconds),
-            stored_now,
-            instances: self.instances.clone(),
-            problems: self.problems.iter().map(|problem| first_line(problem)).collect(),
-            agencies,
+            report.stored = LineCounter::new(workspace.volume.bets()).count().unwrap_or(0);
         }
+        report.ok = problems.is_empty();
+        report.stored_now = report.stored.saturating_sub(stored_before);
+        report.bets_per_second = per_second(report.stored_now, report.seconds);
+        report.problems = problems.iter().map(|problem| first_line(problem)).collect();
+        report
     }
+}
 
-    fn agencies(&self) -> Vec<AgencyReport> {
-        let audited = self.audit.iter().flat_map(|audit| &audit.agencies);
-        let report = |(audited, end): (&AgencyAudit, &AgencyEnd)| AgencyReport {
-            agency: audited.agency,
-            bets: audited.bets,
-            stored: audited.stored,
-            winners: audited.winners.len(),
-            documents: audited.winners.clone(),
-            seconds: end.sending,
-            bets_per_second: per_second(end.sent, end.sending),
-        };
-        audited.zip(&self.ends).map(report).collect()
+fn agency_report(audited: AgencyAudit, end: &AgencyEnd) -> AgencyReport {
+    AgencyReport {
+        agency: audited.agency,
+        bets: audited.bets,
+        stored: audited.stored,
+        winners: audited.winners.len(),
+        documents: audited.winners,
+        seconds: end.sending,
+        bets_per_second: per_second(end.sent, end.sending),
     }
 }
 
@@ -208,29 +196,30 @@ fn show(options: &Options, report: &Report) -> anyhow::Result<()> {
         format!("{}\n{}{verdict}\n", report.table(width), report.spread())
     };
     if options.json {
-        tell(table.trim_end());
+        print(table.trim_end());
         let json = report.json().context("write the result as JSON")?;
         return writeln!(io::stdout(), "{json}").context("write the result");
     }
     write!(io::stdout(), "{table}").context("write the result")
 }
 
-/// All that helps to find out why, and last, where it is seen, what is not right.
-fn tell_problems(outcome: &Outcome, workspace: &Workspace) {
+/// Prints all that helps to find out why, and last, where a person sees it, what is not right.
+fn print_problems(outcome: &Outcome, workspace: &Workspace) {
     for diagnosis in outcome.diagnoses.iter().take(DIAGNOSES_SHOWN) {
-        tell(diagnosis);
+        print(diagnosis);
     }
     for problem in outcome.problems.iter().filter(|problem| problem.contains('\n')) {
-        tell(problem);
+        print(problem);
     }
     for problem in &outcome.problems {
-        tell(&format!("problem: {}", first_line(problem)));
+        print(&format!("problem: {}", first_line(problem)));
     }
-    let [directory, volume] = workspace.kept().map(|path| path.display());
-    tell(&format!("the files are kept in {directory}, the volume is {volume}"));
+    let [directory, volume] =
+        [workspace.directory.path(), workspace.volume.path()].map(Path::display);
+    print(&format!("the files are kept in {directory}, the volume is {volume}"));
 }
 
-/// To people. There is nobody to tell if standard error is gone.
-fn tell(text: &str) {
+/// Prints to people. If standard error is gone, no person reads it.
+fn print(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -1,38 +1,32 @@
 //! The early end of a run: a signal, or its time is up.
 
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::bail;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// The reason of an end that a signal asked for.
-const INTERRUPTED: &str = "interrupted";
+pub const INTERRUPTED: &str = "interrupted";
 
 /// Says when to end early, and why.
 #[derive(Debug, Clone)]
 pub struct Stop {
+    signal: CancellationToken,
     token: CancellationToken,
-    reason: Arc<OnceLock<String>>,
+    timeout: Duration,
 }
 
 impl Stop {
     /// Ends when `signal` is cancelled or `timeout` is over.
     pub fn when(signal: CancellationToken, timeout: Duration) -> Self {
-        let stop = Self { token: CancellationToken::new(), reason: Arc::default() };
-        let watched = stop.clone();
+        let token = signal.child_token();
+        let late = token.clone();
         tokio::spawn(async move {
-            let reason = tokio::select! {
-                () = signal.cancelled() => INTERRUPTED.to_owned(),
-                () = sleep(timeout) => {
-                    format!("not done after {} s; --timeout allows more", timeout.as_secs())
-                }
-            };
-            watched.reason.get_or_init(|| reason);
-            watched.token.cancel();
+            sleep(timeout).await;
+            late.cancel();
         });
-        stop
+        Self { signal, token, timeout }
     }
 
     /// Is cancelled when the run has to end.
@@ -41,19 +35,16 @@ impl Stop {
         &self.token
     }
 
-    /// Whether a signal asked for the end.
-    #[must_use]
-    pub fn is_interrupted(&self) -> bool {
-        self.reason.get().is_some_and(|reason| reason == INTERRUPTED)
-    }
-
     /// # Errors
     /// The run has to end; says why.
     pub fn check(&self) -> anyhow::Result<()> {
-        match self.reason.get() {
-            Some(reason) => Err(anyhow!("{reason}")),
-            None => Ok(()),
+        if self.signal.is_cancelled() {
+            bail!(INTERRUPTED);
         }
+        if self.token.is_cancelled() {
+            bail!("not done after {} s; --timeout allows more", self.timeout.as_secs());
+        }
+        Ok(())
     }
 
     /// What `work` gives, unless the run has to end before; then `work` is dropped.
@@ -61,13 +52,8 @@ impl Stop {
     /// # Errors
     /// Those of `work`, and the early end.
     pub async fn or<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-        tokio::select! {
-            done = work => done,
-            () = self.token.cancelled() => {
-                self.check()?;
-                Err(anyhow!("stopped"))
-            }
-        }
+        let done = self.token.run_until_cancelled(work).await;
+        done.unwrap_or_else(|| self.check().and_then(|()| bail!("stopped")))
     }
 }
 
@@ -76,21 +62,18 @@ mod tests {
     use super::*;
     use std::future::pending;
 
-    #[tokio::test]
-    async fn the_first_reason_stands() {
-        let signal = CancellationToken::new();
-        let stop = Stop::when(signal.clone(), Duration::from_secs(600));
-        assert!(stop.check().is_ok());
+    #[tokio::test(start_paused = true)]
+    async fn a_signal_or_the_time_ends_a_run() {
+        let (signal, limit) = (CancellationToken::new(), Duration::from_secs(30));
+        let stop = Stop::when(signal.clone(), limit);
         assert_eq!(stop.or(async { Ok(7) }).await.unwrap(), 7);
         signal.cancel();
-        let error = stop.or(pending::<anyhow::Result<()>>()).await.unwrap_err();
-        assert_eq!(error.to_string(), "interrupted");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn time_runs_out() {
-        let stop = Stop::when(CancellationToken::new(), Duration::from_secs(30));
-        let error = stop.or(pending::<anyhow::Result<()>>()).await.unwrap_err();
-        assert_eq!(error.to_string(), "not done after 30 s; --timeout allows more");
+        let late = Stop::when(CancellationToken::new(), limit);
+        for (stop, reason) in
+            [(stop, INTERRUPTED), (late, "not done after 30 s; --timeout allows more")]
+        {
+            let error = stop.or(pending::<anyhow::Result<()>>()).await.unwrap_err();
+            assert_eq!(error.to_string(), reason);
+        }
     }
 }

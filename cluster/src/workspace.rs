@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use client::bets::Bets;
@@ -12,9 +12,6 @@ use harness::bets_dir::{BetsDirectory, Generate};
 use harness::cluster::Plan;
 use harness::directory::{self, RunDirectory};
 use harness::volume::Volume;
-
-/// The first three bytes of the instances' addresses.
-const NETWORK: [u8; 3] = [127, 0, 0];
 
 /// The places of one run.
 #[derive(Debug)]
@@ -70,21 +67,12 @@ impl Workspace {
     #[must_use]
     pub fn plan(&self, options: &Options) -> Plan {
         Plan {
-            binary: self.binary.clone(),
             servers: options.servers,
             agencies: options.clients,
             winner_number: options.winner_number,
-            network: NETWORK,
-            directory: self.directory.path().to_owned(),
             volume: self.volume.clone(),
-            server_settings: Vec::new(),
+            ..Plan::new(&self.binary, self.directory.path())
         }
-    }
-
-    /// Where the files of a run that failed are.
-    #[must_use]
-    pub fn kept(&self) -> [&Path; 2] {
-        [self.directory.path(), self.volume.path()]
     }
 }
 
@@ -92,9 +80,9 @@ impl Workspace {
 fn check(bets: &BetsDirectory) -> anyhow::Result<()> {
     for agency in 1..=bets.agencies() {
         let file = bets.file(agency);
-        let told = || format!("--bets: {} cannot be sent", file.display());
-        let opened = File::open(&file).with_context(told)?;
-        Bets::read(BufReader::new(opened)).with_context(told)?;
+        let context = || format!("--bets: {} cannot be sent", file.display());
+        let opened = File::open(&file).with_context(context)?;
+        Bets::read(BufReader::new(opened)).with_context(context)?;
     }
     Ok(())
 }

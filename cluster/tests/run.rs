@@ -1,4 +1,4 @@
-//! The program `cluster` itself: what it tells, how it ends, and that nothing is left over.
+//! The program `cluster` itself: what it prints, how it ends, and that nothing is left over.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -51,8 +51,12 @@ impl Place {
         Launch::new(&binary(), arguments).with("TMPDIR", self.path("tmp"))
     }
 
-    async fn run(&self, arguments: &[&str]) -> Ended {
-        run("cluster", &self.launch(arguments), self.directory.path(), LIMIT).await.unwrap()
+    /// A run to its end, which comes with the exit code `code`.
+    async fn run(&self, code: i32, arguments: &[&str]) -> Ended {
+        let launch = self.launch(arguments);
+        let ended = run("cluster", &launch, self.directory.path(), LIMIT).await.unwrap();
+        assert_eq!(ended.code, Some(code), "{}", ended.log);
+        ended
     }
 
     /// What a run has left in the directory of temporary files.
@@ -70,6 +74,13 @@ impl Place {
     }
 }
 
+/// All of these `texts` are in `text`.
+fn assert_has(text: &str, texts: &[&str]) {
+    for wanted in texts {
+        assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
+    }
+}
+
 fn json(ended: &Ended) -> Value {
     serde_json::from_str(ended.output.last().unwrap()).unwrap()
 }
@@ -77,8 +88,7 @@ fn json(ended: &Ended) -> Value {
 #[tokio::test]
 async fn made_bets_are_run_and_all_is_right() {
     let place = Place::new();
-    let ended = place.run(&["--rows", "300", "--json"]).await;
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let ended = place.run(0, &["--rows", "300", "--json"]).await;
     let result = json(&ended);
     assert_eq!((&result["ok"], &result["servers"]), (&true.into(), &3.into()));
     // Agencies differ in size; some have winners, and the last has none.
@@ -99,12 +109,9 @@ async fn made_bets_are_run_and_all_is_right() {
 async fn without_json_a_table_is_printed() {
     let place = Place::new();
     let bets = place.bets();
-    let ended = place.run(&["run", "--servers", "1", "--clients", "2", "--bets", &bets]).await;
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let ended = place.run(0, &["run", "--servers", "1", "--clients", "2", "--bets", &bets]).await;
     let table = ended.output.join("\n");
-    for text in ["agency", "300", "200", "500", "1000000"] {
-        assert!(table.contains(text), "{text:?} is not in\n{table}");
-    }
+    assert_has(&table, &["agency", "300", "200", "500", "1000000"]);
     assert_eq!(place.left(), 0);
 }
 
@@ -114,11 +121,10 @@ async fn a_volume_may_be_given_again() {
     let (bets, volume) = (place.bets(), place.path("volume"));
     let arguments =
         ["--clients", "2", "--servers", "2", "--bets", &bets, "--volume", &volume, "--json"];
-    let first = json(&place.run(&arguments).await);
+    let first = json(&place.run(0, &arguments).await);
     let stored = || fs::read(Path::new(&volume).join("bets.csv")).unwrap();
     let before = stored();
-    let again = place.run(&arguments).await;
-    assert_eq!(again.code, Some(0), "{}", again.log);
+    let again = place.run(0, &arguments).await;
     let again = json(&again);
     assert_eq!(again["ok"], true);
     for key in ["bets", "stored"] {
@@ -141,15 +147,15 @@ async fn what_is_not_right_is_named_and_the_files_are_kept() {
     // A row of no agency of this lottery.
     fs::write(Path::new(&volume).join("bets.csv"), "9,Ana,Paz,1,2000-01-01,7574\n").unwrap();
     let ended =
-        place.run(&["--clients", "2", "--bets", &bets, "--volume", &volume, "--json"]).await;
-    assert_eq!(ended.code, Some(1), "{}", ended.log);
+        place.run(1, &["--clients", "2", "--bets", &bets, "--volume", &volume, "--json"]).await;
     let result = json(&ended);
     assert_eq!(result["ok"], false);
     let problem = "1 rows of bets.csv belong to no agency of this lottery; the first is row 1";
     assert_eq!(result["problems"][0], problem);
-    for text in [problem, "command: env -i", "end of server-1.log", "the files are kept in"] {
-        assert!(ended.log.contains(text), "{text:?} is not in\n{}", ended.log);
-    }
+    assert_has(
+        &ended.log,
+        &[problem, "command: env -i", "end of server-1.log", "the files are kept in"],
+    );
     assert_eq!(place.left(), 1);
 }
 
@@ -161,54 +167,40 @@ async fn a_client_that_fails_ends_the_run_at_once() {
     let stored = "2,Leo,Sol,2,2000-01-02,8\n";
     fs::write(Path::new(&volume).join("bets.csv"), stored).unwrap();
     let arguments = ["--clients", "2", "--bets", &bets, "--volume", &volume, "--json"];
-    let ended = place.run(&arguments).await;
-    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let ended = place.run(1, &arguments).await;
     assert_eq!(json(&ended)["ok"], false);
-    for text in ["client-2: ended with", "conflict: ", "CLI_ID='2'"] {
-        assert!(ended.log.contains(text), "{text:?} is not in\n{}", ended.log);
-    }
+    assert_has(&ended.log, &["client-2: ended with", "conflict: ", "CLI_ID='2'"]);
 }
 
 #[tokio::test]
-async fn a_malformed_file_is_refused_before_anything_is_started() {
+async fn a_wrong_command_line_or_file_is_refused_before_anything_is_started() {
     let place = Place::new();
     let bets = place.bets();
-    fs::write(Path::new(&bets).join("agency-2.csv"), "Ana,Paz,1,2000-13-01,x\nAna\n").unwrap();
-    let ended = place.run(&["--clients", "2", "--bets", &bets, "--json"]).await;
-    assert_eq!(ended.code, Some(2), "{}", ended.log);
-    assert_eq!(ended.output, [""; 0]);
-    for text in ["agency-2.csv cannot be sent", "line 1: birthdate", "number is not", "line 2: "] {
-        assert!(ended.log.contains(text), "{text:?} is not in\n{}", ended.log);
-    }
-}
-
-#[tokio::test]
-async fn a_wrong_command_line_is_refused_by_name() {
-    let place = Place::new();
-    let bets = place.bets();
-    for (arguments, text) in [
-        (&["--servers", "17"][..], "--servers"),
-        (&["--clients", "0"], "--clients"),
-        (&["--nonsense"], "--nonsense"),
-        (&["--bets", "no-such-directory"], "no-such-directory"),
-        (&["--bets", &bets, "--clients", "3"], "agency-3.csv"),
-        (&["--bets", &bets, "--rows", "7"], "--rows"),
-        (&["--volume", "/dev/null/volume"], "--volume"),
+    let malformed = place.path("malformed");
+    fs::create_dir(&malformed).unwrap();
+    fs::write(Path::new(&malformed).join("agency-1.csv"), "Ana,Paz,1,2000-13-01,x\nAna\n").unwrap();
+    let wrong = ["agency-1.csv cannot be sent", "line 1: birthdate", "number is not", "line 2: "];
+    for (arguments, texts) in [
+        (&["--servers", "17"][..], &["--servers"][..]),
+        (&["--nonsense"], &["--nonsense"]),
+        (&["--bets", "no-such-directory"], &["no-such-directory"]),
+        (&["--bets", &bets, "--clients", "3"], &["agency-3.csv"]),
+        (&["--bets", &bets, "--rows", "7"], &["--rows"]),
+        (&["--volume", "/dev/null/volume"], &["--volume"]),
+        (&["--clients", "1", "--bets", &malformed, "--json"], &wrong),
     ] {
-        let ended = place.run(arguments).await;
-        assert_eq!(ended.code, Some(2), "{}", ended.log);
-        assert!(ended.log.contains(text), "{text:?} is not in\n{}", ended.log);
+        let ended = place.run(2, arguments).await;
+        assert_has(&ended.log, texts);
         assert_eq!(ended.output, [""; 0]);
     }
-    assert_eq!(place.run(&["--help"]).await.code, Some(0));
+    place.run(0, &["--help"]).await;
 }
 
 #[tokio::test]
 async fn a_run_that_takes_too_long_ends_and_says_so() {
     let place = Place::new();
     let arguments = ["--rows", "100000", "--batch-size", "1", "--timeout", "1", "--json"];
-    let ended = place.run(&arguments).await;
-    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    let ended = place.run(1, &arguments).await;
     let result = json(&ended);
     assert_eq!(result["ok"], false);
     let problem = "not done after 1 s; --timeout allows more";
@@ -225,7 +217,7 @@ async fn started(place: &Place) -> (ChildProcess, RawConnection) {
     let cluster = ChildProcess::spawn("cluster", &launch, place.directory.path()).unwrap();
     let listening = cluster.log().wait_for(|line| line.0.contains("3 servers, ")).await;
     assert!(listening.is_some(), "{}", cluster.diagnosis());
-    let log = fs::read_to_string(Path::new(&logs).join("server-1.log")).unwrap();
+    let log = fs::read_to_string(place.path("logs/server-1.log")).unwrap();
     let address = log.lines().find_map(|line| LogLine(line).field("address")).unwrap();
     let connection = RawConnection::open(address.parse().unwrap()).await.unwrap();
     (cluster, connection)
@@ -240,10 +232,8 @@ async fn an_interrupt_stops_everything() {
     assert_eq!(status.code(), Some(1), "{}", cluster.diagnosis());
     assert!(cluster.log().matching(|line| line.0.contains("interrupted")) > 0);
     connection.end().await.unwrap();
-    for server in ["server-1", "server-2", "server-3"] {
-        let log =
-            fs::read_to_string(Path::new(&place.path("logs")).join(server.to_owned() + ".log"));
-        let log = log.unwrap();
+    for server in 1..=3 {
+        let log = fs::read_to_string(place.path(&format!("logs/server-{server}.log"))).unwrap();
         let ended = log.lines().last().is_some_and(|line| LogLine(line).is("shutdown", "success"));
         assert!(ended, "{log}");
     }

@@ -1,7 +1,6 @@
 //! The command line of `bench`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use server::net::limits::CONNECTIONS_MAX;
@@ -59,7 +58,7 @@ pub struct Options {
 
     /// storing, growth: how long a round is; of the others, each is the whole thing once
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub seconds: Option<Duration>,
+    pub seconds: Option<f64>,
 
     /// How many rounds each contestant has
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -137,32 +136,34 @@ impl Options {
         }
     }
 
+    /// On how many instances.
+    #[must_use]
+    pub fn instances(&self) -> Vec<u8> {
+        if self.instances.is_empty() { vec![1, 3] } else { self.instances.clone() }
+    }
+
     /// How much is measured.
     #[must_use]
     pub fn effort(&self) -> Effort {
         let (seconds, rounds) = if self.quick { (0.5, 3) } else { (2.0, 5) };
-        Effort {
-            time: self.seconds.unwrap_or(Duration::from_secs_f64(seconds)),
-            rounds: self.rounds.unwrap_or(rounds),
-        }
+        Effort { seconds: self.seconds.unwrap_or(seconds), rounds: self.rounds.unwrap_or(rounds) }
     }
 }
 
 /// Keeps the first of those that are equal.
 fn keep_first<T: Copy + PartialEq>(all: &mut Vec<T>) {
     let mut kept = Vec::with_capacity(all.len());
-    all.retain(|one| {
-        let is_first = !kept.contains(one);
-        kept.push(*one);
-        is_first
-    });
+    for one in all.drain(..) {
+        if !kept.contains(&one) {
+            kept.push(one);
+        }
+    }
+    *all = kept;
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.01..=600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("must be 0.01 to 600 seconds".to_owned()),
-    }
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.01..=600.0).contains(seconds));
+    seconds.ok_or_else(|| "must be 0.01 to 600 seconds".to_owned())
 }
 
 #[cfg(test)]
@@ -185,13 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn only_as_many_may_wait_as_an_instance_takes() {
-        assert_eq!(options(&["--waiting", "10239"]).waiting, [10_239]);
-        assert!(Options::try_parse_from(["bench", "--waiting", "10240"]).is_err());
-    }
-
-    #[test]
-    fn what_is_given_twice_counts_once() {
+    fn a_repeated_value_counts_once() {
         let options = options(&["start", "draw", "start", "--agencies", "5,1,5", "--bets", "0,0"]);
         let options = options.without_repetitions();
         assert_eq!(options.questions, [Question::Start, Question::Draw]);
@@ -199,10 +194,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_goes_before_quick() {
+    fn given_values_go_before_quick_and_have_ranges() {
         let effort = options(&["--quick", "--seconds", "0.05"]).effort();
-        assert_eq!((effort.time, effort.rounds), (Duration::from_millis(50), 3));
-        assert!(Options::try_parse_from(["bench", "--seconds", "0"]).is_err());
+        assert_eq!((effort.seconds, effort.rounds), (0.05, 3));
+        // As many agencies may wait as an instance takes.
+        for (option, most, too_much) in [("--waiting", "10239", "10240"), ("--seconds", "600", "0")]
+        {
+            options(&[option, most]);
+            assert!(Options::try_parse_from(["bench", option, too_much]).is_err(), "{option}");
+        }
     }
 
     #[test]

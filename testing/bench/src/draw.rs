@@ -3,9 +3,7 @@
 //! All agencies but one have closed, each waits on a connection of its own; the clock runs from
 //! the last close to the last answer. Once with many bets stored, once with many agencies.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::rc::Rc;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -13,10 +11,10 @@ use tokio::time::Instant;
 
 use super::cli::Options;
 use super::instances::{Instances, counted};
-use super::outcome::{Case, MEMORY, Measure, Outcome, Role, Sample, Unit};
+use super::outcome::{MEMORY, Measure, Outcome, Role, Sample, Unit};
 use super::place::Place;
 use super::stored::Stored;
-use super::turns::{Contestant, Entry, Pending, take_turns};
+use super::turns::{Entry, Whole};
 use harness::numbers::grouped;
 use harness::raw_connection::RawConnection;
 
@@ -45,28 +43,26 @@ const NOTES: [&str; 2] = [
 /// Measures all cases.
 ///
 /// # Errors
-/// An instance fails, or tells other winners than there are.
+/// An instance fails, or sends other winners than there are.
 pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
     let mut cases = Vec::new();
     for (rows, agencies) in settings(options) {
         let name = format!("{} bets, {} agencies waiting", grouped(rows), grouped(agencies.into()));
         place.note(&format!("draw: {name}"));
-        let stored = Rc::new(Stored::write(rows, agencies, place).await?);
-        let instances = if options.instances.is_empty() { &[1, 3] } else { &*options.instances };
-        let enter = |instances: &u8| {
-            let (binary, stored) = (place.binary.clone(), Rc::clone(&stored));
-            Entry::Present(Box::new(Drawn { binary, instances: *instances, stored }))
+        let stored = &Stored::write(rows, agencies, place).await?;
+        let enter = |count: u8| {
+            let draw = Whole(async move || draw(&place.binary, count, stored).await);
+            Entry::new(&counted(count), Role::Ours, draw)
         };
-        let entries = instances.iter().map(enter).collect();
-        let standings = take_turns(entries, options.effort(), &place.stop).await?;
-        let parameters = vec![("bets", rows), ("agencies", agencies.into())];
-        cases.push(Case { name, parameters, standings });
+        let entries = options.instances().into_iter().map(enter).collect();
+        let parameters = [("bets", rows), ("agencies", agencies.into())];
+        cases.push(place.measure(name, &parameters, entries).await?);
     }
     Ok(Outcome {
         question: "draw",
-        title: "from the last close to the last winner's answer".to_owned(),
+        title: "from the last close to the last winner's answer",
         cases,
-        notes: NOTES.map(str::to_owned).to_vec(),
+        notes: NOTES.to_vec(),
     })
 }
 
@@ -82,100 +78,69 @@ fn settings(options: &Options) -> Vec<(u64, u32)> {
     by_rows.chain(waiting.into_iter().map(|many| (ROWS_EACH * u64::from(many), many))).collect()
 }
 
-/// So many instances that hold the draw over what is stored.
-struct Drawn {
-    binary: PathBuf,
-    instances: u8,
-    stored: Rc<Stored>,
+/// Has the draw held by `count` instances over what is stored.
+async fn draw(binary: &Path, count: u8, stored: &Stored) -> anyhow::Result<Sample> {
+    let agencies = stored.agencies();
+    stored.reopen()?;
+    let instances = Instances::start(binary, count, agencies, stored.path()).await?;
+    let mut waiting = close_all_but_the_last(&instances, stored).await?;
+    let last = format!("AgencyClose:{agencies};{}", stored.rows().last().unwrap_or(&0));
+    let mut closing = RawConnection::open(instances.address()?).await?;
+    let before = instances.processor_time()?;
+    let start = Instant::now();
+    let answer = closing.ask(&last).await?;
+    ensure!(answer == CLOSED, "{answer} instead of {CLOSED}");
+    let mut first = None;
+    for (connection, winners) in waiting.iter_mut().zip(stored.answers()) {
+        let answer = connection.line().await.context("wait for winners")?;
+        ensure!(answer == winners, "{answer:.100}… instead of {winners:.100}…");
+        first.get_or_insert_with(|| start.elapsed());
+    }
+    let all = start.elapsed();
+    let processor = instances.processor_time()?.saturating_sub(before);
+    let memory = instances.memory_mib()?;
+    drop((waiting, closing));
+    instances.stop().await?;
+    let millis = |time: Duration| time.as_secs_f64() * 1_000.0;
+    Ok(vec![
+        (&AGENCY_1_ANSWER, first.map_or(f64::NAN, millis)),
+        (&LAST_ANSWER, millis(all)),
+        (&PROCESSOR, millis(processor)),
+        (&MEMORY, memory),
+    ])
 }
 
-impl Drawn {
-    async fn draw(&self) -> anyhow::Result<Sample> {
-        let (stored, agencies) = (&self.stored, self.stored.agencies());
-        stored.reopen()?;
-        let instances =
-            Instances::start(&self.binary, self.instances, agencies, stored.path()).await?;
-        let mut waiting = self.close_all_but_the_last(&instances).await?;
-        let last = format!("AgencyClose:{agencies};{}", stored.rows().last().unwrap_or(&0));
-        let mut closing = open(instances.addresses().next().context("an instance")?).await?;
-        let before = instances.processor_time()?;
-        let start = Instant::now();
-        close(&mut closing, &last).await?;
-        let mut first = None;
-        for (connection, winners) in waiting.iter_mut().zip(stored.answers()) {
-            let told = connection.line().await.context("wait for winners")?;
-            ensure!(told == winners, "told {told:.100}…, not {winners:.100}…");
-            first.get_or_insert_with(|| start.elapsed());
+/// A connection of each agency that waits for winners; all but the last agency have closed.
+async fn close_all_but_the_last(
+    instances: &Instances,
+    stored: &Stored,
+) -> anyhow::Result<Vec<RawConnection>> {
+    let addresses = instances.addresses().into_iter().cycle();
+    let agencies: Vec<_> = (1_u32..).zip(stored.rows()).zip(addresses).collect();
+    let mut waiting = Vec::with_capacity(agencies.len());
+    for some in agencies.chunks(OPENED_AT_ONCE) {
+        let mut opened = Vec::with_capacity(some.len());
+        for ((agency, rows), address) in some {
+            let mut connection = RawConnection::open(*address).await?;
+            let packet = if *agency < stored.agencies() {
+                format!("AgencyClose:{agency};{rows}\n")
+            } else {
+                format!("AgencyStatus:{agency}\n")
+            };
+            connection.send(packet).await?;
+            opened.push((*agency, connection));
         }
-        let all = start.elapsed();
-        let processor = instances.processor_time()?.saturating_sub(before);
-        let memory = instances.memory_mib()?;
-        drop((waiting, closing));
-        instances.stop().await?;
-        let millis = |time: Duration| time.as_secs_f64() * 1_000.0;
-        Ok(vec![
-            (&AGENCY_1_ANSWER, first.map_or(f64::NAN, millis)),
-            (&LAST_ANSWER, millis(all)),
-            (&PROCESSOR, millis(processor)),
-            (&MEMORY, memory),
-        ])
+        for (_, connection) in &mut opened {
+            let answer = connection.line().await?;
+            let is_right = answer == CLOSED || answer.starts_with("AgencyStatusResponse:");
+            ensure!(is_right, "{answer} instead of {CLOSED}");
+        }
+        waiting.append(&mut opened);
     }
-
-    /// A connection of each agency that waits for winners; all but the last agency have closed.
-    async fn close_all_but_the_last(
-        &self,
-        instances: &Instances,
-    ) -> anyhow::Result<Vec<RawConnection>> {
-        let agencies: Vec<_> =
-            (1_u32..).zip(self.stored.rows()).zip(instances.addresses()).collect();
-        let mut waiting = Vec::with_capacity(agencies.len());
-        for some in agencies.chunks(OPENED_AT_ONCE) {
-            let mut opened = Vec::with_capacity(some.len());
-            for ((agency, rows), address) in some {
-                let mut connection = open(*address).await?;
-                if *agency < self.stored.agencies() {
-                    connection.send(format!("AgencyClose:{agency};{rows}\n")).await?;
-                } else {
-                    connection.send(format!("AgencyStatus:{agency}\n")).await?;
-                }
-                opened.push(connection);
-            }
-            for connection in &mut opened {
-                let answer = connection.line().await?;
-                let is_right = answer == CLOSED || answer.starts_with("AgencyStatusResponse:");
-                ensure!(is_right, "{answer} instead of {CLOSED}");
-            }
-            waiting.append(&mut opened);
-        }
-        for ((agency, _), connection) in agencies.iter().map(|(it, _)| it).zip(&mut waiting) {
-            connection.send(format!("WinnersRequest:{agency}\n")).await?;
-        }
-        Ok(waiting)
+    for (agency, connection) in &mut waiting {
+        connection.send(format!("WinnersRequest:{agency}\n")).await?;
     }
+    Ok(waiting.into_iter().map(|(_, connection)| connection).collect())
 }
 
 const CLOSED: &str = "AgencyCloseResponse:0";
-
-async fn open(address: SocketAddr) -> anyhow::Result<RawConnection> {
-    RawConnection::open(address).await.with_context(|| format!("connect to {address}"))
-}
-
-async fn close(connection: &mut RawConnection, packet: &str) -> anyhow::Result<()> {
-    let answer = connection.ask(packet).await?;
-    ensure!(answer == CLOSED, "{answer} instead of {CLOSED}");
-    Ok(())
-}
-
-impl Contestant for Drawn {
-    fn name(&self) -> String {
-        counted(self.instances.into())
-    }
-
-    fn role(&self) -> Role {
-        Role::Ours
-    }
-
-    fn round(&mut self, _time: Duration) -> Pending<'_, Sample> {
-        Box::pin(self.draw())
-    }
-}

@@ -2,18 +2,15 @@
 //!
 //! The load of `storing`, on one instance, on volumes that differ in nothing else.
 
-use std::net::SocketAddr;
-
-use anyhow::Context as _;
-
 use super::cli::Options;
-use super::outcome::{Case, Outcome};
+use super::outcome::{Outcome, Role};
 use super::place::Place;
 use super::stored::Stored;
 use super::storing::Setting;
 use super::storing::bets::Bets;
-use super::storing::ours::{Ours, Rows};
-use super::turns::{Entry, take_turns};
+use super::storing::load::Loaded;
+use super::storing::ours::Ours;
+use super::turns::Entry;
 use harness::numbers::grouped;
 
 const SETTING: Setting = Setting { agencies: 5, batch: 100 };
@@ -36,27 +33,19 @@ pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
         place.note(&format!("growth: {} bets", grouped(rows)));
         let stored = Stored::write(rows, SETTING.agencies, place).await?;
         let before = stored.rows().to_vec();
-        let bets = bets.clone();
-        let connect = move |agency: u32, addresses: Vec<SocketAddr>| {
-            let (bets, before) = (bets.clone(), before.get(agency as usize - 1).copied());
-            async move {
-                let address = *addresses.first().context("no instance")?;
-                Rows::connect(address, agency, SETTING, &bets, before.unwrap_or_default()).await
-            }
+        let (name, role) = match rows {
+            0 => ("an empty volume".to_owned(), Role::Baseline),
+            rows => (format!("{} bets", grouped(rows)), Role::Ours),
         };
-        let name = match rows {
-            0 => "an empty volume".to_owned(),
-            rows => format!("{} bets", grouped(rows)),
-        };
-        let ours = Ours::start_on(stored, name, place, SETTING, connect).await?;
-        entries.push(Entry::Present(Box::new(ours)));
+        let ours = Ours::start(place, stored.into_directory(), 1, SETTING, rows).await?;
+        let load = ours.rows(SETTING, &bets, &before).await?;
+        entries.push(Entry::new(&name, role, Loaded { store: ours, load }));
     }
-    let standings = take_turns(entries, options.effort(), &place.stop).await?;
-    let case = Case { name: SETTING.name(), parameters: SETTING.parameters(), standings };
+    let case = place.measure(SETTING.name(), &SETTING.parameters(), entries).await?;
     Ok(Outcome {
         question: "growth",
-        title: "bets stored in a second, by how many are stored already".to_owned(),
+        title: "bets stored in a second, by how many are stored already",
         cases: vec![case],
-        notes: NOTES.map(str::to_owned).to_vec(),
+        notes: NOTES.to_vec(),
     })
 }

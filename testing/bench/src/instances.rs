@@ -1,58 +1,24 @@
 //! This project's instances over one volume, with their defaults.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::Signal;
-
-use super::daemon::{self, Daemon};
-use harness::cluster::Plan;
-use harness::udp_port::UdpPort;
-use harness::volume::Volume;
+use harness::cluster::{Cluster, Plan};
+use harness::process::ChildProcess;
+use harness::processes;
+use harness::server_process::ServerProcess;
 
 /// The number that wins in every measurement.
 pub const WINNING_NUMBER: u16 = 7574;
 
 /// Running instances, the first at 127.0.0.1, the next at 127.0.0.2, …
-pub struct Instances {
-    daemons: Vec<Daemon>,
-    addresses: Vec<SocketAddr>,
-    /// Held so that the port stays these instances'.
-    _udp_port: UdpPort,
-}
+pub struct Instances(pub Cluster);
 
 impl Instances {
     /// Starts `count` instances of a lottery of `agencies` whose volume, and whose logs, are in
-    /// `place`; waits for nothing.
-    ///
-    /// # Errors
-    /// They do not start.
-    pub fn launch(binary: &Path, count: u8, agencies: u32, place: &Path) -> anyhow::Result<Self> {
-        let udp_port = UdpPort::take().context("take a UDP port")?;
-        let plan = Plan {
-            binary: binary.to_owned(),
-            servers: count,
-            agencies,
-            winner_number: WINNING_NUMBER,
-            network: [127, 0, 0],
-            directory: place.to_owned(),
-            volume: Volume::new(place),
-            server_settings: Vec::new(),
-        };
-        let (mut daemons, mut addresses) = (Vec::new(), Vec::new());
-        for instance in 1..=count {
-            let address = daemon::free_address(Ipv4Addr::new(127, 0, 0, instance))?;
-            let launch = plan.server(instance, udp_port.number()?);
-            let launch = launch.with("SERVER_PORT", address.port());
-            daemons.push(Daemon::launch(&format!("server-{instance}"), &launch, place)?);
-            addresses.push(address);
-        }
-        Ok(Self { daemons, addresses, _udp_port: udp_port })
-    }
-
-    /// As [`Instances::launch`], and waits until all of them listen.
+    /// `place`; waits until all of them listen.
     ///
     /// # Errors
     /// They do not start.
@@ -62,16 +28,23 @@ impl Instances {
         agencies: u32,
         place: &Path,
     ) -> anyhow::Result<Self> {
-        let mut instances = Self::launch(binary, count, agencies, place)?;
-        for (daemon, address) in instances.daemons.iter_mut().zip(&instances.addresses) {
-            daemon.listens(*address).await?;
-        }
-        Ok(instances)
+        let winner_number = WINNING_NUMBER;
+        let plan = Plan { servers: count, agencies, winner_number, ..Plan::new(binary, place) };
+        Cluster::start(plan).await.map(Self)
     }
 
-    /// Where they listen, one after the other, over and over.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + Clone {
-        self.addresses.iter().copied().cycle()
+    /// Where they listen.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.servers().iter().map(ServerProcess::address).collect()
+    }
+
+    /// The address of the first.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn address(&self) -> anyhow::Result<SocketAddr> {
+        self.addresses().first().copied().context("find an instance")
     }
 
     /// Processor time of all of them since their start.
@@ -79,7 +52,7 @@ impl Instances {
     /// # Errors
     /// One has ended.
     pub fn processor_time(&self) -> anyhow::Result<Duration> {
-        self.daemons.iter().map(Daemon::processor_time).sum()
+        self.0.servers().iter().map(|server| processor_time(server.process())).sum()
     }
 
     /// The most memory that one of them ever had resident, in MiB.
@@ -87,7 +60,7 @@ impl Instances {
     /// # Errors
     /// One has ended.
     pub fn memory_mib(&self) -> anyhow::Result<f64> {
-        let mut all = self.daemons.iter().map(Daemon::memory_mib);
+        let mut all = self.0.servers().iter().map(|server| memory_mib(server.process()));
         all.try_fold(0.0_f64, |most, memory| memory.map(|it| most.max(it)))
     }
 
@@ -95,19 +68,38 @@ impl Instances {
     ///
     /// # Errors
     /// One does not end in order.
-    pub async fn stop(self) -> anyhow::Result<()> {
-        for daemon in self.daemons {
-            daemon.stop(Signal::TERM).await.context("end a server")?;
-        }
-        Ok(())
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let failures = self.0.stop().await.err().unwrap_or_default();
+        failures.into_iter().next().map_or(Ok(()), Err)
     }
 }
 
 /// `1 instance`, `3 instances`.
 #[must_use]
-pub fn counted(instances: usize) -> String {
-    match instances {
-        1 => "1 instance".to_owned(),
-        more => format!("{more} instances"),
-    }
+pub fn counted(instances: u8) -> String {
+    if instances == 1 { "1 instance".to_owned() } else { format!("{instances} instances") }
+}
+
+/// The id of a running process.
+///
+/// # Errors
+/// It has ended.
+pub fn id(process: &ChildProcess) -> anyhow::Result<u32> {
+    process.id().with_context(|| format!("{} has ended", process.name()))
+}
+
+/// The processor time of a process so far.
+///
+/// # Errors
+/// It has ended.
+pub fn processor_time(process: &ChildProcess) -> anyhow::Result<Duration> {
+    processes::processor_time(id(process)?)
+}
+
+/// The most memory that a process ever had resident, in MiB.
+///
+/// # Errors
+/// It has ended.
+pub fn memory_mib(process: &ChildProcess) -> anyhow::Result<f64> {
+    processes::memory_high_mib(id(process)?)
 }

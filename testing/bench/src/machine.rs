@@ -1,15 +1,18 @@
-//! The machine on which figures were taken: without it they mean nothing.
+//! The machine on which figures were taken, and what else ran on it: without these, figures mean
+//! nothing.
 
-use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use harness::processes;
+use hdrhistogram::Histogram;
 use procfs::process::Process;
 use procfs::{CpuInfo, Current as _, Meminfo};
 use serde::Serialize;
+use tempfile::NamedTempFile;
 
 /// How many syncs are timed.
 const SYNCS: usize = 200;
@@ -45,21 +48,19 @@ impl Machine {
     /// Nothing can be written to `directory`.
     pub fn of(directory: &Path) -> anyhow::Result<Self> {
         let system = rustix::system::uname();
-        let mut syncs = time_syncs(directory).context("time the disk's syncs")?;
-        syncs.sort_unstable();
-        let at = |place: usize| syncs.get(place).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6);
+        let (name, release) = (system.sysname(), system.release());
+        let processors = CpuInfo::current().context("read the processor's name")?;
+        let memory = Meminfo::current().context("read how much memory there is")?.mem_total;
+        let syncs = time_syncs(directory).context("time the disk's syncs")?;
+        let micros = |quantile| syncs.value_at_quantile(quantile) as f64 / 1e3;
         Ok(Self {
-            processor: processor().unwrap_or_else(unknown),
+            processor: processors.model_name(0).unwrap_or("unknown").to_owned(),
             cores: available_parallelism().map_or(1, usize::from),
-            memory_gib: memory_gib(),
-            kernel: format!(
-                "{} {}",
-                system.sysname().to_string_lossy(),
-                system.release().to_string_lossy()
-            ),
-            file_system: file_system(directory).unwrap_or_else(unknown),
-            sync_median_us: at(SYNCS / 2),
-            sync_p99_us: at(SYNCS * 99 / 100),
+            memory_gib: memory as f64 / (1024.0 * 1024.0 * 1024.0),
+            kernel: format!("{} {}", name.to_string_lossy(), release.to_string_lossy()),
+            file_system: file_system(directory).unwrap_or_else(|| "unknown".to_owned()),
+            sync_median_us: micros(0.5),
+            sync_p99_us: micros(0.99),
             version: env!("CARGO_PKG_VERSION"),
         })
     }
@@ -81,32 +82,17 @@ impl Machine {
     }
 }
 
-fn unknown() -> String {
-    "unknown".to_owned()
-}
-
-fn time_syncs(directory: &Path) -> anyhow::Result<Vec<Duration>> {
-    let path = directory.join("syncs");
-    let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-    let bytes = [b'.'; SYNC_BYTES];
-    let mut times = Vec::with_capacity(SYNCS);
+/// How long each of some appends with its sync takes, in nanoseconds.
+fn time_syncs(directory: &Path) -> anyhow::Result<Histogram<u64>> {
+    let mut file = NamedTempFile::new_in(directory)?;
+    let mut times = Histogram::new(3).context("make a histogram")?;
     for _ in 0..SYNCS {
         let start = Instant::now();
-        file.write_all(&bytes)?;
-        file.sync_data()?;
-        times.push(start.elapsed());
+        file.write_all(&[b'.'; SYNC_BYTES])?;
+        file.as_file().sync_data()?;
+        times.record(start.elapsed().as_nanos() as u64).context("count a sync")?;
     }
-    fs::remove_file(path)?;
     Ok(times)
-}
-
-fn processor() -> Option<String> {
-    CpuInfo::current().ok()?.model_name(0).map(str::to_owned)
-}
-
-fn memory_gib() -> f64 {
-    let bytes = Meminfo::current().map_or(f64::NAN, |memory| memory.mem_total as f64);
-    bytes / (1024.0 * 1024.0 * 1024.0)
 }
 
 /// Type of the file system in which `directory` is: that of the longest mount point above it, the
@@ -118,18 +104,59 @@ fn file_system(directory: &Path) -> Option<String> {
     nearest.map(|mount| mount.fs_type)
 }
 
+/// From this share of the processors on, figures mean little. The kernel's own threads need some.
+const OTHERS_SHARE_MAX: f64 = 0.1;
+
+/// Watches how much of the processors other processes take.
+pub struct Others {
+    start: Instant,
+    time: Duration,
+}
+
+impl Others {
+    /// Starts to watch.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn watch() -> anyhow::Result<Self> {
+        Ok(Self { start: Instant::now(), time: Self::time()? })
+    }
+
+    /// Processor time of all processes except this one and the children that it has ended.
+    fn time() -> anyhow::Result<Duration> {
+        let own = processes::processor_time(std::process::id())?;
+        Ok(processes::machine_time()?.saturating_sub(own))
+    }
+
+    /// The share of all processors, 0 to 1, that others have taken since.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn share(&self, machine: &Machine) -> anyhow::Result<f64> {
+        let whole = self.start.elapsed().as_secs_f64() * machine.cores as f64;
+        Ok((Self::time()?.saturating_sub(self.time).as_secs_f64() / whole).min(1.0))
+    }
+}
+
+/// What to say of such a share; nothing if it does not matter.
+#[must_use]
+pub fn warning(others_share: f64) -> Option<String> {
+    (others_share > OTHERS_SHARE_MAX).then(|| {
+        format!(
+            "Others took {:.0} % of the processors meanwhile: these figures mean little, the \
+             limit's least of all.",
+            others_share * 100.0
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_is_described() {
-        let directory = tempfile::tempdir().unwrap();
-        let machine = Machine::of(directory.path()).unwrap();
-        assert!(machine.cores > 0 && machine.memory_gib > 0.0, "{machine:?}");
-        assert!(machine.kernel.starts_with("Linux "), "{machine:?}");
-        assert_ne!(machine.file_system, "unknown", "{machine:?}");
-        assert!(machine.sync_median_us <= machine.sync_p99_us, "{machine:?}");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    fn only_a_large_share_of_others_matters() {
+        assert_eq!(warning(0.05), None);
+        assert!(warning(0.5).unwrap().starts_with("Others took 50 % "));
     }
 }

@@ -1,24 +1,22 @@
 //! Measurements: this project beside the limit of the machine and beside other systems.
 //!
 //! A question (`storing`, …) decides its cases and sets up its contestants; `turns` runs them in
-//! turn; an `outcome` is what came of it; `table` and `files` show it. Never a test:
+//! turn; an `outcome` is what came of it; `table` and `place` show it. Never a test:
 //! figures are for people, and only compared with those of the same run.
 //!
 //! To add a question: a variant of `cli::Question`, and its line in `ask`.
 //!
 //! **Invariant**: what is measured is also checked. A figure of a system that stored something
-//! else than it acknowledged is never shown; of a `--peer`, into which nobody can look, the answers
+//! else than it acknowledged is never shown; of a `--peer`, whose store cannot be seen, the answers
 //! alone are checked.
 
 mod cli;
 mod client;
-mod daemon;
 mod draw;
-mod files;
+mod foreign;
 mod growth;
 mod instances;
 mod machine;
-mod others;
 mod outcome;
 mod place;
 mod start;
@@ -35,7 +33,7 @@ use program::exit::Exit;
 use program::shutdown;
 
 use crate::cli::{Options, Question};
-use crate::others::Others;
+use crate::machine::Others;
 use crate::outcome::Outcome;
 use crate::place::Place;
 use harness::command;
@@ -73,13 +71,11 @@ async fn ask_all(options: &Options) -> anyhow::Result<()> {
         let others = Others::watch()?;
         let outcome = ask(question, options, &place).await?;
         let share = others.share(&place.machine)?;
-        let table = table::table(&outcome, width);
-        write!(io::stdout(), "\n{table}").context("write the result")?;
-        if let Some(warning) = others::warning(share) {
-            let warning = terminal::wrapped(&warning, width);
-            write!(io::stdout(), "\n{warning}").context("write the result")?;
+        let warning = machine::warning(share).map(|text| terminal::wrapped(&text, width));
+        for part in [Some(table::table(&outcome, width)), warning].into_iter().flatten() {
+            write!(io::stdout(), "\n{part}").context("write the result")?;
         }
-        files::write(&outcome, options.effort(), share, &place)?;
+        place.write(&outcome, share)?;
     }
     Ok(())
 }

@@ -5,8 +5,9 @@
 //! **Invariant**: a figure is the median of its rounds, and whatever stands in one case was
 //! measured in turn, in one run, on one machine: only such figures are divided by each other.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use serde::ser::{SerializeStruct as _, Serializer};
 
 use harness::numbers::median;
 
@@ -34,16 +35,17 @@ pub enum Better {
     More,
     /// The smaller one.
     Less,
-    /// Neither: it tells of the measurement, and is compared with nothing.
+    /// Neither: it is about the measurement, and is compared with nothing.
     Neither,
 }
 
 /// What is measured; most questions have constants of their own.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Measure {
     /// Its key in the JSON: `bets_per_second`.
     pub name: &'static str,
     /// Its heading in a table: `bets/s`.
+    #[serde(skip)]
     pub heading: &'static str,
     /// In what it is counted.
     pub unit: Unit,
@@ -52,27 +54,20 @@ pub struct Measure {
 }
 
 impl Measure {
-    /// Of which more is better.
-    #[must_use]
-    pub const fn more(name: &'static str, heading: &'static str, unit: Unit) -> Self {
-        Self { name, heading, unit, better: Better::More }
-    }
-
     /// Of which less is better.
     #[must_use]
     pub const fn less(name: &'static str, heading: &'static str, unit: Unit) -> Self {
         Self { name, heading, unit, better: Better::Less }
     }
-
-    /// That is compared with nothing.
-    #[must_use]
-    pub const fn aside(name: &'static str, heading: &'static str, unit: Unit) -> Self {
-        Self { name, heading, unit, better: Better::Neither }
-    }
 }
 
 /// Acknowledged bets in a second.
-pub static BETS_PER_SECOND: Measure = Measure::more("bets_per_second", "bets/s", Unit::PerSecond);
+pub static BETS_PER_SECOND: Measure = Measure {
+    name: "bets_per_second",
+    heading: "bets/s",
+    unit: Unit::PerSecond,
+    better: Better::More,
+};
 
 /// What was resident at the most.
 pub static MEMORY: Measure = Measure::less("memory_mib", "MiB", Unit::Mebibytes);
@@ -81,32 +76,15 @@ pub static MEMORY: Measure = Measure::less("memory_mib", "MiB", Unit::Mebibytes)
 pub type Sample = Vec<(&'static Measure, f64)>;
 
 /// One measure of one contestant over all rounds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Figure {
     /// What was measured.
+    #[serde(flatten)]
     pub measure: &'static Measure,
-    /// In the order of the rounds; never empty.
-    pub rounds: Vec<f64>,
-}
-
-impl Figure {
     /// The median of the rounds.
-    #[must_use]
-    pub fn median(&self) -> f64 {
-        median(&self.rounds).unwrap_or(f64::NAN)
-    }
-}
-
-impl Serialize for Figure {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Figure", 5)?;
-        fields.serialize_field("name", self.measure.name)?;
-        fields.serialize_field("unit", &self.measure.unit)?;
-        fields.serialize_field("better", &self.measure.better)?;
-        fields.serialize_field("median", &self.median())?;
-        fields.serialize_field("rounds", &self.rounds)?;
-        fields.end()
-    }
+    pub median: f64,
+    /// In the order of the rounds.
+    pub rounds: Vec<f64>,
 }
 
 /// As what a contestant takes part.
@@ -140,33 +118,83 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Its figure of `measure`.
+    /// A contestant without figures.
     #[must_use]
-    pub fn figure(&self, measure: &Measure) -> Option<&Figure> {
-        self.figures.iter().find(|figure| figure.measure == measure)
+    pub fn new(name: &str, role: Role) -> Self {
+        Self { name: name.to_owned(), role, absent: None, figures: Vec::new() }
+    }
+
+    /// Adds what another round measured.
+    pub fn add(&mut self, sample: &[(&'static Measure, f64)]) {
+        for &(measure, value) in sample {
+            match self.figures.iter_mut().find(|figure| figure.measure == measure) {
+                Some(Figure { median: middle, rounds, .. }) => {
+                    rounds.push(value);
+                    *middle = median(rounds).unwrap_or(value);
+                }
+                None => self.figures.push(Figure { measure, median: value, rounds: vec![value] }),
+            }
+        }
+    }
+
+    /// Its median of `measure`.
+    #[must_use]
+    pub fn median(&self, measure: &Measure) -> Option<f64> {
+        self.figures.iter().find(|figure| figure.measure == measure).map(|figure| figure.median)
     }
 
     /// Its median of `measure` by that of `other`, if both have one and it is to be compared.
     #[must_use]
     pub fn ratio(&self, other: &Self, measure: &Measure) -> Option<f64> {
-        let [mine, its] = [self.figure(measure)?.median(), other.figure(measure)?.median()];
+        let (mine, its) = (self.median(measure)?, other.median(measure)?);
         (its != 0.0 && measure.better != Better::Neither).then_some(mine / its)
     }
 }
 
 /// One setting in which all contestants were measured, in turn.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Case {
     /// How a table calls it: `5 agencies, batches of 100`.
     pub name: String,
     /// The same for programs: `agencies` 5, `batch` 100.
-    pub parameters: Vec<(&'static str, u64)>,
-    /// Everybody who took part, or would have.
+    pub parameters: BTreeMap<&'static str, u64>,
+    /// All contestants, also those that are absent.
+    #[serde(rename = "contestants")]
     pub standings: Vec<Standing>,
+    /// Every ratio of ours to another contestant.
+    ratios: Vec<Ratio>,
+}
+
+/// A ratio as the JSON has it.
+#[derive(Debug, Clone, Serialize)]
+struct Ratio {
+    contestant: String,
+    to: String,
+    figure: &'static str,
+    ratio: f64,
 }
 
 impl Case {
-    /// Everybody with whom `standing`, if it is ours, is compared.
+    /// The case with all ratios.
+    #[must_use]
+    pub fn new(name: String, parameters: &[(&'static str, u64)], standings: Vec<Standing>) -> Self {
+        let parameters = parameters.iter().copied().collect();
+        let mut case = Self { name, parameters, standings, ratios: Vec::new() };
+        let mut ratios = Vec::new();
+        for ours in &case.standings {
+            for other in case.others(ours) {
+                for Figure { measure, .. } in &ours.figures {
+                    let Some(ratio) = ours.ratio(other, measure) else { continue };
+                    let (contestant, to) = (ours.name.clone(), other.name.clone());
+                    ratios.push(Ratio { contestant, to, figure: measure.name, ratio });
+                }
+            }
+        }
+        case.ratios = ratios;
+        case
+    }
+
+    /// All with which `standing`, if it is ours, is compared.
     pub fn others<'c>(&'c self, standing: &Standing) -> impl Iterator<Item = &'c Standing> {
         let is_compared = standing.role == Role::Ours;
         self.standings.iter().filter(move |other| {
@@ -176,88 +204,57 @@ impl Case {
     }
 }
 
-/// A ratio as the JSON has it.
-#[derive(Serialize)]
-struct Ratio<'c> {
-    contestant: &'c str,
-    to: &'c str,
-    figure: &'static str,
-    ratio: f64,
-}
-
-impl Serialize for Case {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut ratios = Vec::new();
-        for standing in &self.standings {
-            for other in self.others(standing) {
-                for figure in &standing.figures {
-                    let Some(ratio) = standing.ratio(other, figure.measure) else { continue };
-                    let (contestant, to) = (standing.name.as_str(), other.name.as_str());
-                    ratios.push(Ratio { contestant, to, figure: figure.measure.name, ratio });
-                }
-            }
-        }
-        let parameters: serde_json::Map<_, _> = self
-            .parameters
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
-            .collect();
-        let mut fields = serializer.serialize_struct("Case", 4)?;
-        fields.serialize_field("name", &self.name)?;
-        fields.serialize_field("parameters", &parameters)?;
-        fields.serialize_field("contestants", &self.standings)?;
-        fields.serialize_field("ratios", &ratios)?;
-        fields.end()
-    }
-}
-
 /// What one question came to.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// The question's name on the command line, which names its files, too.
+    /// The question's name on the command line, which names its file, too.
     pub question: &'static str,
     /// The question in words.
-    pub title: String,
+    pub title: &'static str,
     /// Setting by setting.
     pub cases: Vec<Case>,
     /// What a reader has to know to judge the figures.
-    pub notes: Vec<String>,
+    pub notes: Vec<&'static str>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    static RATE: Measure = Measure::more("rate", "n/s", Unit::PerSecond);
-    static COST: Measure = Measure::aside("cost", "cost", Unit::Seconds);
-
-    fn standing(name: &str, role: Role, rounds: &[f64]) -> Standing {
-        let figures = [&RATE, &COST].map(|measure| Figure { measure, rounds: rounds.to_vec() });
-        let figures = figures.to_vec();
-        Standing { name: name.to_owned(), role, absent: None, figures }
-    }
+    static COST: Measure =
+        Measure { name: "cost", heading: "cost", unit: Unit::Seconds, better: Better::Neither };
 
     #[test]
-    fn json_has_every_ratio_of_ours_and_of_nobody_else() {
-        let case = Case {
-            name: "one".to_owned(),
-            parameters: vec![("agencies", 5)],
-            standings: vec![
-                standing("ours", Role::Ours, &[30.0]),
-                standing("limit", Role::Limit, &[40.0]),
-                standing("elsewhere", Role::Elsewhere, &[60.0]),
-                standing("empty", Role::Baseline, &[15.0]),
-                standing("stopped", Role::Peer, &[0.0]),
-            ],
+    fn json_has_every_ratio_of_ours_and_no_other() {
+        let standing = |(name, role, rate)| {
+            let mut standing = Standing::new(name, role);
+            for rate in [rate, 0.0, 2.0 * rate] {
+                standing.add(&[(&BETS_PER_SECOND, rate), (&COST, 1.0)]);
+            }
+            standing
         };
+        let standings = [
+            ("ours", Role::Ours, 30.0),
+            ("limit", Role::Limit, 40.0),
+            ("elsewhere", Role::Elsewhere, 60.0),
+            ("empty", Role::Baseline, 15.0),
+            ("stopped", Role::Peer, 0.0),
+        ];
+        let standings = standings.map(standing).to_vec();
+        let case = Case::new("one".to_owned(), &[("agencies", 5)], standings);
         let json = serde_json::to_value(&case).unwrap();
         assert_eq!(json["parameters"]["agencies"], 5);
-        assert_eq!(json["ratios"].as_array().unwrap().len(), 2);
-        for (place, to, ratio) in [(0, "limit", 0.75), (1, "empty", 2.0)] {
-            assert_eq!(json["ratios"][place]["to"], to);
-            assert_eq!(json["ratios"][place]["ratio"], ratio);
-        }
+        let ratio = |to, ratio| {
+            serde_json::json!({
+                "contestant": "ours", "to": to, "figure": "bets_per_second", "ratio": ratio,
+            })
+        };
+        assert_eq!(json["ratios"], serde_json::json!([ratio("limit", 0.75), ratio("empty", 2.0)]));
         assert_eq!(json["contestants"][2]["role"], "elsewhere");
-        assert_eq!(json["contestants"][0]["figures"][0]["rounds"][0], 30.0);
+        let figure = serde_json::json!({
+            "name": "bets_per_second", "unit": "per_second", "better": "more",
+            "median": 30.0, "rounds": [30.0, 0.0, 60.0],
+        });
+        assert_eq!(json["contestants"][0]["figures"][0], figure);
     }
 }

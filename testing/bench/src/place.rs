@@ -1,4 +1,5 @@
-//! The place of one run of the bench: its directory, the program, the bets, the early end.
+//! The place of one run of the bench: its directory, the program, the bets, the effort, the early
+//! end.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
@@ -6,11 +7,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use serde::Serialize;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::cli::Options;
+use super::instances::WINNING_NUMBER;
 use super::machine::Machine;
+use super::outcome::{Case, Outcome};
+use super::turns::{Effort, Entry, take_turns};
 use harness::bets_dir::{BetsDirectory, Generate};
 use harness::directory;
 
@@ -22,15 +27,25 @@ const BETS: u64 = 10_000;
 pub struct Place {
     /// This program, which is server and client, too.
     pub binary: PathBuf,
-    /// Where the results go.
-    pub out: PathBuf,
     /// The machine.
     pub machine: Machine,
     /// 10,000 made-up bets, as `agency-1.csv`.
     pub bets: BetsDirectory,
+    out: PathBuf,
+    effort: Effort,
     /// Is cancelled when a signal asks for the end.
-    pub stop: CancellationToken,
+    stop: CancellationToken,
     root: TempDir,
+}
+
+/// The file of JSON of one question. BENCHMARKS.md describes it; keys are only ever added.
+#[derive(Serialize)]
+struct Document<'a> {
+    machine: &'a Machine,
+    effort: Effort,
+    others_processor_share: f64,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
 }
 
 impl Place {
@@ -43,19 +58,18 @@ impl Place {
         let out = directory::make(&options.out).with_context(use_it)?;
         // Beside the results, for /tmp may be memory, where a sync costs nothing.
         let made = tempfile::Builder::new().prefix("run-").tempdir_in(&out);
-        let directory = made.with_context(use_it)?;
+        let root = made.with_context(use_it)?;
         // A server that does not run as root has to reach its own directory in this one.
         let passable = Permissions::from_mode(0o711);
-        fs::set_permissions(directory.path(), passable).context("open a directory")?;
+        fs::set_permissions(root.path(), passable).context("open a directory")?;
         let binary = std::env::current_exe().context("find this program's file")?;
-        let bets = Generate { agencies: 1, rows: BETS, seed: 1, winner_number: 7574 };
-        let bets = BetsDirectory::generate(&binary, directory.path(), bets).await?;
-        let machine = Machine::of(directory.path())?;
-        Ok(Self { binary, out, machine, bets, stop, root: directory })
+        let bets = Generate { agencies: 1, rows: BETS, seed: 1, winner_number: WINNING_NUMBER };
+        let bets = BetsDirectory::generate(&binary, root.path(), bets).await?;
+        let machine = Machine::of(root.path())?;
+        Ok(Self { binary, machine, bets, out, effort: options.effort(), stop, root })
     }
 
-    /// A new, empty directory for one contestant, on the disk that all of them use. The caller
-    /// removes it, so that disks do not fill up; at the end all is removed.
+    /// A new, empty directory for one contestant, on the disk that all of them use.
     ///
     /// # Errors
     /// It cannot be made.
@@ -68,5 +82,31 @@ impl Place {
     pub fn note(&self, text: &str) {
         // If standard error is gone, no person reads it.
         let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    /// Measures all contestants of a case in turn.
+    ///
+    /// # Errors
+    /// A contestant fails, or a signal asked for the end.
+    pub async fn measure(
+        &self,
+        name: String,
+        parameters: &[(&'static str, u64)],
+        entries: Vec<Entry<'_>>,
+    ) -> anyhow::Result<Case> {
+        let standings = take_turns(entries, self.effort, &self.stop).await?;
+        Ok(Case::new(name, parameters, standings))
+    }
+
+    /// Writes `QUESTION.json` of `outcome`, which others disturbed by `others_processor_share`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, outcome: &Outcome, others_processor_share: f64) -> anyhow::Result<()> {
+        let (machine, effort) = (&self.machine, self.effort);
+        let document = Document { machine, effort, others_processor_share, outcome };
+        let json = serde_json::to_string_pretty(&document).context("write the result as JSON")?;
+        let path = self.out.join(format!("{}.json", outcome.question));
+        fs::write(&path, json + "\n").with_context(|| format!("write {}", path.display()))
     }
 }

@@ -5,28 +5,21 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::cli::Options;
 use super::instances::Instances;
-use super::outcome::{Case, MEMORY, Measure, Outcome, Role, Sample, Unit};
+use super::outcome::{MEMORY, Measure, Outcome, Role, Sample, Unit};
 use super::place::Place;
 use super::stored::Stored;
-use super::turns::{Contestant, Entry, Pending, take_turns};
+use super::turns::{Entry, Whole};
 use harness::numbers::grouped;
 use harness::raw_connection::RawConnection;
 
 const AGENCIES: u32 = 5;
-
-/// How long between two attempts to connect; what is measured may be so much too long.
-const CONNECT_PAUSE: Duration = Duration::from_millis(1);
-
-/// How long it may take until somebody listens.
-const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much of the file the limit reads at once, in bytes.
 const READ_BYTES: usize = 256 * 1024;
@@ -35,8 +28,9 @@ static TIME: Measure = Measure::less("seconds", "s", Unit::Seconds);
 static PROCESSOR: Measure = Measure::less("processor_s", "CPU s", Unit::Seconds);
 
 const NOTES: [&str; 2] = [
-    "From the start of the process to its answer to AgencyStatus. The file is in the page cache; \
-     the limit reads it, and does nothing with it.",
+    "From the start of the process to its answer to AgencyStatus. Its log, which says where it \
+     listens, is read every 2 ms. The file is in the page cache; the limit reads it, and does \
+     nothing with it.",
     "The bets are the same 10,000 over and over; the answer has the rows that were written.",
 ];
 
@@ -49,99 +43,49 @@ pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
     for rows in options.bets(&[0, 10_000_000, 50_000_000], 10_000_000) {
         let name = format!("{} bets stored", grouped(rows));
         place.note(&format!("start: {name}"));
-        let stored = Rc::new(Stored::write(rows, AGENCIES, place).await?);
-        let started = Started { binary: place.binary.clone(), stored: Rc::clone(&stored) };
-        let entries: Vec<Entry> =
-            vec![Entry::Present(Box::new(started)), Entry::Present(Box::new(Reading { stored }))];
-        let standings = take_turns(entries, options.effort(), &place.stop).await?;
-        cases.push(Case { name, parameters: vec![("bets", rows)], standings });
+        let stored = &Stored::write(rows, AGENCIES, place).await?;
+        let starting = Whole(async || start(&place.binary, stored).await);
+        let reading = Whole(async || read(stored.volume().bets()).await);
+        let entries = vec![
+            Entry::new("an instance", Role::Ours, starting),
+            Entry::new("reading the file", Role::Limit, reading),
+        ];
+        cases.push(place.measure(name, &[("bets", rows)], entries).await?);
     }
     Ok(Outcome {
         question: "start",
-        title: "from the start of an instance to its first answer".to_owned(),
+        title: "from the start of an instance to its first answer",
         cases,
-        notes: NOTES.map(str::to_owned).to_vec(),
+        notes: NOTES.to_vec(),
     })
 }
 
-/// An instance that starts on what is stored.
-struct Started {
-    binary: PathBuf,
-    stored: Rc<Stored>,
-}
-
-impl Started {
-    async fn start(&self) -> anyhow::Result<Sample> {
-        let start = Instant::now();
-        let instances = Instances::launch(&self.binary, 1, AGENCIES, self.stored.path())?;
-        let address = instances.addresses().next().context("an instance")?;
-        let mut connection = loop {
-            match RawConnection::open(address).await {
-                Ok(connection) => break connection,
-                Err(error) if start.elapsed() > LISTEN_TIMEOUT => return Err(error),
-                Err(_) => sleep(CONNECT_PAUSE).await,
-            }
-        };
-        let answer = connection.ask("AgencyStatus:1").await?;
-        let took = start.elapsed();
-        let rows = self.stored.rows().first().copied().unwrap_or_default();
-        let is_right = answer.starts_with(&format!("AgencyStatusResponse:{rows};"));
-        ensure!(is_right, "{answer}, but {rows} rows were written");
-        let (processor, memory) = (instances.processor_time()?, instances.memory_mib()?);
-        drop(connection);
-        instances.stop().await?;
-        let processor = processor.as_secs_f64();
-        Ok(vec![(&TIME, took.as_secs_f64()), (&PROCESSOR, processor), (&MEMORY, memory)])
-    }
-}
-
-impl Contestant for Started {
-    fn name(&self) -> String {
-        "an instance".to_owned()
-    }
-
-    fn role(&self) -> Role {
-        Role::Ours
-    }
-
-    fn round(&mut self, _time: Duration) -> Pending<'_, Sample> {
-        Box::pin(self.start())
-    }
-}
-
-/// Somebody who only reads the file.
-struct Reading {
-    stored: Rc<Stored>,
-}
-
-impl Reading {
-    /// On another thread: this one has to hear signals.
-    async fn read(&self) -> anyhow::Result<Sample> {
-        let path = self.stored.volume().bets();
-        let took = tokio::task::spawn_blocking(move || time_reading(&path));
-        let took = took.await.context("follow the reading")?.context("read the stored bets")?;
-        Ok(vec![(&TIME, took.as_secs_f64())])
-    }
-}
-
-fn time_reading(path: &Path) -> io::Result<Duration> {
-    let mut block = vec![0; READ_BYTES];
+/// Starts an instance on what is stored.
+async fn start(binary: &Path, stored: &Stored) -> anyhow::Result<Sample> {
     let start = Instant::now();
-    let mut file = File::open(path)?;
-    while file.read(&mut block)? > 0 {}
-    Ok(start.elapsed())
+    let instances = Instances::start(binary, 1, AGENCIES, stored.path()).await?;
+    let mut connection = RawConnection::open(instances.address()?).await?;
+    let answer = connection.ask("AgencyStatus:1").await?;
+    let took = start.elapsed();
+    let rows = stored.rows().first().copied().unwrap_or_default();
+    let is_right = answer.starts_with(&format!("AgencyStatusResponse:{rows};"));
+    ensure!(is_right, "{answer}, but {rows} rows were written");
+    let (processor, memory) = (instances.processor_time()?, instances.memory_mib()?);
+    drop(connection);
+    instances.stop().await?;
+    let processor = processor.as_secs_f64();
+    Ok(vec![(&TIME, took.as_secs_f64()), (&PROCESSOR, processor), (&MEMORY, memory)])
 }
 
-impl Contestant for Reading {
-    fn name(&self) -> String {
-        "reading the file".to_owned()
-    }
-
-    fn role(&self) -> Role {
-        Role::Limit
-    }
-
-    fn round(&mut self, _time: Duration) -> Pending<'_, Sample> {
-        Box::pin(self.read())
-    }
+/// Only reads the file. On another thread: this one has to hear signals.
+async fn read(path: PathBuf) -> anyhow::Result<Sample> {
+    let reading = tokio::task::spawn_blocking(move || -> io::Result<Duration> {
+        let mut block = vec![0; READ_BYTES];
+        let start = Instant::now();
+        let mut file = File::open(path)?;
+        while file.read(&mut block)? > 0 {}
+        Ok(start.elapsed())
+    });
+    let took = reading.await.context("follow the reading")?.context("read the stored bets")?;
+    Ok(vec![(&TIME, took.as_secs_f64())])
 }

@@ -49,22 +49,19 @@ impl Stored {
         let bets: Vec<_> = source.lines().map(|bet| (bet, winning_document(bet))).collect();
         let file = File::create(self.volume().bets())?;
         let mut out = BufWriter::with_capacity(WRITE_BYTES, &file);
-        let turn = (rows / self.rows.len() as u64).clamp(1, TURN_ROWS_MAX);
-        let heads: Vec<_> = (1..=self.rows.len()).map(|agency| format!("{agency},")).collect();
+        let count = self.rows.len();
+        let turn = (rows / count as u64).clamp(1, TURN_ROWS_MAX);
         for (row, (bet, winner)) in (0..rows).zip(bets.iter().cycle()) {
-            let agency = (row / turn) as usize % heads.len();
-            out.write_all(heads.get(agency).map(String::as_bytes).unwrap_or_default())?;
-            out.write_all(bet.as_bytes())?;
-            out.write_all(b"\n")?;
-            if let Some(rows) = self.rows.get_mut(agency) {
+            let place = (row / turn) as usize % count;
+            writeln!(out, "{},{bet}", place + 1)?;
+            if let (Some(rows), Some(winners)) =
+                (self.rows.get_mut(place), self.winners.get_mut(place))
+            {
                 *rows += 1;
-            }
-            if let (Some(document), Some(winners)) = (winner, self.winners.get_mut(agency)) {
-                winners.push((*document).to_owned());
+                winners.extend(winner.map(str::to_owned));
             }
         }
         out.flush()?;
-        drop(out);
         Ok(file.sync_data()?)
     }
 
@@ -74,7 +71,7 @@ impl Stored {
         self.place.path()
     }
 
-    /// Its directory alone, which whoever has it removes.
+    /// Its directory alone.
     #[must_use]
     pub fn into_directory(self) -> TempDir {
         self.place
@@ -98,22 +95,18 @@ impl Stored {
         &self.rows
     }
 
-    /// What each agency must be told when the draw is held, from agency 1 on.
+    /// What each agency must be sent when the draw is held, from agency 1 on.
     pub fn answers(&self) -> impl Iterator<Item = String> {
         self.winners.iter().map(|documents| format!("WinnersResponse:{}", documents.join(";")))
     }
 
-    /// Takes back all closes and the draw, while nobody serves it.
+    /// Takes back all closes and the draw, while no instance serves it.
     ///
     /// # Errors
     /// A file is there and cannot be removed.
     pub fn reopen(&self) -> anyhow::Result<()> {
-        for file in [self.volume().agencies_closed(), self.volume().draw()] {
-            if file.exists() {
-                fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
-            }
-        }
-        Ok(())
+        let files = [self.volume().agencies_closed(), self.volume().draw()];
+        files.iter().filter(|file| file.exists()).try_for_each(fs::remove_file).context("reopen")
     }
 }
 
@@ -122,27 +115,4 @@ fn winning_document(bet: &str) -> Option<&str> {
     let mut fields = bet.rsplit(',');
     let number: u16 = fields.next()?.parse().ok()?;
     fields.nth(1).filter(|_| number == WINNING_NUMBER)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn agencies_take_turns_and_winners_are_known() {
-        let place = tempfile::tempdir().unwrap();
-        let mut stored = Stored { place, rows: vec![0; 2], winners: vec![Vec::new(); 2] };
-        let source =
-            "Ana,Paz,1,2000-01-01,7574\nLeo,Sol,2,2000-01-02,757\nEva,Sol,3,2000-01-02,8\n";
-        stored.write_rows(5, source).unwrap();
-        let text = fs::read_to_string(stored.volume().bets()).unwrap();
-        let agencies: Vec<_> = text.lines().map(|line| &line[..7]).collect();
-        assert_eq!(agencies, ["1,Ana,P", "1,Leo,S", "2,Eva,S", "2,Ana,P", "1,Leo,S"]);
-        assert_eq!(stored.rows(), [3, 2]);
-        let answers: Vec<_> = stored.answers().collect();
-        assert_eq!(answers, ["WinnersResponse:1", "WinnersResponse:1"]);
-        fs::write(stored.volume().draw(), "{}").unwrap();
-        stored.reopen().unwrap();
-        assert!(!stored.volume().draw().exists() && stored.volume().bets().exists());
-    }
 }

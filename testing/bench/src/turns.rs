@@ -4,9 +4,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::outcome::{Figure, Role, Sample, Standing};
+use super::outcome::{Role, Sample, Standing};
 
 /// How long a contestant is run before the first round, unmeasured.
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -16,48 +17,55 @@ pub type Pending<'w, T> = Pin<Box<dyn Future<Output = anyhow::Result<T>> + 'w>>;
 
 /// Something that is measured. It is set up before the first round, and idle between its rounds.
 pub trait Contestant {
-    /// What tables call it.
-    fn name(&self) -> String;
-
-    /// As what it takes part.
-    fn role(&self) -> Role;
-
     /// One round of about `time`; one that measures a fixed amount of work takes what it takes.
     /// Every round measures the same things.
     fn round(&mut self, time: Duration) -> Pending<'_, Sample>;
 
     /// Checks what all rounds left behind, and ends whatever runs: nothing, if each round does.
-    fn finish(self: Box<Self>) -> Pending<'static, ()> {
+    fn finish<'c>(self: Box<Self>) -> Pending<'c, ()>
+    where
+        Self: 'c,
+    {
         Box::pin(async { Ok(()) })
     }
 }
 
-/// Whoever takes part in a case, or would.
-pub enum Entry {
-    /// It takes part.
-    Present(Box<dyn Contestant>),
-    /// It is not here; `reason` says what to do about it.
-    Absent {
-        /// What tables call it.
-        name: String,
-        /// Why it is not here.
-        reason: String,
-    },
+/// A contestant whose rounds are each the whole thing once.
+pub struct Whole<F>(pub F);
+
+impl<F: AsyncFnMut() -> anyhow::Result<Sample>> Contestant for Whole<F> {
+    fn round(&mut self, _: Duration) -> Pending<'_, Sample> {
+        Box::pin((self.0)())
+    }
 }
 
-impl Entry {
-    /// One that does not take part.
+/// A contestant of a case, or why it is absent, and what it has measured so far.
+pub struct Entry<'c> {
+    contestant: Option<Box<dyn Contestant + 'c>>,
+    standing: Standing,
+}
+
+impl<'c> Entry<'c> {
+    /// One that takes part.
+    #[must_use]
+    pub fn new(name: &str, role: Role, contestant: impl Contestant + 'c) -> Self {
+        Self { contestant: Some(Box::new(contestant)), standing: Standing::new(name, role) }
+    }
+
+    /// One that does not take part; `reason` says what to do about it.
     #[must_use]
     pub fn absent(name: &str, reason: &str) -> Self {
-        Self::Absent { name: name.to_owned(), reason: reason.to_owned() }
+        let absent = Some(reason.to_owned());
+        let standing = Standing { absent, ..Standing::new(name, Role::Peer) };
+        Self { contestant: None, standing }
     }
 }
 
 /// How much is measured.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Effort {
     /// How long a round of one contestant is.
-    pub time: Duration,
+    pub seconds: f64,
     /// How many rounds each of them has.
     pub rounds: u32,
 }
@@ -69,116 +77,68 @@ pub struct Effort {
 /// # Errors
 /// A contestant's failure, or that `stop` was cancelled.
 pub async fn take_turns(
-    entries: Vec<Entry>,
+    mut entries: Vec<Entry<'_>>,
     effort: Effort,
     stop: &CancellationToken,
 ) -> anyhow::Result<Vec<Standing>> {
-    let mut participants: Vec<Participant> = entries.into_iter().map(Participant::new).collect();
-    let mut present: Vec<_> =
-        participants.iter_mut().filter(|participant| participant.contestant.is_some()).collect();
+    let present = entries.iter_mut().filter_map(|entry| {
+        entry.contestant.as_mut().map(|contestant| (contestant, &mut entry.standing))
+    });
+    let mut present: Vec<_> = present.collect();
     for round in 0..=effort.rounds {
-        for participant in &mut present {
+        for (contestant, standing) in &mut present {
             anyhow::ensure!(!stop.is_cancelled(), "interrupted");
-            let time = if round == 0 { WARM_UP } else { effort.time };
-            let Some(sample) = participant.round(time).await? else { continue };
+            let time = if round == 0 { WARM_UP } else { Duration::from_secs_f64(effort.seconds) };
+            let sample = contestant.round(time).await.with_context(|| standing.name.clone())?;
             if round > 0 {
-                participant.add(sample);
+                standing.add(&sample);
             }
         }
         let first = present.len().min(1);
         present.rotate_left(first);
     }
-    let mut standings = Vec::with_capacity(participants.len());
-    for participant in participants {
-        standings.push(participant.finish().await?);
-    }
-    Ok(standings)
-}
-
-/// A contestant and what it has measured so far.
-struct Participant {
-    contestant: Option<Box<dyn Contestant>>,
-    standing: Standing,
-}
-
-impl Participant {
-    fn new(entry: Entry) -> Self {
-        let (contestant, name, role, absent) = match entry {
-            Entry::Present(contestant) => {
-                let (name, role) = (contestant.name(), contestant.role());
-                (Some(contestant), name, role, None)
-            }
-            Entry::Absent { name, reason } => (None, name, Role::Peer, Some(reason)),
-        };
-        Self { contestant, standing: Standing { name, role, absent, figures: Vec::new() } }
-    }
-
-    async fn round(&mut self, time: Duration) -> anyhow::Result<Option<Sample>> {
-        let Some(contestant) = &mut self.contestant else { return Ok(None) };
-        contestant.round(time).await.with_context(|| self.standing.name.clone()).map(Some)
-    }
-
-    fn add(&mut self, sample: Sample) {
-        for (measure, value) in sample {
-            let figures = &mut self.standing.figures;
-            match figures.iter_mut().find(|figure| figure.measure == measure) {
-                Some(figure) => figure.rounds.push(value),
-                None => figures.push(Figure { measure, rounds: vec![value] }),
-            }
-        }
-    }
-
-    async fn finish(self) -> anyhow::Result<Standing> {
-        let Self { contestant, standing } = self;
+    let mut standings = Vec::with_capacity(entries.len());
+    for Entry { contestant, standing } in entries {
         if let Some(contestant) = contestant {
             contestant.finish().await.with_context(|| standing.name.clone())?;
         }
-        Ok(standing)
+        standings.push(standing);
     }
+    Ok(standings)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Measure, Unit};
+    use crate::outcome::MEMORY;
     use std::cell::RefCell;
-    use std::rc::Rc;
-
-    static TURN: Measure = Measure::aside("turn", "turn", Unit::Seconds);
 
     /// Writes its turns down, and measures which turn of all it was.
-    struct Noting(&'static str, Rc<RefCell<Vec<&'static str>>>);
+    struct Noting<'t>(&'static str, &'t RefCell<Vec<&'static str>>);
 
-    impl Contestant for Noting {
-        fn name(&self) -> String {
-            self.0.to_owned()
-        }
-
-        fn role(&self) -> Role {
-            Role::Ours
-        }
-
+    impl Contestant for Noting<'_> {
         fn round(&mut self, _: Duration) -> Pending<'_, Sample> {
-            Box::pin(async move {
+            Box::pin(async {
                 self.1.borrow_mut().push(self.0);
-                Ok(vec![(&TURN, self.1.borrow().len() as f64)])
+                Ok(vec![(&MEMORY, self.1.borrow().len() as f64)])
             })
         }
 
-        fn finish(self: Box<Self>) -> Pending<'static, ()> {
-            Box::pin(async move {
-                self.1.borrow_mut().push("end");
-                Ok(())
-            })
+        fn finish<'c>(self: Box<Self>) -> Pending<'c, ()>
+        where
+            Self: 'c,
+        {
+            self.1.borrow_mut().push("end");
+            Box::pin(async { Ok(()) })
         }
     }
 
     #[tokio::test]
     async fn each_round_starts_with_the_next_and_the_first_round_counts_for_nothing() {
-        let turns = Rc::new(RefCell::new(Vec::new()));
-        let entry = |name| Entry::Present(Box::new(Noting(name, Rc::clone(&turns))));
+        let turns = RefCell::new(Vec::new());
+        let entry = |name| Entry::new(name, Role::Ours, Noting(name, &turns));
         let absent = Entry::absent("c", "not installed");
-        let effort = Effort { time: Duration::ZERO, rounds: 2 };
+        let effort = Effort { seconds: 0.0, rounds: 2 };
         let stop = CancellationToken::new();
         let entries = vec![entry("a"), absent, entry("b"), entry("d")];
         let standings = take_turns(entries, effort, &stop).await.unwrap();
@@ -191,8 +151,7 @@ mod tests {
         assert_eq!(standings[2].figures[0].rounds, [4.0, 9.0]);
         assert_eq!(standings[3].figures[0].rounds, [5.0, 7.0]);
         stop.cancel();
-        let entries = vec![entry("a")];
-        let error = take_turns(entries, effort, &stop).await.unwrap_err().to_string();
+        let error = take_turns(vec![entry("a")], effort, &stop).await.unwrap_err().to_string();
         assert_eq!(error, "interrupted");
     }
 }

@@ -4,11 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use harness::cluster::{Cluster, Plan};
 use harness::directory::RunDirectory;
-use harness::volume::Volume;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -27,20 +26,9 @@ async fn bench(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[tokio::test]
-async fn a_tiny_run_measures_everybody_and_leaves_nothing_but_results() {
+async fn a_tiny_run_measures_all_contestants_and_leaves_nothing_but_results() {
     let (place, results) = (RunDirectory::temporary().unwrap(), RunDirectory::temporary().unwrap());
-    let volume = Volume::new(place.path());
-    let plan = Plan {
-        binary: binary(),
-        servers: 1,
-        agencies: 5,
-        winner_number: 7574,
-        network: [127, 0, 0],
-        directory: place.path().to_owned(),
-        volume: volume.clone(),
-        server_settings: Vec::new(),
-    };
-    let mut peer = Cluster::start(plan).await.unwrap();
+    let mut peer = Cluster::start(Plan::new(&binary(), place.path())).await.unwrap();
     let out = results.path().join("results");
     let address = peer.servers()[0].address().to_string();
     let arguments = "storing --agencies 2 --batches 10 --instances 1,3 --seconds 0.05 --rounds 2";
@@ -53,10 +41,14 @@ async fn a_tiny_run_measures_everybody_and_leaves_nothing_but_results() {
     let mut files: Vec<_> = fs::read_dir(&out).unwrap().map(|it| it.unwrap().file_name()).collect();
     files.sort();
     assert_eq!(files, ["storing.json"]);
-    let json: Value = serde_json::from_slice(&fs::read(out.join("storing.json")).unwrap()).unwrap();
+    let json = json(&out, "storing");
     assert_eq!(json["question"], "storing");
-    for key in ["processor", "cores", "memory_gib", "kernel", "file_system", "sync_median_us"] {
-        assert!(!json["machine"][key].is_null(), "{key} of {}", json["machine"]);
+    let machine = &json["machine"];
+    assert!(machine["processor"].is_string() && machine["version"].is_string(), "{machine}");
+    assert!(machine["kernel"].as_str().is_some_and(|it| it.starts_with("Linux ")), "{machine}");
+    assert!(machine["file_system"].as_str().is_some_and(|it| it != "unknown"), "{machine}");
+    for key in ["cores", "memory_gib", "sync_median_us", "sync_p99_us"] {
+        assert!(machine[key].as_f64().is_some_and(|value| value > 0.0), "{key} of {machine}");
     }
     assert_eq!(json["effort"]["rounds"], ROUNDS);
     assert!(json["others_processor_share"].as_f64().is_some_and(|it| (0.0..=1.0).contains(&it)));
@@ -66,18 +58,16 @@ async fn a_tiny_run_measures_everybody_and_leaves_nothing_but_results() {
     let peer_name = format!("peer {address}");
     assert_case(&json["cases"][1], &["1 instance", &peer_name], 1, &output);
     // The reference's terms: batches of 20, each stored whole.
-    let stored = fs::read_to_string(volume.bets()).unwrap().lines().count();
+    let stored = fs::read_to_string(peer.plan().volume.bets()).unwrap().lines().count();
     assert!(stored > 0 && stored.is_multiple_of(20), "{stored}");
     peer.stop().await.unwrap();
 }
 
-/// The case has these contestants in order, the first `ours` of them ours; who is there has all
-/// figures with all rounds and is compared, who is not says what to do.
+/// The case has these contestants in order, the first `ours` of them ours; those that are present
+/// have all figures with all rounds and are compared, the others say what to do.
 fn assert_case(case: &Value, names: &[&str], ours: usize, output: &str) {
-    let contestants = case["contestants"].as_array().unwrap();
-    assert!(contestants.iter().map(|it| &it["name"]).eq(names), "{contestants:?}");
     let mut others = 0;
-    for (place, contestant) in contestants.iter().enumerate() {
+    for (place, contestant) in contestants(case, names).iter().enumerate() {
         if let Some(reason) = contestant["absent"].as_str() {
             assert!(output.contains(reason), "{reason} in {output}");
             continue;
@@ -85,10 +75,6 @@ fn assert_case(case: &Value, names: &[&str], ours: usize, output: &str) {
         others += usize::from(place >= ours);
         let figures = contestant["figures"].as_array().unwrap();
         assert!(figures.len() >= 4, "{contestant}");
-        for figure in figures {
-            assert_eq!(figure["rounds"].as_array().unwrap().len(), ROUNDS, "{figure}");
-            assert!(figure["median"].as_f64().unwrap() >= 0.0, "{figure}");
-        }
         assert_eq!(figures[0]["name"], "bets_per_second");
         assert!(figures[0]["median"].as_f64().unwrap() > 0.0, "{contestant}");
     }
@@ -97,34 +83,46 @@ fn assert_case(case: &Value, names: &[&str], ours: usize, output: &str) {
     assert_eq!(speeds, ours * others, "{ratios:?}");
 }
 
+/// The contestants of a case, which have these names, and figures of all rounds.
+fn contestants<'c>(case: &'c Value, names: &[&str]) -> &'c [Value] {
+    let contestants = case["contestants"].as_array().unwrap();
+    assert!(contestants.iter().map(|it| &it["name"]).eq(names), "{contestants:?}");
+    for figure in contestants.iter().flat_map(|it| it["figures"].as_array().unwrap()) {
+        assert_eq!(figure["rounds"].as_array().unwrap().len(), ROUNDS, "{figure}");
+        assert!(figure["median"].as_f64().unwrap() >= 0.0, "{figure}");
+    }
+    contestants
+}
+
+/// What the run wrote for `question`.
+fn json(results: &Path, question: &str) -> Value {
+    let text = fs::read_to_string(results.join(format!("{question}.json"))).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
 #[tokio::test]
 async fn every_other_question_is_answered_whole() {
     let results = RunDirectory::temporary().unwrap();
     let arguments = "draw start growth client --bets 0,3000 --waiting 7 --instances 1,2 \
-                     --seconds 0.05 --rounds 2";
+                     --seconds 0.05 --rounds 2 --out";
     let mut arguments: Vec<_> = arguments.split_ascii_whitespace().collect();
-    arguments.extend(["--out", results.path().to_str().unwrap()]);
+    arguments.push(results.path().to_str().unwrap());
     let (code, output, errors) = bench(&arguments).await;
     assert_eq!(code, Some(0), "{output}{errors}");
-    for (question, cases, contestants) in [
+    for (question, cases, names) in [
         ("draw", 3, ["1 instance", "2 instances"].as_slice()),
         ("start", 2, &["an instance", "reading the file"]),
         ("growth", 1, &["an empty volume", "3,000 bets"]),
         ("client", 2, &["client"]),
     ] {
-        let json = fs::read(results.path().join(format!("{question}.json"))).unwrap();
-        let json: Value = serde_json::from_slice(&json).unwrap();
-        assert_eq!(json["cases"].as_array().unwrap().len(), cases, "{json}");
-        for case in json["cases"].as_array().unwrap() {
-            let standings = case["contestants"].as_array().unwrap();
-            assert!(standings.iter().map(|it| &it["name"]).eq(contestants), "{case}");
-            for figure in standings.iter().flat_map(|it| it["figures"].as_array().unwrap()) {
-                assert_eq!(figure["rounds"].as_array().unwrap().len(), ROUNDS, "{figure}");
-            }
+        let json = json(results.path(), question);
+        let all = json["cases"].as_array().unwrap();
+        assert_eq!(all.len(), cases, "{json}");
+        for case in all {
+            contestants(case, names);
         }
     }
-    let json = fs::read(results.path().join("growth.json")).unwrap();
-    let case = &serde_json::from_slice::<Value>(&json).unwrap()["cases"][0];
+    let case = &json(results.path(), "growth")["cases"][0];
     assert_eq!(case["contestants"][0]["role"], "baseline");
     assert_eq!(case["ratios"][0]["to"], "an empty volume");
     let left = fs::read_dir(results.path()).unwrap().count();

@@ -1,5 +1,6 @@
 //! One agency's client as a process, and what it announced.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::Signal;
 
-use crate::log::{self, Log};
+use crate::log::Log;
 use crate::process::{ChildProcess, Launch};
 
 /// How long a client may take to end after SIGTERM.
@@ -81,8 +82,7 @@ impl ClientProcess {
     /// How many bets its log says were stored for it.
     #[must_use]
     pub fn bets_sent(&self) -> u64 {
-        let path = self.process.log_path();
-        log::count_bets(&path, "apuesta_enviada", "apuestas_enviadas").unwrap_or(0)
+        self.log().bets("apuesta_enviada", "apuestas_enviadas")
     }
 
     /// Waits up to `limit` for its end.
@@ -91,11 +91,10 @@ impl ClientProcess {
     /// It still runs, or what it announced cannot be read.
     pub async fn wait(&mut self, limit: Duration) -> anyhow::Result<ClientEnd> {
         let status = self.process.wait(limit).await?;
-        let filed = if self.winners_path.exists() {
-            let text = std::fs::read_to_string(&self.winners_path).context("read winners file")?;
-            Some(text.lines().map(str::to_owned).collect())
-        } else {
-            None
+        let filed = match std::fs::read_to_string(&self.winners_path) {
+            Ok(text) => Some(text.lines().map(str::to_owned).collect()),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error).context("read winners file"),
         };
         Ok(ClientEnd { status, printed: self.process.output()?, filed })
     }

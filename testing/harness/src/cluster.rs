@@ -4,9 +4,10 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rustix::process::Signal;
 
 use crate::client_process::ClientProcess;
-use crate::process::Launch;
+use crate::process::{ChildProcess, Launch};
 use crate::server_process::ServerProcess;
 use crate::udp_port::UdpPort;
 use crate::volume::Volume;
@@ -36,6 +37,21 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// One instance for five agencies, whose files and volume are in `directory`.
+    #[must_use]
+    pub fn new(binary: &Path, directory: &Path) -> Self {
+        Self {
+            binary: binary.to_owned(),
+            servers: 1,
+            agencies: 5,
+            winner_number: 7574,
+            network: [127, 0, 0],
+            directory: directory.to_owned(),
+            volume: Volume::new(directory),
+            server_settings: Vec::new(),
+        }
+    }
+
     /// The settings of instance `place`, counted from 1.
     #[must_use]
     pub fn server(&self, place: u8, udp_port: u16) -> Launch {
@@ -69,11 +85,11 @@ impl Cluster {
     /// One does not start; then none is left running.
     pub async fn start(plan: Plan) -> anyhow::Result<Self> {
         let udp_port = UdpPort::take().context("take a UDP port")?;
-        let number = udp_port.number().context("tell a UDP port's number")?;
+        let number = udp_port.number().context("read a UDP port's number")?;
         let starting: Vec<_> = (1..=plan.servers)
             .map(|place| {
-                let launch = plan.server(place, number);
-                ServerProcess::spawn(&format!("server-{place}"), launch, &plan.directory)
+                let (name, launch) = (format!("server-{place}"), plan.server(place, number));
+                ChildProcess::spawn(&name, &launch, &plan.directory).map(ServerProcess::new)
             })
             .collect::<Result<_, _>>()?;
         let mut servers = Vec::with_capacity(starting.len());
@@ -113,7 +129,7 @@ impl Cluster {
     pub fn client_launch(&self, agency: u32, bets: &Path) -> Launch {
         Launch::new(&self.plan.binary, &["client"])
             .with("CLI_BETS_DIR", bets.display())
-            // All servers are ours: whoever closes without a word is not to be taken for another.
+            // All servers are ours: one that closes without an answer is not to be taken for a legacy server.
             .with("CLI_FALLBACK", "no")
             .with("CLI_ID", agency)
             .with("CLI_LOG_LEVEL", "info")
@@ -129,17 +145,17 @@ impl Cluster {
         ClientProcess::spawn(&name, agency, launch, &self.plan.directory)
     }
 
-    /// Stops all instances that run with SIGTERM, at once.
+    /// Stops all instances whose end was not waited for with SIGTERM, at once.
     ///
     /// # Errors
     /// Every instance that takes longer than 5 s, or whose exit code is not 0; they are killed
     /// when this is dropped.
     pub async fn stop(&mut self) -> Result<(), Vec<anyhow::Error>> {
         let mut errors = Vec::new();
-        let running = self.servers.iter_mut().filter(|server| !server.is_ended());
-        let mut running: Vec<_> = running.collect();
-        for server in &mut running {
-            errors.extend(server.ask_to_stop().err());
+        let running = self.servers.iter_mut().filter(|server| server.process().id().is_some());
+        let running: Vec<_> = running.collect();
+        for server in &running {
+            errors.extend(server.process().signal(Signal::TERM).err().map(anyhow::Error::from));
         }
         for server in running {
             errors.extend(server.stopped().await.err());

@@ -46,7 +46,7 @@ pub fn options<O: Parser>(arguments: Vec<OsString>) -> Result<O, Exit> {
     })
 }
 
-/// Does what `command` does, on this thread; tells what failed.
+/// Does what `command` does, on this thread; prints what failed.
 pub fn run(command: impl Future<Output = anyhow::Result<Exit>>) -> Exit {
     // Children die with the thread that started them: all of it runs on this one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -57,7 +57,8 @@ pub fn run(command: impl Future<Output = anyhow::Result<Exit>>) -> Exit {
     })
 }
 
-/// Two pipes or so for each of up to 216 processes. If it cannot be raised, starting them tells.
+/// Each of up to 216 processes takes a few descriptors. If the limit cannot be raised, starting them
+/// fails and says so.
 pub fn raise_descriptor_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });

@@ -1,6 +1,5 @@
-//! The directory of a run: logs, outputs, and whatever nobody gave a place of its own.
+//! The directory of a run: logs, outputs, and what was given no place of its own.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -48,14 +47,6 @@ impl RunDirectory {
             temporary.disable_cleanup(true);
         }
     }
-
-    /// Every file in it with its size in bytes, one a line.
-    #[must_use]
-    pub fn listing(&self) -> String {
-        let mut text = String::new();
-        list(&self.path, &mut text);
-        text
-    }
 }
 
 impl Drop for RunDirectory {
@@ -63,8 +54,8 @@ impl Drop for RunDirectory {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.keep();
-            let (path, files) = (self.path.display(), self.listing());
-            let _ = writeln!(io::stderr(), "files are kept in {path}:\n{files}");
+            let _ = writeln!(io::stderr(), "files are kept in {}:", self.path.display());
+            list(&self.path);
         }
     }
 }
@@ -78,17 +69,16 @@ pub fn make(path: &Path) -> anyhow::Result<PathBuf> {
     path.canonicalize().with_context(|| format!("find the directory {}", path.display()))
 }
 
-/// Unreadable entries are left out: this is for people, after a failure.
-fn list(directory: &Path, text: &mut String) {
+/// Prints every file with its size in bytes. Unreadable entries are left out: this is for people,
+/// after a failure.
+fn list(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    for path in paths {
+    for path in entries.flatten().map(|entry| entry.path()) {
         if path.is_dir() {
-            list(&path, text);
+            list(&path);
         } else {
             let bytes = path.metadata().map_or(0, |metadata| metadata.len());
-            let _ = writeln!(text, "  {bytes:>12} {}", path.display());
+            let _ = writeln!(io::stderr(), "  {bytes:>12} {}", path.display());
         }
     }
 }

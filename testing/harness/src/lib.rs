@@ -3,7 +3,7 @@
 //! Starts servers and clients with their settings, follows their logs, and ends them; knows the
 //! names of the files of a volume. It judges nothing, and knows no code of server or client.
 //!
-//! **Invariant**: no process outlives the one that started it, and whoever waits, waits for an
+//! **Invariant**: no process outlives the one that started it, and every wait is for an
 //! event with a deadline.
 
 pub mod bets_dir;
@@ -14,8 +14,10 @@ pub mod directory;
 pub mod log;
 pub mod numbers;
 pub mod process;
+#[cfg(feature = "testing")]
 pub mod processes;
 pub mod raw_connection;
+#[cfg(feature = "testing")]
 pub mod rng;
 pub mod server_process;
 pub mod terminal;

@@ -1,21 +1,20 @@
 //! What a child process logs, line by line, as an event source.
 //!
-//! Whoever waits for a line waits for the line, never for a time. Only the last
-//! 2,000 lines are held in memory; all of them are in the log's file.
+//! A log is a file that grows. It is read every 2 ms while something waits for a line.
 
-use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead as _, Write as _};
-use std::path::Path;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::sync::watch;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
 
-/// How many lines of a log are held in memory.
-const LINES_KEPT: usize = 2_000;
-
-/// How many alarming lines of each level are held in memory.
-const ALARMS_KEPT: usize = 100;
+/// How long between two looks at a log.
+const READ_PAUSE: Duration = Duration::from_millis(2);
 
 /// One line of a log in the reference's form:
 /// `2026-01-31 10:00:00 INFO     action: sorteo | result: success`.
@@ -32,10 +31,12 @@ impl<'l> LogLine<'l> {
     /// The value of the field `name`.
     #[must_use]
     pub fn field(self, name: &str) -> Option<&'l str> {
-        self.fields().find_map(|field| field.strip_prefix(name)?.strip_prefix(": "))
+        // Date, time and level are 29 bytes; a line that is no log line has its fields at its start.
+        let fields = self.0.find("action: ").and_then(|at| self.0.get(at..)).unwrap_or(self.0);
+        fields.split(" | ").find_map(|field| field.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// Whether the line tells of `action` with `result`.
+    /// Whether the line is about `action` with `result`.
     #[must_use]
     pub fn is(self, action: &str, result: &str) -> bool {
         self.field("action") == Some(action) && self.field("result") == Some(result)
@@ -46,80 +47,63 @@ impl<'l> LogLine<'l> {
     pub fn is_alarm(self) -> bool {
         matches!(self.level(), "WARNING" | "ERROR" | "CRITICAL") || self.0.contains("panicked at")
     }
-
-    /// Date, time and level are 29 bytes; a line that is no log line has its fields at its start.
-    fn fields(self) -> impl Iterator<Item = &'l str> {
-        self.0.find("action: ").and_then(|at| self.0.get(at..)).unwrap_or(self.0).split(" | ")
-    }
 }
 
-/// The lines so far.
-#[derive(Debug, Default)]
-struct Lines {
-    kept: VecDeque<String>,
-    forgotten: usize,
-    alarms: Vec<String>,
-}
-
-impl Lines {
-    fn push(&mut self, line: String) {
-        if LogLine(&line).is_alarm() {
-            let kind = LogLine(&line).level();
-            let alike = self.alarms.iter().filter(|kept| LogLine(kept).level() == kind);
-            if alike.count() < ALARMS_KEPT {
-                self.alarms.push(line.clone());
-            }
-        }
-        if self.kept.len() == LINES_KEPT {
-            self.kept.pop_front();
-            self.forgotten += 1;
-        }
-        self.kept.push_back(line);
-    }
-
-    fn count(&self) -> usize {
-        self.forgotten + self.kept.len()
-    }
-
-    fn from(&self, place: usize) -> impl Iterator<Item = &String> {
-        self.kept.iter().skip(place.saturating_sub(self.forgotten))
-    }
-}
-
-/// The log of one process.
+/// The log of one process: its file from where the process started.
 #[derive(Debug, Clone)]
-pub struct Log(watch::Receiver<Lines>);
+pub struct Log {
+    path: PathBuf,
+    start: u64,
+    process: Arc<OwnedFd>,
+    copying: Option<AbortHandle>,
+}
 
 impl Log {
-    /// A log of what `stream` gives, copied to `file`. Returns the log, and what must run until
-    /// the stream's end.
-    pub fn of(stream: impl AsyncRead + Unpin, file: File) -> (Self, impl Future<Output = ()>) {
-        let (sender, receiver) = watch::channel(Lines::default());
-        (Self(receiver), copy(stream, file, sender))
+    /// The log in the file `path` from byte `start` on. `process` writes it, or `copying` does,
+    /// which ends after the process.
+    #[must_use]
+    pub fn new(path: PathBuf, start: u64, process: OwnedFd, copying: Option<AbortHandle>) -> Self {
+        Self { path, start, process: Arc::new(process), copying }
     }
 
-    /// How many lines there are; a place to look on from.
+    /// The file.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.0.borrow().count()
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many bytes there are; a place to look on from.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.path.metadata().map_or(0, |file| file.len().saturating_sub(self.start))
     }
 
     /// Waits for the first line from `place` on that is `wanted`; `None` if the log ends without.
     pub async fn wait_from(
         &self,
-        place: usize,
+        place: u64,
         wanted: impl Fn(LogLine<'_>) -> bool,
     ) -> Option<String> {
-        let mut next = place;
-        let mut found = None;
-        let mut lines = self.0.clone();
-        let seen = lines.wait_for(|lines| {
-            found = lines.from(next).find(|line| wanted(LogLine(line))).cloned();
-            next = lines.count();
-            found.is_some()
-        });
-        drop(seen.await);
-        found
+        let mut file = self.open(place).ok()?;
+        let mut line = Vec::new();
+        loop {
+            // Asked before the file is read: then all that was logged is there.
+            let has_ended = self.has_ended();
+            while let Ok(1..) = file.read_until(b'\n', &mut line) {
+                if line.last() != Some(&b'\n') && !has_ended {
+                    break;
+                }
+                let text = String::from_utf8_lossy(&line);
+                if wanted(LogLine(text.trim_end())) {
+                    return Some(text.trim_end().to_owned());
+                }
+                line.clear();
+            }
+            if has_ended {
+                return None;
+            }
+            sleep(READ_PAUSE).await;
+        }
     }
 
     /// As [`Log::wait_from`], from the log's start.
@@ -127,54 +111,61 @@ impl Log {
         self.wait_from(0, wanted).await
     }
 
-    /// How many of the lines in memory are `wanted`.
+    /// How many of its lines are `wanted`.
     #[must_use]
     pub fn matching(&self, wanted: impl Fn(LogLine<'_>) -> bool) -> usize {
-        self.0.borrow().kept.iter().filter(|line| wanted(LogLine(line))).count()
+        self.text().lines().filter(|line| wanted(LogLine(line))).count()
     }
 
     /// The last `count` lines.
     #[must_use]
     pub fn tail(&self, count: usize) -> Vec<String> {
-        let lines = self.0.borrow();
-        lines.kept.iter().skip(lines.kept.len().saturating_sub(count)).cloned().collect()
+        let text = self.text();
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        let forgotten = lines.len().saturating_sub(count);
+        lines.into_iter().skip(forgotten).collect()
     }
 
     /// The lines at which a person should look, see [`LogLine::is_alarm`].
     #[must_use]
     pub fn alarms(&self) -> Vec<String> {
-        self.0.borrow().alarms.clone()
+        let text = self.text();
+        text.lines().filter(|line| LogLine(line).is_alarm()).map(str::to_owned).collect()
     }
-}
 
-/// How many bets the log file at `path` tells of: one for each success of the action `single`,
-/// and as many as its `cantidad` says for each of the action `batch`.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn count_bets(path: &Path, single: &str, batch: &str) -> io::Result<u64> {
-    let mut bets = 0;
-    for line in io::BufReader::new(File::open(path)?).split(b'\n') {
-        let line = line?;
-        let line = LogLine(str::from_utf8(&line).unwrap_or_default());
-        if line.is(batch, "success") {
-            bets += line.field("cantidad").and_then(|count| count.parse().ok()).unwrap_or(0);
-        } else if line.is(single, "success") {
-            bets += 1;
-        }
+    /// How many bets it is about: one for each success of the action `single`, and as many as its
+    /// `cantidad` says for each of the action `batch`.
+    #[must_use]
+    pub fn bets(&self, single: &str, batch: &str) -> u64 {
+        let bets = |line| match LogLine(line) {
+            line if line.is(single, "success") => 1,
+            line if line.is(batch, "success") => {
+                line.field("cantidad").and_then(|count| count.parse().ok()).unwrap_or(0)
+            }
+            _ => 0,
+        };
+        self.text().lines().map(bets).sum()
     }
-    Ok(bets)
-}
 
-/// A log that cannot be written to its file is still read: a full pipe would stop the process.
-async fn copy(stream: impl AsyncRead + Unpin, mut file: File, lines: watch::Sender<Lines>) {
-    let mut stream = BufReader::new(stream);
-    let mut line = Vec::new();
-    while let Ok(1..) = stream.read_until(b'\n', &mut line).await {
-        let _ = file.write_all(&line);
-        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        lines.send_modify(|lines| lines.push(text));
-        line.clear();
+    /// Whether nothing more can be logged.
+    fn has_ended(&self) -> bool {
+        // The process stays to be waited for; an error says that its end was waited for already.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let is_running = matches!(waitid(WaitId::PidFd(self.process.as_fd()), options), Ok(None));
+        !is_running && self.copying.as_ref().is_none_or(AbortHandle::is_finished)
+    }
+
+    fn open(&self, place: u64) -> io::Result<BufReader<File>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.start + place))?;
+        Ok(BufReader::new(file))
+    }
+
+    /// All of it; empty if the file cannot be read.
+    fn text(&self) -> String {
+        let mut bytes = Vec::new();
+        let _ = self.open(0).and_then(|mut file| file.read_to_end(&mut bytes));
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
@@ -186,7 +177,7 @@ mod tests {
         "2026-01-31 10:00:00 INFO     action: listen | result: success | address: 127.0.0.1:7";
 
     #[test]
-    fn a_line_tells_its_level_and_fields() {
+    fn a_line_has_a_level_and_fields() {
         let line = LogLine(LISTEN);
         assert_eq!(line.level(), "INFO");
         assert_eq!(line.field("address"), Some("127.0.0.1:7"));
@@ -199,31 +190,5 @@ mod tests {
         ] {
             assert!(LogLine(alarm).is_alarm(), "{alarm}");
         }
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_sees_earlier_and_later_lines_and_the_end() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = || File::create(directory.path().join("log")).unwrap();
-        let text = format!("{LISTEN}\nsecond\nthird");
-        let (log, copying) = Log::of(text.as_bytes(), file());
-        let (found, ()) = tokio::join!(log.wait_for(|line| line.0 == "third"), copying);
-        assert_eq!(found.as_deref(), Some("third"));
-        assert_eq!(log.wait_for(|line| line.0 == "second").await.as_deref(), Some("second"));
-        assert_eq!(log.wait_from(2, |line| line.0 == "second").await, None);
-        assert_eq!(log.tail(2), ["second", "third"]);
-        assert_eq!(std::fs::read_to_string(directory.path().join("log")).unwrap(), text);
-    }
-
-    #[tokio::test]
-    async fn old_lines_are_forgotten_and_new_ones_are_still_found() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = File::create(directory.path().join("log")).unwrap();
-        let text: String = (0..LINES_KEPT + 10).map(|place| format!("line {place}\n")).collect();
-        let (log, copying) = Log::of(text.as_bytes(), file);
-        copying.await;
-        assert_eq!(log.count(), LINES_KEPT + 10);
-        assert_eq!(log.wait_for(|line| line.0 == "line 9").await, None);
-        assert!(log.wait_from(LINES_KEPT, |line| line.0 == "line 2003").await.is_some());
     }
 }

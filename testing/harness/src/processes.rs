@@ -27,7 +27,7 @@ pub fn processor_time(id: u32) -> anyhow::Result<Duration> {
 /// Processor time of all processes since the machine's start, and what its host kept of it.
 ///
 /// # Errors
-/// The system does not tell.
+/// The system does not say.
 pub fn machine_time() -> anyhow::Result<Duration> {
     let total = KernelStats::current().context("read the machine's times")?.total;
     let rest = [total.irq, total.softirq, total.steal].into_iter().flatten().sum::<u64>();
@@ -84,7 +84,7 @@ impl Thread {
     /// The calling one.
     ///
     /// # Errors
-    /// The system does not tell.
+    /// The system does not say.
     pub fn this() -> anyhow::Result<Self> {
         let id = rustix::thread::gettid().as_raw_nonzero().get();
         let task = Process::myself().and_then(|process| process.task_from_tid(id));
@@ -94,7 +94,7 @@ impl Thread {
     /// Its processor time.
     ///
     /// # Errors
-    /// It has ended, or the system does not tell.
+    /// It has ended, or the system does not say.
     pub fn time(&self) -> anyhow::Result<Duration> {
         let times = self.0.schedstat().context("read a thread's time")?;
         Ok(Duration::from_nanos(times.sum_exec_runtime))
@@ -104,7 +104,7 @@ impl Thread {
 /// Processor time of the calling thread.
 ///
 /// # Errors
-/// The system does not tell.
+/// The system does not say.
 pub fn this_thread() -> anyhow::Result<Duration> {
     Thread::this()?.time()
 }

@@ -22,7 +22,7 @@ impl RawConnection {
     /// Connects to `address`. Every write is a segment of its own.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// No program listens there.
     pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let connecting = timeout(ANSWER_TIMEOUT, TcpStream::connect(address));
         let stream = connecting.await.context("connect")?.context("connect")?;
@@ -33,7 +33,7 @@ impl RawConnection {
     /// Sends `bytes` as they are.
     ///
     /// # Errors
-    /// The connection is gone, or nobody reads what was sent.
+    /// The connection is gone, or the other side does not read.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
         let sending = timeout(ANSWER_TIMEOUT, self.stream.write_all(bytes.as_ref()));
         sending.await.context("send")?.context("send")

@@ -1,16 +1,14 @@
 //! One instance as a process: started, stopped, killed, paused, started again where it was.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitStatus;
-use std::str::SplitAsciiWhitespace;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
-use tokio::time::timeout;
 
-use crate::log::{self, Log, LogLine};
+use crate::log::{Log, LogLine};
 use crate::process::{ChildProcess, KILL_TIMEOUT, Launch};
 
 /// How long an instance may take until it listens. Bets of other runs may have to be read first.
@@ -22,51 +20,46 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// A server process that listens, or did until it was ended.
 #[derive(Debug)]
 pub struct ServerProcess {
-    launch: Launch,
-    directory: PathBuf,
+    process: ChildProcess,
     address: SocketAddr,
-    process: ChildProcess,
-    ended: bool,
-    earlier_alarms: Vec<String>,
+    /// The log since the first start.
+    log: Log,
 }
 
-/// A server process that does not listen yet.
-#[derive(Debug)]
-pub struct StartingServer {
-    launch: Launch,
-    directory: PathBuf,
-    process: ChildProcess,
-}
+impl ServerProcess {
+    /// Starts the instance `launch` as `name` in `directory`, so that the size of its files can be
+    /// limited. [`ServerProcess::listening`] comes next.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn spawn(name: &str, launch: Launch, directory: &Path) -> anyhow::Result<Self> {
+        Ok(Self::new(ChildProcess::spawn_piped(name, &launch, directory)?))
+    }
 
-impl StartingServer {
+    /// The instance that `process` is.
+    #[must_use]
+    pub fn new(process: ChildProcess) -> Self {
+        let (address, log) = (SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), process.log().clone());
+        Self { process, address, log }
+    }
+
     /// Waits until it listens.
     ///
     /// # Errors
     /// It ends, or does not listen in time.
-    pub async fn listening(self) -> anyhow::Result<ServerProcess> {
-        let Self { launch, directory, process } = self;
-        let (address, process) = listening(process).await?;
+    pub async fn listening(mut self) -> anyhow::Result<Self> {
+        self.find_address().await?;
         // From now on it is always this port: clients know it.
-        let launch = launch.with("SERVER_PORT", address.port());
-        Ok(ServerProcess {
-            launch,
-            directory,
-            address,
-            process,
-            ended: false,
-            earlier_alarms: Vec::new(),
-        })
+        self.set("SERVER_PORT", self.address.port());
+        Ok(self)
     }
-}
 
-impl ServerProcess {
-    /// Starts the instance `launch` as `name` in `directory`.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub fn spawn(name: &str, launch: Launch, directory: &Path) -> anyhow::Result<StartingServer> {
-        let process = ChildProcess::spawn(name, &launch, directory)?;
-        Ok(StartingServer { launch, directory: directory.to_owned(), process })
+    async fn find_address(&mut self) -> anyhow::Result<()> {
+        let listens = |line: LogLine<'_>| line.is("listen", "success");
+        let line = self.wait_for("that it listens", LISTEN_TIMEOUT, listens).await?;
+        let address = LogLine(&line).field("address").and_then(|address| address.parse().ok());
+        self.address = address.with_context(|| format!("find an address in {line:?}"))?;
+        Ok(())
     }
 
     /// Where it listens; after a restart, too, unless its settings were changed.
@@ -90,27 +83,18 @@ impl ServerProcess {
     /// The lines, since its first start, at which a person should look.
     #[must_use]
     pub fn alarms(&self) -> Vec<String> {
-        let mut alarms = self.earlier_alarms.clone();
-        alarms.extend(self.process.log().alarms());
-        alarms
-    }
-
-    /// Whether it was ended from here and not started again. One that ended by itself was not.
-    #[must_use]
-    pub fn is_ended(&self) -> bool {
-        self.ended
+        self.log.alarms()
     }
 
     /// Changes a setting for the next [`ServerProcess::restart`].
     pub fn set(&mut self, key: &str, value: impl ToString) {
-        self.launch.settings.insert(key.to_owned(), value.to_string());
+        self.process.set(key, value);
     }
 
     /// How many bets its log says it has stored, since its first start.
     #[must_use]
     pub fn bets_stored(&self) -> u64 {
-        let path = self.process.log_path();
-        log::count_bets(&path, "apuesta_almacenada", "apuestas_almacenadas").unwrap_or(0)
+        self.log.bets("apuesta_almacenada", "apuestas_almacenadas")
     }
 
     /// SIGKILL, and its end.
@@ -118,7 +102,6 @@ impl ServerProcess {
     /// # Errors
     /// It does not end.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.ended = true;
         self.process.kill().await
     }
 
@@ -127,7 +110,6 @@ impl ServerProcess {
     /// # Errors
     /// It does not come.
     pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
-        self.ended = true;
         self.process.wait(KILL_TIMEOUT).await
     }
 
@@ -150,36 +132,20 @@ impl ServerProcess {
         }
     }
 
-    /// Asks it to end with SIGTERM; [`ServerProcess::stopped`] waits for that. A second signal
-    /// would end it at once, and wrongly.
-    ///
-    /// # Errors
-    /// The system refused the signal.
-    pub fn ask_to_stop(&mut self) -> anyhow::Result<()> {
-        self.ended = true;
-        self.process.signal(Signal::TERM).context("stop a server")
-    }
-
-    /// Waits for its end after [`ServerProcess::ask_to_stop`].
-    ///
-    /// # Errors
-    /// It takes longer than 5 s, or its exit code is not 0.
-    pub async fn stopped(&mut self) -> anyhow::Result<()> {
-        let status = self.process.wait(STOP_TIMEOUT).await?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(self.process.failure(format!("stopped, but with {status}")))
-        }
-    }
-
     /// SIGTERM, and its end.
     ///
     /// # Errors
-    /// As [`ServerProcess::stopped`].
+    /// It takes longer than 5 s, or its exit code is not 0.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
-        self.ask_to_stop()?;
-        self.stopped().await
+        self.process.stop(Signal::TERM, STOP_TIMEOUT).await
+    }
+
+    /// Waits for its end after a SIGTERM.
+    ///
+    /// # Errors
+    /// As [`ServerProcess::stop`].
+    pub(crate) async fn stopped(&mut self) -> anyhow::Result<()> {
+        self.process.succeeded(STOP_TIMEOUT).await
     }
 
     /// SIGSTOP: it keeps its connections and its locks, and does nothing.
@@ -194,24 +160,23 @@ impl ServerProcess {
     /// it back.
     #[must_use]
     pub fn holds_lock(&self) -> bool {
-        self.has_lock_entry(|words| words.next() == Some("FLOCK"))
+        self.has_lock_entry(&["FLOCK"])
     }
 
-    /// Whether it waits for a `flock` that somebody else holds.
+    /// Whether it waits for a `flock` that another process holds.
     #[must_use]
     pub fn waits_for_lock(&self) -> bool {
-        self.has_lock_entry(|words| words.next() == Some("->") && words.next() == Some("FLOCK"))
+        self.has_lock_entry(&["->", "FLOCK"])
     }
 
-    /// Whether the system's list of locks has an entry of this process that is `wanted` up to its
-    /// kind: `7: FLOCK  ADVISORY  WRITE 4711 00:2f:1234 0 EOF`.
-    fn has_lock_entry(&self, wanted: fn(&mut SplitAsciiWhitespace<'_>) -> bool) -> bool {
+    /// Whether the system's list of locks has an entry of this process with these `words` after its
+    /// number: `7: FLOCK  ADVISORY  WRITE 4711 00:2f:1234 0 EOF`.
+    fn has_lock_entry(&self, words: &[&str]) -> bool {
         let Some(id) = self.process.id().map(|id| id.to_string()) else { return false };
         let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
         locks.lines().any(|line| {
-            let mut words = line.split_ascii_whitespace();
-            words.next();
-            wanted(&mut words) && words.nth(2) == Some(&id)
+            let mut entry = line.split_ascii_whitespace().skip(1);
+            words.iter().all(|word| entry.next() == Some(word)) && entry.nth(2) == Some(&id)
         })
     }
 
@@ -228,13 +193,8 @@ impl ServerProcess {
     /// # Errors
     /// It does not start, ends, or does not listen in time.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        let name = self.process.name().to_owned();
-        let process = ChildProcess::spawn(&name, &self.launch, &self.directory)?;
-        let (address, process) = listening(process).await?;
-        self.address = address;
-        self.earlier_alarms.extend(self.process.log().alarms());
-        self.process = process;
-        self.ended = false;
+        self.process = self.process.spawn_again()?;
+        self.find_address().await?;
         Ok(())
     }
 
@@ -244,12 +204,9 @@ impl ServerProcess {
     /// # Errors
     /// It could not be started or killed.
     pub async fn restart_and_kill(&mut self, after: Duration) -> anyhow::Result<()> {
-        let name = self.process.name().to_owned();
-        let mut process = ChildProcess::spawn(&name, &self.launch, &self.directory)?;
+        let mut process = self.process.spawn_again()?;
         tokio::time::sleep(after).await;
-        process.kill().await?;
-        self.earlier_alarms.extend(process.log().alarms());
-        Ok(())
+        process.kill().await
     }
 
     /// Waits up to `limit` for a line of its log, from its last start on.
@@ -262,27 +219,6 @@ impl ServerProcess {
         limit: Duration,
         wanted: impl Fn(LogLine<'_>) -> bool,
     ) -> anyhow::Result<String> {
-        match timeout(limit, self.log().wait_for(wanted)).await {
-            Ok(Some(line)) => Ok(line),
-            Ok(None) => Err(self.process.failure(format!("ended without logging {what}"))),
-            Err(_) => Err(self.process.failure(format!("has not logged {what}"))),
-        }
-    }
-}
-
-/// Waits until `process` listens, and reads where.
-async fn listening(mut process: ChildProcess) -> anyhow::Result<(SocketAddr, ChildProcess)> {
-    let log = process.log().clone();
-    let line = timeout(LISTEN_TIMEOUT, log.wait_for(|line| line.is("listen", "success"))).await;
-    match line {
-        Ok(Some(line)) => match LogLine(&line).field("address").and_then(|a| a.parse().ok()) {
-            Some(address) => Ok((address, process)),
-            None => Err(process.failure("logged no address that it listens at")),
-        },
-        Ok(None) => {
-            let status = process.wait(KILL_TIMEOUT).await?;
-            Err(process.failure(format!("ended before it listened, with {status}")))
-        }
-        Err(_) => Err(process.failure("did not listen in time")),
+        self.process.wait_for(what, limit, wanted).await
     }
 }

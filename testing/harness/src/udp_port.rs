@@ -22,7 +22,7 @@ impl UdpPort {
     pub fn take() -> io::Result<Self> {
         let socket = UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
         SockRef::from(&socket).set_reuse_address(true)?;
-        // Datagrams reach this socket, too, and nobody reads them here: keep few.
+        // Datagrams reach this socket, too, and are not read here: keep few.
         SockRef::from(&socket).set_recv_buffer_size(0)?;
         Ok(Self { socket })
     }
@@ -30,7 +30,7 @@ impl UdpPort {
     /// The port's number.
     ///
     /// # Errors
-    /// The system does not tell.
+    /// The system does not say.
     pub fn number(&self) -> io::Result<u16> {
         self.socket.local_addr().map(|address| address.port())
     }

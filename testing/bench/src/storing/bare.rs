@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -16,17 +16,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, ensure};
 use harness::processes::Thread;
 use harness::raw_connection::RawConnection;
-use harness::volume::Volume;
+use harness::volume::{LineCounter, Volume};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use tempfile::TempDir;
 
 use super::Setting;
 use super::bets::{self, Bets, Cycle};
-use super::load::{Agency, Load};
-use crate::outcome::{Role, Sample};
+use super::load::{Agency, Load, Loaded, Store, Usage};
 use crate::place::Place;
-use crate::turns::{Contestant, Pending};
 
 /// The one answer.
 const STORED: &[u8] = b"0\n";
@@ -35,25 +33,10 @@ const STORED: &[u8] = b"0\n";
 const READ_BYTES: usize = 32 * 1024;
 
 /// An agency that sends the same packets as to ours.
-struct Packets {
+pub struct Packets {
     connection: RawConnection,
     packets: Cycle<String>,
     size: u64,
-}
-
-impl Packets {
-    async fn connect(
-        address: SocketAddr,
-        agency: u32,
-        setting: Setting,
-        bets: &Bets,
-    ) -> anyhow::Result<Self> {
-        let batches = bets.batches(setting.batch, agency);
-        let packet = |batch| format!("StoreRows:{agency};1:{}", bets::wire(batch));
-        let packets = Cycle::new(batches.map(packet));
-        let connection = RawConnection::open(address).await?;
-        Ok(Self { connection, packets, size: setting.batch.into() })
-    }
 }
 
 impl Agency for Packets {
@@ -64,88 +47,70 @@ impl Agency for Packets {
     }
 }
 
-/// The bare server and its agencies.
+/// A running bare server.
 pub struct Bare {
-    load: Load<Packets>,
     thread: Thread,
-    serving: Option<JoinHandle<anyhow::Result<Server>>>,
+    serving: Option<JoinHandle<anyhow::Result<()>>>,
     batch: u64,
     place: TempDir,
 }
 
+/// Starts the server and connects the agencies.
+///
+/// # Errors
+/// The system refused a socket or a thread.
+pub async fn start(
+    setting: Setting,
+    bets: &Bets,
+    place: &Place,
+) -> anyhow::Result<Loaded<Bare, Packets>> {
+    let directory = place.directory("bare")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
+    let address = listener.local_addr().context("listen")?;
+    let batch = setting.batch.into();
+    let mut server = Server::open(directory.path())?;
+    let mut agencies = Vec::new();
+    for agency in 1..=setting.agencies {
+        let packet = |batch| format!("StoreRows:{agency};1:{}", bets::wire(batch));
+        let packets = Cycle::new(bets.batches(setting.batch, agency).map(packet));
+        let connection = RawConnection::open(address).await?;
+        agencies.push(Packets { connection, packets, size: batch });
+        let (stream, _) = listener.accept().context("accept an agency")?;
+        server.callers.push(Caller::new(stream)?);
+    }
+    let (sender, receiver) = mpsc::channel();
+    let serving = std::thread::Builder::new().name("bare".to_owned()).spawn(move || {
+        let _ = sender.send(Thread::this());
+        server.serve()
+    });
+    let serving = Some(serving.context("start a thread")?);
+    let thread = receiver.recv().context("find a thread")??;
+    let store = Bare { thread, serving, batch, place: directory };
+    Ok(Loaded { store, load: Load::new(agencies) })
+}
+
 impl Bare {
-    /// Starts the server and connects the agencies.
-    ///
-    /// # Errors
-    /// The system refused a socket or a thread.
-    pub async fn start(setting: Setting, bets: &Bets, place: &Place) -> anyhow::Result<Self> {
-        let directory = place.directory("bare")?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
-        let address = listener.local_addr().context("listen")?;
-        let bets = bets.clone();
-        let load = Load::connect(setting.agencies, move |agency| {
-            let bets = bets.clone();
-            async move { Packets::connect(address, agency, setting, &bets).await }
-        });
-        let load = load.await?;
-        let mut server = Server::open(directory.path())?;
-        for _ in 0..setting.agencies {
-            let (stream, _) = listener.accept().context("accept an agency")?;
-            server.callers.push(Caller::new(stream)?);
-        }
-        let (tell, told) = mpsc::channel();
-        let serving = std::thread::Builder::new().name("bare".to_owned()).spawn(move || {
-            let _ = tell.send(Thread::this());
-            server.serve()
-        });
-        let serving = Some(serving.context("start a thread")?);
-        let thread = told.recv().context("hear of a thread")??;
-        Ok(Self { load, thread, serving, batch: setting.batch.into(), place: directory })
-    }
-
-    async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
-        let thread = &self.thread;
-        match self.load.round(time, || thread.time()).await {
-            Ok((round, processor)) => Ok(round.sample(Some(processor), None)),
-            // An agency only sees that its connection ends: its server knows why.
-            Err(error) => Err(end(self.serving.take()).err().unwrap_or(error)),
-        }
-    }
-
-    /// What is stored is what was acknowledged.
-    fn check(self) -> anyhow::Result<()> {
-        let acknowledged = self.load.acknowledged();
-        drop(self.load);
-        let server = end(self.serving)?;
-        let (stored, bytes) = (server.file.metadata()?.len(), server.bytes);
-        ensure!(stored == bytes, "{stored} bytes are stored, {bytes} were appended");
-        let stored = server.packets * self.batch;
-        ensure!(stored == acknowledged, "{stored} bets are stored, {acknowledged} acknowledged");
-        self.place.close().context("remove what was stored")
+    /// Waits for the server's end, which comes when all agencies have gone.
+    fn end(&mut self) -> anyhow::Result<()> {
+        let ended = self.serving.take().context("the bare server has ended")?.join();
+        ended.map_err(|_| anyhow!("the bare server panicked"))?.context("serve")
     }
 }
 
-/// Waits for the server's end, which comes when all agencies have gone.
-fn end(serving: Option<JoinHandle<anyhow::Result<Server>>>) -> anyhow::Result<Server> {
-    let ended = serving.context("the bare server has ended")?.join();
-    ended.map_err(|_| anyhow!("the bare server panicked"))?.context("serve")
-}
-
-impl Contestant for Bare {
-    fn name(&self) -> String {
-        "bare server".to_owned()
+impl Store for Bare {
+    fn usage(&self) -> anyhow::Result<Usage> {
+        Ok(Usage { processor: Some(self.thread.time()?), memory: None })
     }
 
-    fn role(&self) -> Role {
-        Role::Peer
+    fn reason(&mut self, error: anyhow::Error) -> anyhow::Error {
+        let has_ended = self.serving.as_ref().is_some_and(JoinHandle::is_finished);
+        if has_ended { self.end().err().unwrap_or(error) } else { error }
     }
 
-    fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
-        Box::pin(self.measure(time))
-    }
-
-    fn finish(self: Box<Self>) -> Pending<'static, ()> {
-        Box::pin(async { self.check() })
+    async fn finish(mut self) -> anyhow::Result<Option<u64>> {
+        self.end()?;
+        let packets = LineCounter::new(Volume::new(self.place.path()).bets()).count();
+        Ok(Some(packets.context("count what is stored")? * self.batch))
     }
 }
 
@@ -170,20 +135,14 @@ impl Caller {
     }
 
     fn read(&mut self) -> anyhow::Result<()> {
-        let before = self.packet.len();
-        self.packet.resize(before + READ_BYTES, 0);
-        let room = self.packet.get_mut(before..).unwrap_or_default();
-        let read = self.stream.read(room);
-        let bytes = read.as_ref().copied().unwrap_or_default();
-        self.packet.truncate(before + bytes);
-        match read {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error).context("read a packet"),
-            Ok(bytes) => {
-                self.has_ended = bytes == 0;
-                Ok(())
-            }
+        let mut block = [0; READ_BYTES];
+        match self.stream.read(&mut block) {
+            Ok(0) => self.has_ended = true,
+            Ok(count) => self.packet.extend_from_slice(block.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error).context("read a packet"),
         }
+        Ok(())
     }
 }
 
@@ -192,8 +151,6 @@ struct Server {
     callers: Vec<Caller>,
     /// How long the last sync took.
     sync_took: Duration,
-    packets: u64,
-    bytes: u64,
 }
 
 impl Server {
@@ -202,18 +159,15 @@ impl Server {
         let path = Volume::new(place).bets();
         let file =
             OpenOptions::new().create(true).append(true).open(path).context("make a file")?;
-        Ok(Self { file, callers: Vec::new(), sync_took: Duration::ZERO, packets: 0, bytes: 0 })
+        Ok(Self { file, callers: Vec::new(), sync_took: Duration::ZERO })
     }
 
     /// Serves until all agencies have gone.
-    fn serve(mut self) -> anyhow::Result<Self> {
+    fn serve(mut self) -> anyhow::Result<()> {
         while self.gather()? {
             let whole = self.callers.iter().filter(|caller| caller.is_whole());
             let group: Vec<&[u8]> = whole.map(|caller| caller.packet.as_slice()).collect();
-            self.packets += group.len() as u64;
-            let group = group.concat();
-            self.bytes += group.len() as u64;
-            self.file.write_all(&group).context("append")?;
+            self.file.write_all(&group.concat()).context("append")?;
             let since = Instant::now();
             self.file.sync_data().context("sync")?;
             self.sync_took = since.elapsed();
@@ -222,23 +176,22 @@ impl Server {
                 caller.packet.clear();
             }
         }
-        Ok(self)
+        Ok(())
     }
 
     /// Waits for a packet, and a moment for those of all others; says whether there is any.
     fn gather(&mut self) -> anyhow::Result<bool> {
         let mut until = None;
-        loop {
-            let now = Instant::now();
+        while !self.callers.iter().all(Caller::is_whole) {
             let has_one = self.callers.iter().any(Caller::is_whole);
-            let until = has_one.then(|| *until.get_or_insert(now + self.sync_took / 2));
-            let left = until.map(|until| until.saturating_duration_since(now));
-            let is_late = left.is_some_and(|left| left.is_zero());
-            if is_late || self.callers.iter().all(Caller::is_whole) {
-                return Ok(!self.callers.is_empty());
+            let until = has_one.then(|| *until.get_or_insert(Instant::now() + self.sync_took / 2));
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                break;
             }
             self.read_for(left)?;
         }
+        Ok(!self.callers.is_empty())
     }
 
     /// Reads from those that have no packet here yet, as soon as one of them can be read.
@@ -287,8 +240,7 @@ mod tests {
         other.write_all(b"c\n").unwrap();
         assert!(is_answered(&other));
         drop((one, other));
-        let server = serving.join().unwrap().unwrap();
-        assert_eq!((server.packets, server.bytes), (2, 5));
+        serving.join().unwrap().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"a\nbc\n");
     }
 }

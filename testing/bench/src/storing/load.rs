@@ -1,20 +1,20 @@
 //! The load: agencies in a closed loop, each with one batch outstanding.
 //!
-//! All of them run on one thread. It shares the machine's cores with what it measures, so its own
+//! All of them run on one thread, which does nothing else meanwhile. It shares the machine's cores with what it measures, so its own
 //! processor time is measured too.
 //!
 //! **Invariant**: every answer is checked, and a bet counts only when its answer has come.
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use harness::processes;
 use hdrhistogram::Histogram;
-use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::outcome::{BETS_PER_SECOND, MEMORY, Measure, Sample, Unit};
+use crate::outcome::{BETS_PER_SECOND, Better, MEMORY, Measure, Sample, Unit};
+use crate::turns::{Contestant, Pending};
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,7 +27,12 @@ static P999: Measure = Measure::less("answer_p99_9_ms", "p99.9 ms", Unit::Millis
 static PROCESSOR: Measure = Measure::less("processor_ns_per_bet", "CPU ns/bet", Unit::Nanoseconds);
 
 /// The same of the load.
-static LOAD: Measure = Measure::aside("load_ns_per_bet", "load ns/bet", Unit::Nanoseconds);
+static LOAD: Measure = Measure {
+    name: "load_ns_per_bet",
+    heading: "load ns/bet",
+    unit: Unit::Nanoseconds,
+    better: Better::Neither,
+};
 
 /// An agency that stores one batch after another.
 pub trait Agency: Send + 'static {
@@ -35,10 +40,85 @@ pub trait Agency: Send + 'static {
     fn store(&mut self) -> impl Future<Output = anyhow::Result<u64>> + Send;
 }
 
-/// Connected agencies and the runtime of their connections.
+/// What a store takes of the machine, if that can be seen.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// Its processor time so far.
+    pub processor: Option<Duration>,
+    /// The most memory of one of its processes, in MiB.
+    pub memory: Option<f64>,
+}
+
+/// What stores the bets of a load.
+pub trait Store {
+    /// Whether the load itself stores: its processor time is that of the store then.
+    const IS_LOAD: bool = false;
+
+    /// What it takes of the machine.
+    ///
+    /// # Errors
+    /// It has ended.
+    fn usage(&self) -> anyhow::Result<Usage> {
+        Ok(Usage::default())
+    }
+
+    /// Why a round failed; agencies may only see that their connections end.
+    fn reason(&mut self, error: anyhow::Error) -> anyhow::Error {
+        error
+    }
+
+    /// Ends it when all agencies are gone. Gives how many bets all rounds have left in it, if that
+    /// can be seen.
+    ///
+    /// # Errors
+    /// It does not end in order, or cannot be counted.
+    async fn finish(self) -> anyhow::Result<Option<u64>>;
+}
+
+/// A store and the agencies that load it.
+pub struct Loaded<S, A> {
+    /// The store.
+    pub store: S,
+    /// Its agencies.
+    pub load: Load<A>,
+}
+
+impl<S: Store, A: Agency> Contestant for Loaded<S, A> {
+    fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
+        Box::pin(async move {
+            let before = self.store.usage()?.processor.unwrap_or_default();
+            let round = self.load.round(time).await;
+            let mut round = round.map_err(|error| self.store.reason(error))?;
+            let Usage { mut processor, memory } = self.store.usage()?;
+            if S::IS_LOAD {
+                processor = Some(std::mem::take(&mut round.load));
+            }
+            Ok(round.sample(processor.map(|after| after.saturating_sub(before)), memory))
+        })
+    }
+
+    fn finish<'c>(self: Box<Self>) -> Pending<'c, ()>
+    where
+        Self: 'c,
+    {
+        Box::pin(async move {
+            let Self { store, load } = *self;
+            let acknowledged = load.acknowledged;
+            drop(load);
+            let stored = store.finish().await?.unwrap_or(acknowledged);
+            ensure!(
+                stored == acknowledged,
+                "{stored} bets are stored, {acknowledged} acknowledged"
+            );
+            Ok(())
+        })
+    }
+}
+
+/// Connected agencies.
 pub struct Load<A> {
     agencies: Vec<A>,
-    runtime: Option<Runtime>,
+    /// How many bets were acknowledged in all rounds.
     acknowledged: u64,
 }
 
@@ -90,84 +170,37 @@ impl Round {
 }
 
 impl<A: Agency> Load<A> {
-    /// Connects the agencies 1 to `count`.
+    /// The load of these agencies.
+    #[must_use]
+    pub fn new(agencies: Vec<A>) -> Self {
+        Self { agencies, acknowledged: 0 }
+    }
+
+    /// One round of `time`.
     ///
     /// # Errors
-    /// An agency cannot connect.
-    pub async fn connect<C>(
-        count: u32,
-        mut connect: impl FnMut(u32) -> C + Send + 'static,
-    ) -> anyhow::Result<Self>
-    where
-        C: Future<Output = anyhow::Result<A>>,
-    {
-        let connecting = tokio::task::spawn_blocking(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.context("start the load")?;
-            let connected = (1..=count).map(|agency| runtime.block_on(connect(agency)));
-            let agencies = connected.collect::<anyhow::Result<_>>()?;
-            Ok(Self { agencies, runtime: Some(runtime), acknowledged: 0 })
-        });
-        connecting.await.context("connect the load")?
+    /// An answer is wrong or does not come.
+    pub async fn round(&mut self, time: Duration) -> anyhow::Result<Round> {
+        let before = processes::this_thread().context("measure the load")?;
+        let start = Instant::now();
+        let storing = self.agencies.drain(..).map(|agency| store(agency, start, time));
+        let mut storing: JoinSet<_> = storing.collect();
+        let mut all = Round::new();
+        let joining = async {
+            while let Some(joined) = storing.join_next().await {
+                let (agency, round) = joined.context("follow an agency")??;
+                self.agencies.push(agency);
+                all.bets += round.bets;
+                all.waits.add(round.waits).context("add histograms")?;
+            }
+            anyhow::Ok(())
+        };
+        timeout(time + ANSWER_TIMEOUT, joining).await.context("an answer does not come")??;
+        all.elapsed = start.elapsed();
+        all.load = processes::this_thread().context("measure the load")?.saturating_sub(before);
+        self.acknowledged += all.bets;
+        Ok(all)
     }
-
-    /// How many bets were acknowledged in all rounds.
-    pub fn acknowledged(&self) -> u64 {
-        self.acknowledged
-    }
-
-    /// One round of `time`, with the servers' processor time in it, by what `processor_time` says
-    /// before and after.
-    ///
-    /// # Errors
-    /// An answer is wrong or does not come, or a server is gone.
-    pub async fn round(
-        &mut self,
-        time: Duration,
-        processor_time: impl Fn() -> anyhow::Result<Duration>,
-    ) -> anyhow::Result<(Round, Duration)> {
-        let before = processor_time()?;
-        let agencies = std::mem::take(&mut self.agencies);
-        let runtime = self.runtime.take().context("the load has failed before")?;
-        let loading = tokio::task::spawn_blocking(move || {
-            let stored =
-                runtime.block_on(timeout(time + ANSWER_TIMEOUT, store_all(agencies, time)));
-            let (agencies, round) = stored.context("an answer does not come")??;
-            anyhow::Ok((agencies, runtime, round))
-        });
-        let (agencies, runtime, round) = loading.await.context("follow the load")??;
-        self.agencies = agencies;
-        self.runtime = Some(runtime);
-        self.acknowledged += round.bets;
-        Ok((round, processor_time()?.saturating_sub(before)))
-    }
-}
-
-impl<A> Drop for Load<A> {
-    /// A runtime must not be dropped on a thread of another one.
-    fn drop(&mut self) {
-        self.agencies.clear();
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-async fn store_all<A: Agency>(agencies: Vec<A>, time: Duration) -> anyhow::Result<(Vec<A>, Round)> {
-    let before = processes::this_thread().context("measure the load")?;
-    let start = Instant::now();
-    let storing = agencies.into_iter().map(|agency| store(agency, start, time));
-    let mut storing: JoinSet<_> = storing.collect();
-    let (mut agencies, mut all) = (Vec::new(), Round::new());
-    while let Some(joined) = storing.join_next().await {
-        let (agency, round) = joined.context("follow an agency")??;
-        agencies.push(agency);
-        all.bets += round.bets;
-        all.waits.add(round.waits).context("add histograms")?;
-    }
-    all.elapsed = start.elapsed();
-    all.load = processes::this_thread().context("measure the load")?.saturating_sub(before);
-    Ok((agencies, all))
 }
 
 async fn store<A: Agency>(

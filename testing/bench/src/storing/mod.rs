@@ -14,15 +14,15 @@ mod reference;
 
 use anyhow::Context as _;
 
-use self::bare::Bare;
 use self::bets::Bets;
-use self::limit::Limit;
-use self::ours::{Ours, Rows};
+use self::load::Loaded;
+use self::ours::Ours;
 use self::postgres::Postgres;
 use super::cli::Options;
-use super::outcome::{Case, Outcome};
+use super::instances::counted;
+use super::outcome::{Case, Outcome, Role};
 use super::place::Place;
-use super::turns::{Entry, take_turns};
+use super::turns::Entry;
 
 /// One case: so many agencies, so many bets in each packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +39,8 @@ impl Setting {
         format!("{} {agencies}, batches of {}", self.agencies, self.batch)
     }
 
-    pub(super) fn parameters(self) -> Vec<(&'static str, u64)> {
-        vec![("agencies", self.agencies.into()), ("batch", self.batch.into())]
+    pub(super) fn parameters(self) -> [(&'static str, u64); 2] {
+        [("agencies", self.agencies.into()), ("batch", self.batch.into())]
     }
 }
 
@@ -58,7 +58,7 @@ const NOTE_ON_SYSTEMS: &str = "The MiB of PostgreSQL, whose processes share memo
                                of them have.";
 
 /// What has to be known of a peer.
-const NOTE_ON_PEER: &str = "Of the peer, into whose store nobody can look, the answers alone were \
+const NOTE_ON_PEER: &str = "Of the peer, whose store cannot be seen, the answers alone were \
                             checked.";
 
 /// Measures all cases that the options ask for.
@@ -67,37 +67,34 @@ const NOTE_ON_PEER: &str = "Of the peer, into whose store nobody can look, the a
 /// A contestant fails, or stored something else than it acknowledged.
 pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
     let bets = Bets::read(&place.bets.file(1))?;
-    let postgres = match options.no_peers {
-        false => Some(Postgres::start(place).await?),
-        true => None,
-    };
+    let postgres = if options.no_peers { None } else { Some(Postgres::start(place).await?) };
     let cases = measure(options, &bets, postgres.as_ref(), place).await;
     // Also after a failure, of which this one must not hide the reason: it leaves nothing behind
     // only if it is asked to end.
     let stopped = match postgres {
-        Some(postgres) => postgres.stop().await,
-        None => Ok(()),
+        Some(Ok(postgres)) => postgres.stop().await,
+        _ => Ok(()),
     };
     let cases = cases?;
     stopped.context("end PostgreSQL")?;
     Ok(Outcome {
         question: "storing",
-        title: "bets stored in a second, each batch synced before its answer".to_owned(),
+        title: "bets stored in a second, each batch synced before its answer",
         cases,
         notes: notes(options),
     })
 }
 
-fn notes(options: &Options) -> Vec<String> {
+fn notes(options: &Options) -> Vec<&'static str> {
     let systems = (!options.no_peers).then_some(NOTE_ON_SYSTEMS);
     let peer = (!options.peer.is_empty()).then_some(NOTE_ON_PEER);
-    NOTES.into_iter().chain(systems).chain(peer).map(str::to_owned).collect()
+    NOTES.into_iter().chain(systems).chain(peer).collect()
 }
 
 async fn measure(
     options: &Options,
     bets: &Bets,
-    postgres: Option<&Postgres>,
+    postgres: Option<&Result<Postgres, String>>,
     place: &Place,
 ) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
@@ -105,19 +102,18 @@ async fn measure(
     let mut beside_peer = None;
     if !options.peer.is_empty() {
         place.note(&format!("storing: beside {}", options.peer.join(", ")));
-        beside_peer = Some(reference::case(&options.peer, options, bets, place).await?);
+        beside_peer = Some(reference::case(&options.peer, bets, place).await?);
     }
     for setting in settings(options) {
         place.note(&format!("storing: {}", setting.name()));
         let entries = enter(setting, options, bets, postgres, place).await?;
-        let standings = take_turns(entries, options.effort(), &place.stop).await?;
-        cases.push(Case { name: setting.name(), parameters: setting.parameters(), standings });
+        cases.push(place.measure(setting.name(), &setting.parameters(), entries).await?);
     }
     cases.extend(beside_peer);
     Ok(cases)
 }
 
-/// The cases: all pairs of what is given, or of everything; quickly, what tells most.
+/// The cases: all pairs of what is given, or of everything; quickly, the most important ones.
 fn settings(options: &Options) -> Vec<Setting> {
     let Options { agencies, batches, quick, .. } = options;
     if *quick && agencies.is_empty() && batches.is_empty() {
@@ -130,33 +126,30 @@ fn settings(options: &Options) -> Vec<Setting> {
     pairs.map(|(agencies, batch)| Setting { agencies, batch }).collect()
 }
 
-/// Sets up everybody.
-async fn enter(
+/// Sets up all contestants.
+async fn enter<'p>(
     setting: Setting,
     options: &Options,
     bets: &Bets,
-    postgres: Option<&Postgres>,
+    postgres: Option<&'p Result<Postgres, String>>,
     place: &Place,
-) -> anyhow::Result<Vec<Entry>> {
-    let instances = if options.instances.is_empty() { &[1, 3] } else { &*options.instances };
+) -> anyhow::Result<Vec<Entry<'p>>> {
     let mut entries = Vec::new();
-    for &instances in instances {
-        let bets = bets.clone();
-        let ours = Ours::start(setting, instances, place, move |agency, addresses| {
-            let bets = bets.clone();
-            async move {
-                let own = *addresses.first().context("no instance")?;
-                Rows::connect(own, agency, setting, &bets, 0).await
-            }
-        });
-        let ours = ours.await?;
-        entries.push(Entry::Present(Box::new(ours)));
+    for count in options.instances() {
+        let store = Ours::start(place, place.directory("ours")?, count, setting, 0).await?;
+        let load = store.rows(setting, bets, &[]).await?;
+        entries.push(Entry::new(&counted(count), Role::Ours, Loaded { store, load }));
     }
-    entries.push(Entry::Present(Box::new(Limit::prepare(setting, bets, place)?)));
-    entries.push(Entry::Present(Box::new(Bare::start(setting, bets, place).await?)));
+    let limit = limit::prepare(setting, bets, place)?;
+    entries.push(Entry::new("limit", Role::Limit, limit));
+    let bare = bare::start(setting, bets, place).await?;
+    entries.push(Entry::new("bare server", Role::Peer, bare));
     if let Some(postgres) = postgres {
         entries.push(redis::enter(setting, bets, place).await?);
-        entries.push(postgres.enter(setting, bets).await?);
+        entries.push(match postgres {
+            Ok(postgres) => postgres.enter(setting, bets).await?,
+            Err(reason) => Entry::absent(postgres::NAME, reason),
+        });
     }
     Ok(entries)
 }

@@ -4,29 +4,39 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::process::Command;
-use tokio::time::sleep;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::Setting;
 use super::bets::{self, Bets, Cycle};
-use super::load::{Agency, Load};
-use crate::daemon::{self, Daemon, User};
-use crate::outcome::{Role, Sample};
+use super::load::{Agency, Load, Loaded, Store, Usage};
+use crate::foreign::{self, READY_TIMEOUT, STOP_TIMEOUT, User};
+use crate::instances::id;
+use crate::outcome::Role;
 use crate::place::Place;
-use crate::turns::{Contestant, Entry, Pending};
+use crate::turns::Entry;
+use harness::log::LogLine;
+use harness::process::ChildProcess;
 use harness::processes;
 
-const NAME: &str = "PostgreSQL";
+/// Its name in tables.
+pub const NAME: &str = "PostgreSQL";
 
-/// How long it may take to be ready after it listens.
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Its directory.
+const DATA: &str = "data";
+
+const INITDB: [&str; 7] = [
+    "--auth=trust",
+    "--username=postgres",
+    "--no-sync",
+    "--encoding=UTF8",
+    "--no-locale",
+    "--pgdata",
+    DATA,
+];
 
 /// Besides the defaults: no checkpoint in the middle, no socket file.
 const SETTINGS: [&str; 6] = [
@@ -46,90 +56,74 @@ const TABLE: &str = "CREATE TABLE bets (agency integer NOT NULL, first_name text
 /// How many different batches an agency has.
 const INSERTS_EACH: usize = 16;
 
-/// A running database cluster, or why there is none.
-pub enum Postgres {
-    /// It runs.
-    Running(Rc<Server>),
-    /// It does not; what to do about it.
-    Absent(String),
-}
-
 /// A database cluster of its own.
-pub struct Server {
-    daemon: Daemon,
+pub struct Postgres {
+    process: ChildProcess,
     address: SocketAddr,
-    place: TempDir,
+    _place: TempDir,
 }
 
 impl Postgres {
-    /// Makes and starts a database cluster, if PostgreSQL is installed.
+    /// Makes and starts a database cluster, if PostgreSQL is installed; else says what to do.
     ///
     /// # Errors
     /// It is installed and does not start.
-    pub async fn start(place: &Place) -> anyhow::Result<Self> {
+    pub async fn start(place: &Place) -> anyhow::Result<Result<Self, String>> {
         let Some(programs) = programs() else {
-            return Ok(Self::Absent("not installed: apt-get install postgresql".to_owned()));
+            return Ok(Err("not installed: apt-get install postgresql".to_owned()));
         };
         let user = match User::for_servers() {
             Ok(user) => user,
-            Err(reason) => return Ok(Self::Absent(reason)),
+            Err(reason) => return Ok(Err(reason)),
         };
         let place = place.directory("postgres")?;
         if let Some(user) = &user {
             user.give(place.path())?;
         }
-        let data = place.path().join("data");
-        if let Err(error) = make(&programs, user.as_ref(), &data).await {
+        let run = |program: &str, arguments: &[&str]| {
+            let launch = foreign::launch(&programs.join(program), user.as_ref(), arguments);
+            ChildProcess::spawn(program, &launch, place.path())
+        };
+        if let Err(error) = run("initdb", &INITDB)?.succeeded(READY_TIMEOUT).await {
             let reason = "no database cluster could be made there; try another --out";
-            return Ok(Self::Absent(format!("{reason}: {error:#}")));
+            return Ok(Err(format!("{reason}: {error:#}")));
         }
-        let address = daemon::free_address(Ipv4Addr::LOCALHOST)?;
-        let mut command = daemon::foreign(&programs.join("postgres"), user.as_ref());
-        command.arg("-D").arg(&data).arg("-p").arg(address.port().to_string());
-        command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
-        let mut daemon = Daemon::spawn("postgres", command, place.path())?;
-        daemon.listens(address).await?;
-        // It refuses connections for a moment after it has begun to listen.
-        let since = Instant::now();
-        while let Err(error) = connect(address).await {
-            ensure!(since.elapsed() < READY_TIMEOUT, "PostgreSQL is not ready: {error:#}");
-            sleep(Duration::from_millis(50)).await;
-        }
-        Ok(Self::Running(Rc::new(Server { daemon, address, place })))
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, foreign::free_port()?));
+        let port = address.port().to_string();
+        let mut arguments = vec!["-D", DATA, "-p", &port];
+        arguments.extend(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        let process = run("postgres", &arguments)?;
+        let is_ready = |line: LogLine<'_>| line.0.contains("ready to accept connections");
+        process.wait_for("that it is ready", READY_TIMEOUT, is_ready).await?;
+        Ok(Ok(Self { process, address, _place: place }))
     }
 
     /// A table and its agencies.
     ///
     /// # Errors
     /// The table cannot be made.
-    pub async fn enter(&self, setting: Setting, bets: &Bets) -> anyhow::Result<Entry> {
-        let server = match self {
-            Self::Running(server) => server,
-            Self::Absent(reason) => return Ok(Entry::absent(NAME, reason)),
-        };
-        let address = server.address;
-        let control = connect(address).await?;
+    pub async fn enter(&self, setting: Setting, bets: &Bets) -> anyhow::Result<Entry<'_>> {
+        let control = connect(self.address).await?;
         control.batch_execute(TABLE).await.context("make a table")?;
-        let bets = bets.clone();
-        let load = Load::connect(setting.agencies, move |agency| {
+        let mut agencies = Vec::new();
+        for agency in 1..=setting.agencies {
             let batches = bets.batches(setting.batch, agency).take(INSERTS_EACH);
-            let inserts = Cycle::new(batches.map(|batch| bets::insert(batch, agency)));
-            let size = setting.batch.into();
-            async move { Ok(Inserts { client: connect(address).await?, inserts, size }) }
-        });
-        let (server, load) = (Rc::clone(server), load.await?);
-        Ok(Entry::Present(Box::new(Table { server, control, load })))
+            agencies.push(Inserts {
+                client: connect(self.address).await?,
+                inserts: Cycle::new(batches.map(|batch| bets::insert(batch, agency))),
+                size: setting.batch.into(),
+            });
+        }
+        let store = Table { server: self, control };
+        Ok(Entry::new(NAME, Role::Peer, Loaded { store, load: Load::new(agencies) }))
     }
 
-    /// Ends it, when all tables are gone.
+    /// Ends it.
     ///
     /// # Errors
     /// It does not end.
-    pub async fn stop(self) -> anyhow::Result<()> {
-        let Self::Running(server) = self else { return Ok(()) };
-        let Some(server) = Rc::into_inner(server) else { return Ok(()) };
-        server.daemon.stop(Signal::INT).await?;
-        server.place.close().context("remove what was stored")
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.process.stop(Signal::INT, STOP_TIMEOUT).await
     }
 }
 
@@ -138,21 +132,11 @@ fn programs() -> Option<PathBuf> {
     let is_whole = |directory: &Path| {
         ["postgres", "initdb"].iter().all(|program| directory.join(program).is_file())
     };
-    let on_path = daemon::find("postgres").and_then(|file| Some(file.parent()?.to_owned()));
+    let on_path = foreign::find("postgres").and_then(|file| Some(file.parent()?.to_owned()));
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut versions: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     versions.sort();
     on_path.into_iter().chain(versions.into_iter().rev()).find(|directory| is_whole(directory))
-}
-
-async fn make(programs: &Path, user: Option<&User>, data: &Path) -> anyhow::Result<()> {
-    let mut command: Command = daemon::foreign(&programs.join("initdb"), user);
-    command.args(["--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8"]);
-    command.arg("--no-locale").arg("--pgdata").arg(data).current_dir("/").kill_on_drop(true);
-    let output = command.output().await.context("start initdb")?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{}", error.trim().lines().last().unwrap_or_default());
-    Ok(())
 }
 
 /// Connects as `postgres`; what drives the connection is a task of this runtime.
@@ -185,46 +169,22 @@ impl Agency for Inserts {
 }
 
 /// One case's table.
-struct Table {
-    server: Rc<Server>,
+struct Table<'s> {
+    server: &'s Postgres,
     control: Client,
-    load: Load<Inserts>,
 }
 
-impl Table {
-    async fn measure(&mut self, time: Duration) -> anyhow::Result<Sample> {
-        let id = self.server.daemon.id()?;
-        let (round, processor) = self.load.round(time, || processes::family_time(id)).await?;
-        Ok(round.sample(Some(processor), Some(processes::family_memory_mib(id)?)))
+impl Store for Table<'_> {
+    fn usage(&self) -> anyhow::Result<Usage> {
+        let id = id(&self.server.process)?;
+        let (processor, memory) = (processes::family_time(id)?, processes::family_memory_mib(id)?);
+        Ok(Usage { processor: Some(processor), memory: Some(memory) })
     }
 
-    async fn check(self) -> anyhow::Result<()> {
-        let acknowledged = self.load.acknowledged();
-        drop(self.load);
+    async fn finish(self) -> anyhow::Result<Option<u64>> {
         let row = self.control.query_one("SELECT count(*) FROM bets", &[]).await;
         let stored: i64 = row.context("count the rows")?.get(0);
-        ensure!(
-            stored.cast_unsigned() == acknowledged,
-            "{stored} rows are stored, {acknowledged} acknowledged"
-        );
-        self.control.batch_execute("DROP TABLE bets").await.context("drop the table")
-    }
-}
-
-impl Contestant for Table {
-    fn name(&self) -> String {
-        NAME.to_owned()
-    }
-
-    fn role(&self) -> Role {
-        Role::Peer
-    }
-
-    fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
-        Box::pin(self.measure(time))
-    }
-
-    fn finish(self: Box<Self>) -> Pending<'static, ()> {
-        Box::pin(self.check())
+        self.control.batch_execute("DROP TABLE bets").await.context("drop the table")?;
+        Ok(Some(stored.cast_unsigned()))
     }
 }

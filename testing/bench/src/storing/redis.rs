@@ -4,7 +4,6 @@
 //! cheaper than a stream's XADD.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use redis::AsyncCommands as _;
@@ -13,18 +12,22 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::Setting;
-use super::bets::{Bets, Cycle};
-use super::load::{Agency, Load};
-use crate::daemon::{self, Daemon};
-use crate::outcome::{Role, Sample};
+use super::bets::{Bets, Cycle, Fields};
+use super::load::{Agency, Load, Loaded, Store, Usage};
+use crate::foreign::{self, READY_TIMEOUT, STOP_TIMEOUT};
+use crate::instances::{memory_mib, processor_time};
+use crate::outcome::Role;
 use crate::place::Place;
-use crate::turns::{Contestant, Entry, Pending};
+use crate::turns::Entry;
+use harness::log::LogLine;
+use harness::process::ChildProcess;
 
 const NAME: &str = "Redis";
 
-/// Synced before each answer; without snapshots and rewrites, which would only disturb.
+/// Synced before each answer; without snapshots and rewrites, which would only disturb. Its
+/// log is the file in which the harness looks for lines.
 const SETTINGS: &str = "--bind 127.0.0.1 --appendonly yes --appendfsync always \
-                        --auto-aof-rewrite-percentage 0 --loglevel notice --daemonize no";
+                        --auto-aof-rewrite-percentage 0 --loglevel notice --logfile redis.log --daemonize no";
 
 async fn connect(address: SocketAddr) -> anyhow::Result<MultiplexedConnection> {
     let client = redis::Client::open(format!("redis://{address}")).context("name Redis")?;
@@ -53,76 +56,60 @@ impl Agency for Pushes {
 
 /// A Redis of its own.
 struct Redis {
-    daemon: Daemon,
-    load: Load<Pushes>,
+    process: ChildProcess,
     address: SocketAddr,
     agencies: u32,
-    place: TempDir,
-}
-
-impl Redis {
-    /// All lists together are exactly as long as what was acknowledged.
-    async fn check(self) -> anyhow::Result<()> {
-        let acknowledged = self.load.acknowledged();
-        drop(self.load);
-        let mut connection = connect(self.address).await?;
-        let mut stored: u64 = 0;
-        for agency in 1..=self.agencies {
-            let length: u64 = connection.llen(format!("bets:{agency}")).await.context("LLEN")?;
-            stored += length;
-        }
-        ensure!(stored == acknowledged, "{stored} bets are stored, {acknowledged} acknowledged");
-        drop(connection);
-        self.daemon.stop(Signal::TERM).await?;
-        self.place.close().context("remove what was stored")
-    }
+    _place: TempDir,
 }
 
 /// Starts a Redis, if it is installed.
 ///
 /// # Errors
 /// It is installed and does not start.
-pub async fn enter(setting: Setting, bets: &Bets, place: &Place) -> anyhow::Result<Entry> {
-    let Some(program) = daemon::find("redis-server") else {
+pub async fn enter(setting: Setting, bets: &Bets, place: &Place) -> anyhow::Result<Entry<'static>> {
+    let Some(program) = foreign::find("redis-server") else {
         return Ok(Entry::absent(NAME, "not installed: apt-get install redis-server"));
     };
     let directory = place.directory("redis")?;
-    let address = daemon::free_address(Ipv4Addr::LOCALHOST)?;
-    let mut command = daemon::foreign(&program, None);
-    command.args(SETTINGS.split_whitespace()).args(["--save", ""]);
-    command.arg("--port").arg(address.port().to_string());
-    let mut daemon = Daemon::spawn("redis", command, directory.path())?;
-    daemon.listens(address).await?;
-    let (bets, Setting { agencies, batch }) = (bets.clone(), setting);
-    let load = Load::connect(agencies, move |agency| {
-        let batches = bets.batches(batch, agency);
-        let values = |batch: &[[String; 5]]| batch.iter().map(|bet| bet.join(";")).collect();
-        let batches = Cycle::new(batches.map(values));
-        let (list, size) = (format!("bets:{agency}"), batch.into());
-        async move { Ok(Pushes { connection: connect(address).await?, list, batches, size, length: 0 }) }
-    });
-    let load = load.await?;
-    Ok(Entry::Present(Box::new(Redis { daemon, load, address, agencies, place: directory })))
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, foreign::free_port()?));
+    let port = address.port().to_string();
+    let mut arguments: Vec<&str> = SETTINGS.split_whitespace().collect();
+    arguments.extend(["--save", "", "--port", &port]);
+    let launch = foreign::launch(&program, None, &arguments);
+    let process = ChildProcess::spawn("redis", &launch, directory.path())?;
+    let is_ready = |line: LogLine<'_>| line.0.contains("Ready to accept connections");
+    process.wait_for("that it is ready", READY_TIMEOUT, is_ready).await?;
+    let mut agencies = Vec::new();
+    for agency in 1..=setting.agencies {
+        let values = |batch: &[Fields]| batch.iter().map(|bet| bet.join(";")).collect();
+        agencies.push(Pushes {
+            connection: connect(address).await?,
+            list: format!("bets:{agency}"),
+            batches: Cycle::new(bets.batches(setting.batch, agency).map(values)),
+            size: setting.batch.into(),
+            length: 0,
+        });
+    }
+    let store = Redis { process, address, agencies: setting.agencies, _place: directory };
+    Ok(Entry::new(NAME, Role::Peer, Loaded { store, load: Load::new(agencies) }))
 }
 
-impl Contestant for Redis {
-    fn name(&self) -> String {
-        NAME.to_owned()
+impl Store for Redis {
+    fn usage(&self) -> anyhow::Result<Usage> {
+        let (processor, memory) = (processor_time(&self.process)?, memory_mib(&self.process)?);
+        Ok(Usage { processor: Some(processor), memory: Some(memory) })
     }
 
-    fn role(&self) -> Role {
-        Role::Peer
-    }
-
-    fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
-        Box::pin(async move {
-            let daemon = &self.daemon;
-            let (round, processor) = self.load.round(time, || daemon.processor_time()).await?;
-            Ok(round.sample(Some(processor), Some(daemon.memory_mib()?)))
-        })
-    }
-
-    fn finish(self: Box<Self>) -> Pending<'static, ()> {
-        Box::pin(self.check())
+    /// Counts what all lists together have.
+    async fn finish(mut self) -> anyhow::Result<Option<u64>> {
+        let mut connection = connect(self.address).await?;
+        let mut stored = 0;
+        for agency in 1..=self.agencies {
+            let length: u64 = connection.llen(format!("bets:{agency}")).await.context("LLEN")?;
+            stored += length;
+        }
+        drop(connection);
+        self.process.stop(Signal::TERM, STOP_TIMEOUT).await?;
+        Ok(Some(stored))
     }
 }

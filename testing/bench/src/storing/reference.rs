@@ -5,7 +5,6 @@
 //! another disk and a network between, is compared with nothing.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use harness::raw_connection::RawConnection;
@@ -13,12 +12,12 @@ use rand::seq::IndexedRandom as _;
 
 use super::Setting;
 use super::bets::{self, Bets, Cycle};
-use super::load::{Agency, Load};
+use super::load::{Agency, Load, Loaded, Store};
 use super::ours::Ours;
-use crate::cli::Options;
-use crate::outcome::{Case, Role, Sample};
+use crate::instances::counted;
+use crate::outcome::{Case, Role};
 use crate::place::Place;
-use crate::turns::{Contestant, Entry, Pending, take_turns};
+use crate::turns::Entry;
 
 /// What the reference's clients are set to.
 const SETTING: Setting = Setting { agencies: 5, batch: 20 };
@@ -28,37 +27,23 @@ const SETTING: Setting = Setting { agencies: 5, batch: 20 };
 ///
 /// # Errors
 /// One of them does not answer, or refuses a batch.
-pub async fn case(
-    peers: &[String],
-    options: &Options,
-    bets: &Bets,
-    place: &Place,
-) -> anyhow::Result<Case> {
+pub async fn case(peers: &[String], bets: &Bets, place: &Place) -> anyhow::Result<Case> {
     let addresses = peers.iter().map(|peer| address(peer)).collect::<anyhow::Result<Vec<_>>>()?;
-    let instances = u8::try_from(peers.len()).context("--peer: too many servers")?;
-    let (ours_bets, peer_bets) = (bets.clone(), bets.clone());
-    let ours = Ours::start(SETTING, instances, place, move |agency, addresses| {
-        let batches = Batches::new(agency, &ours_bets, addresses);
-        async { Ok(batches) }
-    });
-    let ours = ours.await?;
+    let count = u8::try_from(peers.len()).context("--peer: too many servers")?;
+    let ours = Ours::start(place, place.directory("ours")?, count, SETTING, 0).await?;
     let is_here = addresses.iter().all(|address| is_here(address.ip()));
     let role = if is_here { Role::Peer } else { Role::Elsewhere };
-    let name = format!("peer {}", peers.join(", "));
+    let peer = format!("peer {}", peers.join(", "));
     if !is_here {
-        place.note(&format!("{name}: not an address of this machine, no ratio to it"));
+        place.note(&format!("{peer}: not an address of this machine, no ratio to it"));
     }
-    let load = Load::connect(SETTING.agencies, move |agency| {
-        let batches = Batches::new(agency, &peer_bets, addresses.clone());
-        async { Ok(batches) }
-    });
-    let peer = Peer { name, role, load: load.await? };
-    let entries = vec![Entry::Present(Box::new(ours)), Entry::Present(Box::new(peer))];
-    Ok(Case {
-        name: format!("{}, a connection a packet (the reference's terms)", SETTING.name()),
-        parameters: SETTING.parameters(),
-        standings: take_turns(entries, options.effort(), &place.stop).await?,
-    })
+    let load = batches(bets, &ours.instances.addresses());
+    let entries = vec![
+        Entry::new(&counted(count), Role::Ours, Loaded { store: ours, load }),
+        Entry::new(&peer, role, Loaded { store: Peer, load: batches(bets, &addresses) }),
+    ];
+    let name = format!("{}, a connection a packet (the reference's terms)", SETTING.name());
+    place.measure(name, &SETTING.parameters(), entries).await
 }
 
 /// Where a peer listens.
@@ -78,12 +63,13 @@ struct Batches {
     servers: Vec<SocketAddr>,
 }
 
-impl Batches {
-    fn new(agency: u32, bets: &Bets, servers: Vec<SocketAddr>) -> Self {
-        let batches = bets.batches(SETTING.batch, agency);
+fn batches(bets: &Bets, servers: &[SocketAddr]) -> Load<Batches> {
+    let agency = |agency| {
         let packet = |batch| format!("StoreBatch:{agency}:{}", bets::wire(batch));
-        Self { packets: Cycle::new(batches.map(packet)), servers }
-    }
+        let packets = Cycle::new(bets.batches(SETTING.batch, agency).map(packet));
+        Batches { packets, servers: servers.to_vec() }
+    };
+    Load::new((1..=SETTING.agencies).map(agency).collect())
 }
 
 impl Agency for Batches {
@@ -98,26 +84,11 @@ impl Agency for Batches {
 }
 
 /// A server of which only the answers are known.
-struct Peer {
-    name: String,
-    role: Role,
-    load: Load<Batches>,
-}
+struct Peer;
 
-impl Contestant for Peer {
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    fn role(&self) -> Role {
-        self.role
-    }
-
-    fn round(&mut self, time: Duration) -> Pending<'_, Sample> {
-        Box::pin(async move {
-            let (round, _) = self.load.round(time, || Ok(Duration::ZERO)).await?;
-            Ok(round.sample(None, None))
-        })
+impl Store for Peer {
+    async fn finish(self) -> anyhow::Result<Option<u64>> {
+        Ok(None)
     }
 }
 
