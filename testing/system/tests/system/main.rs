@@ -12,6 +12,7 @@ mod draw;
 mod full_disk;
 mod limits;
 mod lock_files;
+mod mixed_versions;
 mod other_system;
 mod programs;
 mod protocol_examples;

@@ -11,13 +11,12 @@
 //! `agencies=N` in a section's first fence sets how many agencies its server has (default 1).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use harness::raw_connection::RawConnection;
 
 use crate::common::Lottery;
 
-/// How many blocks are played. A fence that is misspelt would be an example that nobody checks.
+/// How many blocks are played. A fence that is misspelt would be an example that is not checked.
 const BLOCKS: usize = 15;
 
 /// Every type of packet and of answer: PROTOCOL.md has an example of each.
@@ -39,167 +38,160 @@ const TYPES: [&str; 12] = [
 /// What differs from run to run in `draw.json`.
 const OF_THE_RUN: [&str; 2] = ["time", "instance"];
 
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    Send { connection: String, packet: String },
-    Receive { connection: String, answer: String },
-    File { name: String, content: String },
-}
-
-/// A section, with the line of PROTOCOL.md at which each step stands.
-#[derive(Debug, Default)]
-struct Section {
-    heading: String,
-    agencies: u32,
-    blocks: usize,
-    steps: Vec<(usize, Step)>,
-}
-
-/// A fenced block.
+/// A fenced block, and where it stands.
 struct Block<'d> {
-    info: &'d str,
+    heading: &'d str,
+    /// The line of PROTOCOL.md at which its content starts.
     line: usize,
+    info: &'d str,
     lines: Vec<&'d str>,
 }
 
-fn document() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/PROTOCOL.md");
-    std::fs::read_to_string(path).unwrap()
+/// What a block shows.
+#[derive(Clone, Copy)]
+enum Kind<'d> {
+    Wire,
+    Netcat,
+    File(&'d str),
 }
 
-/// The sections that have something to play.
-fn sections(document: &str) -> Vec<Section> {
-    let mut sections = vec![Section::default()];
-    let mut block: Option<Block<'_>> = None;
-    for (index, text) in document.lines().enumerate() {
-        match (&mut block, text.strip_prefix("```")) {
-            (None, Some(info)) => block = Some(Block { info, line: index + 2, lines: Vec::new() }),
-            (None, None) if text.starts_with('#') => {
-                sections.push(Section { heading: text.to_owned(), ..Section::default() });
-            }
-            (None, None) => {}
-            (Some(open), None) => open.lines.push(text),
-            (Some(open), Some(_)) => {
-                sections.last_mut().unwrap().add(open);
-                block = None;
-            }
-        }
-    }
-    assert!(block.is_none(), "a fence is not closed");
-    sections.retain(|section| section.blocks > 0);
-    sections
-}
-
-impl Section {
-    fn add(&mut self, block: &Block<'_>) {
-        let mut words = block.info.split_ascii_whitespace();
+impl<'d> Block<'d> {
+    /// `None` if there is nothing to play.
+    fn kind(&self) -> Option<Kind<'d>> {
+        let mut words = self.info.split_ascii_whitespace();
         let language = words.next().unwrap_or_default();
-        let (options, files): (Vec<_>, Vec<_>) = words.partition(|word| word.contains('='));
-        let is_session = block.lines.iter().any(|line| line.starts_with("$ nc "));
-        let steps = match (language, files.as_slice()) {
-            ("wire", []) => wire(block),
-            ("console", []) if is_session => netcat(block),
-            (_, [name]) => vec![(block.line, file(name, block))],
-            (_, []) => return,
-            _ => panic!("line {}: one file at the most", block.line),
-        };
-        if self.blocks == 0 {
-            let agencies = options.iter().find_map(|option| option.strip_prefix("agencies="));
-            self.agencies = agencies.map_or(1, |count| count.parse().unwrap());
+        let file = words.find(|word| !word.contains('='));
+        let is_session = self.lines.iter().any(|line| line.starts_with("$ nc "));
+        match (language, file) {
+            (_, Some(name)) => Some(Kind::File(name)),
+            ("wire", None) => Some(Kind::Wire),
+            ("console", None) if is_session => Some(Kind::Netcat),
+            _ => None,
         }
-        self.blocks += 1;
-        self.steps.extend(steps);
+    }
+
+    fn agencies(&self) -> u32 {
+        let count = self.info.split_once("agencies=").map(|(_, rest)| rest);
+        count.map_or(1, |count| count.split(' ').next().unwrap().parse().unwrap())
     }
 }
 
-fn wire(block: &Block<'_>) -> Vec<(usize, Step)> {
-    let step = |(index, text): (usize, &&str)| {
-        let line = block.line + index;
-        let at = text.find(['<', '>']).unwrap_or_else(|| panic!("line {line}: neither < nor >"));
-        let (connection, rest) = (text[..at].to_owned(), &text[at + 1..]);
-        assert!(connection.len() <= 1, "line {line}: the name of a connection is a letter");
-        let said = rest.strip_prefix(' ').unwrap_or(rest).to_owned();
-        let sent = text[at..].starts_with('>');
-        let step = match sent {
-            true => Step::Send { connection, packet: said },
-            false => Step::Receive { connection, answer: said },
-        };
-        (line, step)
-    };
-    block.lines.iter().enumerate().map(step).collect()
-}
-
-fn netcat(block: &Block<'_>) -> Vec<(usize, Step)> {
-    let mut steps = Vec::new();
-    let mut connected = false;
-    for (index, text) in block.lines.iter().enumerate() {
-        let connection = String::new();
-        let is_answer = type_of(text).ends_with("Response") || type_of(text) == "Error";
-        if text.starts_with("$ ") {
-            connected = text.starts_with("$ nc ");
-        } else if connected && is_answer {
-            let answer = (*text).to_owned();
-            steps.push((block.line + index, Step::Receive { connection, answer }));
-        } else if connected {
-            let packet = (*text).to_owned();
-            steps.push((block.line + index, Step::Send { connection, packet }));
+fn blocks(document: &str) -> Vec<Block<'_>> {
+    let mut blocks: Vec<Block<'_>> = Vec::new();
+    let (mut heading, mut is_open) = ("", false);
+    for (index, text) in document.lines().enumerate() {
+        if let Some(info) = text.strip_prefix("```") {
+            is_open = !is_open;
+            if is_open {
+                blocks.push(Block { heading, line: index + 2, info, lines: Vec::new() });
+            }
+        } else if is_open {
+            blocks.last_mut().unwrap().lines.push(text);
+        } else if text.starts_with('#') {
+            heading = text;
         }
     }
-    steps
-}
-
-fn file(name: &str, block: &Block<'_>) -> Step {
-    let content = block.lines.iter().map(|line| format!("{line}\n")).collect();
-    Step::File { name: name.to_owned(), content }
+    assert!(!is_open, "a fence is not closed");
+    blocks
 }
 
 fn type_of(packet: &str) -> &str {
     packet.split(':').next().unwrap_or_default()
 }
 
-async fn play(section: &Section) {
-    let mut lottery = Lottery::start(1, section.agencies).await;
-    // An example of a refusal is logged as one.
-    let refused = ["apuesta_almacenada", "apuestas_almacenadas", "agencia_cerrada", "packet"];
-    lottery.allow_alarms("server", &refused, "error: ");
-    let mut connections: BTreeMap<&str, RawConnection> = BTreeMap::new();
-    let mut ending: BTreeSet<&str> = BTreeSet::new();
-    for (line, step) in &section.steps {
-        let place = format!("PROTOCOL.md line {line}, {}", section.heading);
-        match step {
-            Step::Send { connection, packet } => {
-                if !connections.contains_key(connection.as_str()) {
-                    connections.insert(connection, lottery.connect(0).await);
+/// The fresh server of one section, and the connections to it by their letters.
+struct Player {
+    lottery: Lottery,
+    connections: BTreeMap<String, RawConnection>,
+    /// Those that the server closes after the next answer.
+    ending: BTreeSet<String>,
+    /// The types of the packets and answers so far.
+    types: BTreeSet<String>,
+}
+
+impl Player {
+    async fn play(&mut self, block: &Block<'_>, kind: Kind<'_>) {
+        let mut is_netcat = false;
+        for (line, text) in (block.line..).zip(&block.lines) {
+            let place = format!("PROTOCOL.md line {line}");
+            match kind {
+                Kind::Wire => {
+                    let at = text.find(['<', '>']).expect(&place);
+                    let (name, packet) = (&text[..at], text[at + 1..].trim_start_matches(' '));
+                    assert!(name.len() <= 1, "{place}: the name of a connection is a letter");
+                    match text[at..].starts_with('>') {
+                        true => self.send(name, packet).await,
+                        false => self.receive(name, packet, &place).await,
+                    }
                 }
-                let open = connections.get_mut(connection.as_str()).unwrap();
-                open.send(format!("{packet}\n")).await.unwrap();
-                if ends_connection(packet) {
-                    ending.insert(connection);
+                Kind::Netcat if text.starts_with("$ ") => is_netcat = text.starts_with("$ nc "),
+                Kind::Netcat if !is_netcat => {}
+                Kind::Netcat if type_of(text).ends_with("Response") || type_of(text) == "Error" => {
+                    self.receive("", text, &place).await;
                 }
-            }
-            Step::Receive { connection, answer } => {
-                let open = connections.get_mut(connection.as_str()).expect(&place);
-                let came = open.line().await;
-                let came = came.unwrap_or_else(|error| panic!("{place}: {error:#}"));
-                assert_eq!(came, *answer, "{place}");
-                if ending.remove(connection.as_str()) {
-                    let open = connections.remove(connection.as_str()).expect(&place);
-                    assert_eq!(open.end().await.unwrap(), b"", "{place}");
+                Kind::Netcat => self.send("", text).await,
+                Kind::File(name) => {
+                    let path = self.lottery.volume.path().join(name);
+                    let found = std::fs::read_to_string(path).expect(&place);
+                    let shown = block.lines.join("\n") + "\n";
+                    assert_eq!(comparable(name, &found), comparable(name, &shown), "{place}");
+                    return;
                 }
-            }
-            Step::File { name, content } => {
-                let path = lottery.volume.path().join(name);
-                let found = std::fs::read_to_string(path).expect(&place);
-                assert_eq!(comparable(name, &found), comparable(name, content), "{place}");
             }
         }
     }
-    // An answer that no example shows would come before this one.
-    for connection in connections.values_mut() {
-        let answer = connection.ask("AgencyStatus:1").await.unwrap();
-        assert_eq!(type_of(&answer), "AgencyStatusResponse", "{}", section.heading);
+
+    async fn send(&mut self, name: &str, packet: &str) {
+        self.types.insert(type_of(packet).to_owned());
+        if !self.connections.contains_key(name) {
+            self.connections.insert(name.to_owned(), self.lottery.connect(0).await);
+        }
+        let connection = self.connections.get_mut(name).unwrap();
+        connection.send(format!("{packet}\n")).await.unwrap();
+        if ends_connection(packet) {
+            self.ending.insert(name.to_owned());
+        }
     }
-    lottery.end().await;
+
+    async fn receive(&mut self, name: &str, answer: &str, place: &str) {
+        self.types.insert(type_of(answer).to_owned());
+        let connection = self.connections.get_mut(name).expect(place);
+        assert_eq!(connection.line().await.expect(place), *answer, "{place}");
+        if self.ending.remove(name) {
+            let connection = self.connections.remove(name).unwrap();
+            assert_eq!(connection.end().await.unwrap(), b"", "{place}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_example_is_what_a_server_does() {
+    let document = include_str!("../../../../docs/PROTOCOL.md");
+    let mut all = blocks(document);
+    all.retain(|block| block.kind().is_some());
+    assert_eq!(all.len(), BLOCKS, "so many blocks are played; count them when you add one");
+    assert_eq!(document.matches("\n$ nc ").count(), 1, "one session with netcat");
+    let mut types = BTreeSet::new();
+    for section in all.chunk_by(|one, next| one.heading == next.heading) {
+        let mut lottery = Lottery::start(1, section[0].agencies()).await;
+        // An example of a refusal is logged as one.
+        let refused = ["apuesta_almacenada", "apuestas_almacenadas", "agencia_cerrada", "packet"];
+        lottery.allow_alarms("server", &refused, "error: ");
+        let (connections, ending) = (BTreeMap::new(), BTreeSet::new());
+        let mut player = Player { lottery, connections, ending, types };
+        for block in section {
+            player.play(block, block.kind().unwrap()).await;
+        }
+        // An answer that no example shows would come before this one.
+        for connection in player.connections.values_mut() {
+            let answer = connection.ask("AgencyStatus:1").await.unwrap();
+            assert_eq!(type_of(&answer), "AgencyStatusResponse", "{}", section[0].heading);
+        }
+        player.lottery.end().await;
+        types = player.types;
+    }
+    let missing: Vec<_> = TYPES.iter().filter(|known| !types.contains(**known)).collect();
+    assert!(missing.is_empty(), "no example of {missing:?}");
 }
 
 /// Whether the server closes the connection after the answer to `packet`: a `StoreBatch` in the
@@ -220,33 +212,4 @@ fn comparable(name: &str, content: &str) -> String {
         record[key] = serde_json::Value::Null;
     }
     serde_json::to_string_pretty(&record).unwrap()
-}
-
-#[tokio::test]
-async fn every_example_is_what_a_server_does() {
-    let document = document();
-    let sections = sections(&document);
-    let blocks: usize = sections.iter().map(|section| section.blocks).sum();
-    assert_eq!(blocks, BLOCKS, "so many blocks are played; count them when you add one");
-    for section in &sections {
-        play(section).await;
-    }
-}
-
-#[test]
-fn every_type_of_packet_has_an_example() {
-    let document = document();
-    let sections = sections(&document);
-    let said = sections.iter().flat_map(|section| &section.steps);
-    let types: BTreeSet<&str> = said
-        .filter_map(|(_, step)| match step {
-            Step::Send { packet: said, .. } | Step::Receive { answer: said, .. } => {
-                Some(type_of(said))
-            }
-            Step::File { .. } => None,
-        })
-        .collect();
-    let missing: Vec<_> = TYPES.iter().filter(|known| !types.contains(*known)).collect();
-    assert!(missing.is_empty(), "no example of {missing:?}");
-    assert_eq!(document.matches("\n$ nc ").count(), 1, "one session with netcat");
 }
