@@ -111,33 +111,6 @@ async fn an_edited_file_is_a_conflict_and_nothing_more_is_sent() {
     lottery.end().await;
 }
 
-#[tokio::test]
-async fn batches_keep_within_both_limits() {
-    let mut setup = Setup::new(1, 3);
-    for (agency, count) in [(1, 500), (2, 500), (3, 3_000)] {
-        setup = setup.rows(agency, &rows(agency, count, 1));
-    }
-    let lottery = setup.start().await;
-    let client = |agency, bets: u32, bytes: u32| {
-        let launch = lottery.client(agency);
-        let launch = launch.with("CLI_BATCH_SIZE", bets).with("CLI_MAX_PACKET_BYTES", bytes);
-        lottery.cluster.spawn_client(agency, launch).unwrap()
-    };
-    let mut clients = vec![client(1, 1, 8_192), client(2, 1_000, 1_000), client(3, 3_000, 65_536)];
-    lottery.finish_clients(&mut clients).await;
-    lottery.assert_right();
-    let sent = |client: &ClientProcess| {
-        client.log().matching(|line| line.is("apuestas_enviadas", "success"))
-    };
-    let packets: Vec<usize> = clients.iter().map(sent).collect();
-    let [first, second, third] = packets[..] else { panic!("{packets:?}") };
-    assert!(first == 500 && (20..30).contains(&second) && (2..6).contains(&third), "{packets:?}");
-    let log = lottery.cluster.servers()[0].log();
-    let stored = log.matching(|line| line.is("apuestas_almacenadas", "success"));
-    assert_eq!(stored, first + second + third);
-    lottery.end().await;
-}
-
 /// The client ends by itself, and well, when it is asked to.
 async fn assert_stops(mut client: ClientProcess) {
     let status = client.stop().await.unwrap().expect("it ends by itself");
