@@ -1,8 +1,8 @@
 //! A lottery of real processes for one test: its own directory, addresses and UDP port.
 //!
 //! A test that fails shows what all processes were doing, and keeps the files. A test that ends
-//! well ends with [`Lottery::end`], which stops every server and looks for lines that nobody
-//! expected in the logs of all processes, clients too.
+//! well ends with [`Lottery::end`], which stops every server and looks for alarms that the
+//! test did not expect, in the logs of all processes, clients too.
 
 mod alarms;
 pub mod other_server;
