@@ -62,7 +62,7 @@ fn states(status: &[AgencyStatus]) -> Vec<AgencyState> {
     status.iter().map(|status| status.state).collect()
 }
 
-/// An agency has closed if its number is all that a line holds, but for blanks around it.
+/// An agency has closed if its number is all that a line holds, apart from blanks around it.
 fn closed_by(bytes: &[u8]) -> Vec<AgencyState> {
     let number = |line: &[u8]| {
         let text = str::from_utf8(line.trim_ascii()).ok()?;

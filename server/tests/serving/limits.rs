@@ -19,7 +19,7 @@ const STATUS: &str = "AgencyStatusResponse:0;0000000000000000;open";
 /// What a timer may be late: paused time has a resolution of a millisecond.
 const TIMER: Duration = Duration::from_millis(2);
 
-/// Whether `elapsed` is `wanted`, but for the resolution of timers.
+/// Whether `elapsed` is `wanted`, up to the resolution of timers.
 fn is_about(elapsed: Duration, wanted: Duration) -> bool {
     (wanted..=wanted + TIMER * 40).contains(&elapsed)
 }
@@ -102,10 +102,11 @@ async fn a_connection_that_floods_delays_no_other() {
 #[tokio::test(start_paused = true)]
 async fn packets_up_to_the_limit_are_answered_and_the_next_one_after_a_longer_line() {
     let instance = Instance::start();
-    for bytes in [BUFFER_BYTES, BUFFER_BYTES + 1, LINE_BYTES_MAX] {
+    for bytes in [BUFFER_BYTES, BUFFER_BYTES + 1, LINE_BYTES_MAX, LINE_BYTES_MAX + 1, 1024 * 1024] {
         let mut client = instance.connect();
-        client.send(line_of(bytes)).await;
+        client.send(format!("{}AgencyStatus:1\n", line_of(bytes))).await;
         assert_eq!(client.line().await, "Error:unknown packet", "{bytes}");
+        assert_eq!(client.line().await, STATUS);
     }
     let mut client = instance.connect();
     client.send(format!("StoreBatch:1;{}AgencyStatus:1\n", line_of(1024 * 1024))).await;
@@ -229,10 +230,10 @@ async fn winners_are_waited_for_by_the_hour_and_until_the_shutdown() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_take_its_answer_is_closed_after_half_a_minute() {
     let instance = Instance::start();
-    let mut client = instance.connect_with_pipe(16);
+    let (mut client, serving) = instance.connect_with_pipe(16);
     let started = Instant::now();
     client.send("AgencyStatus:1\n").await;
-    (&mut client.serving).await.unwrap();
+    serving.await.unwrap();
     assert!(is_about(started.elapsed(), WRITE_TIMEOUT), "{:?}", started.elapsed());
 }
 

@@ -9,14 +9,15 @@ use std::task::{Context, Poll};
 use server::lottery::Lottery;
 use server::metrics::Metrics;
 use server::net::{Shared, Transport, serve};
-use tokio::io::{
-    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
-    DuplexStream, ReadBuf, duplex,
-};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::client;
 use crate::scripted::{AGENCIES, Script, Scripted};
+
+/// A client over memory.
+pub type Client = client::Client<DuplexStream>;
 
 /// What a connection in memory holds in each direction, in bytes: any packet.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -44,49 +45,16 @@ impl Instance {
 
     /// A client.
     pub fn connect(&self) -> Client {
-        self.connect_with_pipe(PIPE_BYTES)
+        self.connect_with_pipe(PIPE_BYTES).0
     }
 
-    /// A client to whom so many bytes can be sent that it has not read.
-    pub fn connect_with_pipe(&self, bytes: usize) -> Client {
+    /// A client to which so many bytes can be sent that it has not read, and the task that serves
+    /// it. The task ends when the server has closed the connection.
+    pub fn connect_with_pipe(&self, bytes: usize) -> (Client, JoinHandle<()>) {
         let (ours, theirs) = duplex(bytes);
         let peer = ([127, 0, 0, 1], 1).into();
         let serving = tokio::spawn(serve(Pipe(theirs), peer, Arc::clone(&self.shared)));
-        Client { stream: BufReader::new(ours), serving }
-    }
-}
-
-/// One end of a connection, and the task at the other end.
-pub struct Client {
-    stream: BufReader<DuplexStream>,
-    /// Ends when the server has closed the connection.
-    pub serving: JoinHandle<()>,
-}
-
-impl Client {
-    /// Sends bytes.
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.get_mut().write_all(bytes.as_ref()).await.unwrap();
-    }
-
-    /// The next line; empty at the end of the connection.
-    pub async fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stream.read_line(&mut line).await.unwrap();
-        line.trim_end().to_owned()
-    }
-
-    /// Sends a packet and returns the answer.
-    pub async fn ask(&mut self, packet: &str) -> String {
-        self.send(format!("{packet}\n")).await;
-        self.line().await
-    }
-
-    /// All that the server sends until it closes the connection.
-    pub async fn rest(&mut self) -> String {
-        let mut rest = String::new();
-        self.stream.read_to_string(&mut rest).await.unwrap();
-        rest
+        (Client::new(ours), serving)
     }
 }
 

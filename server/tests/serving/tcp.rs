@@ -7,13 +7,14 @@ use std::time::Duration;
 use server::lottery::Lottery;
 use server::metrics::Metrics;
 use server::net::{self, Shared};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::client::Client;
 use crate::scripted::{AGENCIES, BET, Script, Scripted};
 
 struct Instance {
@@ -39,20 +40,9 @@ impl Instance {
         Self { address, allowed, metrics, shutdown, running, _script: script }
     }
 
-    async fn connect(&self) -> BufReader<TcpStream> {
-        BufReader::new(TcpStream::connect(self.address).await.unwrap())
+    async fn connect(&self) -> Client<TcpStream> {
+        Client::new(TcpStream::connect(self.address).await.unwrap())
     }
-}
-
-async fn send(connection: &mut BufReader<TcpStream>, bytes: &[u8]) {
-    connection.get_mut().write_all(bytes).await.unwrap();
-}
-
-/// The next line; empty at the end of the connection.
-async fn line(connection: &mut BufReader<TcpStream>) -> String {
-    let mut line = String::new();
-    connection.read_line(&mut line).await.unwrap();
-    line.trim_end().to_owned()
 }
 
 #[tokio::test]
@@ -68,12 +58,12 @@ async fn packets_are_answered_in_order_however_they_are_cut() {
     ];
     for piece in [packets.len(), 1, 7] {
         let mut connection = instance.connect().await;
-        connection.get_ref().set_nodelay(true).unwrap();
+        connection.0.get_ref().set_nodelay(true).unwrap();
         for bytes in packets.as_bytes().chunks(piece) {
-            send(&mut connection, bytes).await;
+            connection.send(bytes).await;
         }
         for answer in answers {
-            assert_eq!(line(&mut connection).await, answer);
+            assert_eq!(connection.line().await, answer);
         }
     }
 }
@@ -92,21 +82,9 @@ async fn what_the_server_could_not_do_is_told_as_each_packet_can() {
         ("AgencyClose:3".into(), "Error:agency agency 3 is not one of 1 to 2"),
         ("AgencyClose:1\nAgencyClose:2".into(), ""),
     ] {
-        send(&mut connection, format!("{packet}\n").as_bytes()).await;
-        assert_eq!(line(&mut connection).await, answer, "{packet}");
+        connection.send(format!("{packet}\n")).await;
+        assert_eq!(connection.line().await, answer, "{packet}");
     }
-}
-
-#[tokio::test]
-async fn an_over_long_line_is_answered_as_what_it_was_meant_to_be() {
-    let instance = Instance::start(10);
-    let mut connection = instance.connect().await;
-    let long = "x".repeat(100_000);
-    send(&mut connection, format!("StoreBatch:1;{long}\n{long}\nAgencyStatus:1\n").as_bytes())
-        .await;
-    assert_eq!(line(&mut connection).await, "StoreResponse:1");
-    assert_eq!(line(&mut connection).await, "Error:unknown packet");
-    assert_eq!(line(&mut connection).await, "AgencyStatusResponse:0;0000000000000000;open");
 }
 
 #[tokio::test]
@@ -114,10 +92,10 @@ async fn a_line_without_its_end_is_no_packet() {
     let instance = Instance::start(10);
     instance.allowed.add_permits(1);
     let mut connection = instance.connect().await;
-    send(&mut connection, format!("AgencyStatus:1\nStoreBet:1;{BET}").as_bytes()).await;
-    connection.get_mut().shutdown().await.unwrap();
-    assert_eq!(line(&mut connection).await, "AgencyStatusResponse:0;0000000000000000;open");
-    assert_eq!(line(&mut connection).await, "");
+    connection.send(format!("AgencyStatus:1\nStoreBet:1;{BET}")).await;
+    connection.finish().await;
+    assert_eq!(connection.line().await, "AgencyStatusResponse:0;0000000000000000;open");
+    assert_eq!(connection.line().await, "");
     assert_eq!(instance.allowed.available_permits(), 1, "nothing was stored");
 }
 
@@ -125,14 +103,14 @@ async fn a_line_without_its_end_is_no_packet() {
 async fn a_client_that_resets_its_connection_while_it_waits_for_winners_is_noticed() {
     let instance = Instance::start(10);
     let mut waiting = instance.connect().await;
-    send(&mut waiting, b"AgencyStatus:1\nWinnersRequest:1\n").await;
-    line(&mut waiting).await;
+    waiting.send(b"AgencyStatus:1\nWinnersRequest:1\n").await;
+    waiting.line().await;
     // It has said all, and still listens.
-    waiting.get_mut().shutdown().await.unwrap();
-    let early = timeout(Duration::from_millis(50), line(&mut waiting)).await;
+    waiting.finish().await;
+    let early = timeout(Duration::from_millis(50), waiting.line()).await;
     assert!(early.is_err(), "it waits: {early:?}");
     assert_eq!(instance.metrics.connections_open.get(), 1);
-    socket2::SockRef::from(waiting.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+    socket2::SockRef::from(waiting.0.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
     drop(waiting);
     while instance.metrics.connections_open.get() > 0 {
         sleep(Duration::from_millis(1)).await;
@@ -143,30 +121,30 @@ async fn a_client_that_resets_its_connection_while_it_waits_for_winners_is_notic
 async fn no_more_connections_than_the_limit_are_served_at_once() {
     let instance = Instance::start(1);
     let mut first = instance.connect().await;
-    send(&mut first, b"AgencyStatus:1\n").await;
-    line(&mut first).await;
+    first.send(b"AgencyStatus:1\n").await;
+    first.line().await;
     let mut second = instance.connect().await;
-    send(&mut second, b"hello\n").await;
+    second.send(b"hello\n").await;
     let mut byte = [0];
-    let early = timeout(Duration::from_millis(50), second.read(&mut byte)).await;
+    let early = timeout(Duration::from_millis(50), second.0.read(&mut byte)).await;
     assert!(early.is_err(), "the first one is served still");
     drop(first);
-    assert_eq!(line(&mut second).await, "Error:unknown packet");
+    assert_eq!(second.line().await, "Error:unknown packet");
 }
 
 #[tokio::test]
 async fn what_is_in_flight_is_finished_and_answered_at_the_end() {
     let instance = Instance::start(10);
     let (mut storing, mut waiting) = (instance.connect().await, instance.connect().await);
-    send(&mut storing, format!("AgencyStatus:1\nStoreBet:1;{BET}\n").as_bytes()).await;
-    line(&mut storing).await;
-    send(&mut waiting, b"AgencyStatus:1\nWinnersRequest:1\n").await;
-    line(&mut waiting).await;
+    storing.send(format!("AgencyStatus:1\nStoreBet:1;{BET}\n")).await;
+    storing.line().await;
+    waiting.send(b"AgencyStatus:1\nWinnersRequest:1\n").await;
+    waiting.line().await;
     instance.shutdown.cancel();
-    assert_eq!(line(&mut waiting).await, "", "whoever waits for the draw asks elsewhere");
+    assert_eq!(waiting.line().await, "", "a client that waits for the draw asks another instance");
     instance.allowed.add_permits(1);
-    assert_eq!(line(&mut storing).await, "StoreResponse:0");
-    assert_eq!(line(&mut storing).await, "");
+    assert_eq!(storing.line().await, "StoreResponse:0");
+    assert_eq!(storing.line().await, "");
     instance.running.await.unwrap();
     assert!(TcpStream::connect(instance.address).await.is_err(), "no more are accepted");
 }

@@ -1,14 +1,10 @@
 //! The client's log lines for which the reference's client has a counterpart: scripts read them.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::{LIMIT, Lottery, Setup, WINNER, binary, rows, run};
 use harness::directory::RunDirectory;
 use harness::log::LogLine;
 use harness::process::Launch;
-use tokio::time::timeout;
+
+use crate::common::{Lottery, Setup, binary, logs, rows, run, with_one_bet};
 
 const SHUTDOWN: &str = "action: shutdown | result: success";
 
@@ -31,8 +27,7 @@ fn assert_shut_down(log: &str) {
 #[tokio::test]
 async fn a_day_is_logged_with_the_fields_of_the_reference() {
     let lottery = Setup::new(1, 1).rows(1, &rows(1, 150, 2)).start().await;
-    let ended = run("client-1", &lottery.client(1), &lottery.directory).await;
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let ended = lottery.run("client-1", &lottery.client(1), 0).await;
     let sent = ["100", "50"]
         .map(|count| format!("action: apuestas_enviadas | result: success | cantidad: {count}"));
     assert_eq!(lines(&ended.log, "apuestas_enviadas"), sent);
@@ -45,17 +40,12 @@ async fn a_day_is_logged_with_the_fields_of_the_reference() {
 #[tokio::test]
 async fn a_single_bet_is_logged_with_the_fields_of_the_reference() {
     let lottery = Lottery::start(1, 1).await;
-    let launch = lottery
-        .client(1)
-        .with("NOMBRE", "Santiago Lionel")
-        .with("APELLIDO", "Lorca")
-        .with("DOCUMENTO", "30904465")
-        .with("NACIMIENTO", "1999-03-17")
-        .with("NUMERO", WINNER);
-    let ended = run("client-1", &launch, &lottery.directory).await;
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let ended = lottery.run("client-1", &with_one_bet(lottery.client(1)), 0).await;
+    assert_eq!(ended.output, ["30904465"]);
+    assert_eq!(lottery.stored(), "1,Santiago Lionel,Lorca,30904465,1999-03-17,7574\n");
     let sent = "action: apuesta_enviada | result: success | dni: 30904465 | numero: 7574";
     assert_eq!(lines(&ended.log, "apuesta_enviada"), [sent]);
+    assert_eq!(lines(&ended.log, "consulta_ganadores").len(), 1);
     assert_shut_down(&ended.log);
     lottery.end().await;
 }
@@ -63,26 +53,21 @@ async fn a_single_bet_is_logged_with_the_fields_of_the_reference() {
 #[tokio::test]
 async fn every_end_is_a_shutdown() {
     let directory = RunDirectory::temporary().unwrap();
-    let client = || {
-        Launch::new(&binary(), &["client"])
+    let client = |arguments: &[&str]| {
+        Launch::new(&binary(), &[&["client"], arguments].concat())
             .with("CLI_ID", 1)
             .with("CLI_SERVER_ADDRESS", "127.0.0.1:1")
             .with("CLI_GIVE_UP_AFTER", 1)
             .with("CLI_BETS_DIR", ".")
     };
-    let command = |name: &str| {
-        let mut launch = client();
-        launch.arguments.push(name.to_owned());
-        launch
-    };
     for (name, launch, code) in [
-        ("setting", client().with("CLI_BATCH_SIZE", "x"), 2),
-        ("file", client(), 2),
-        ("winners-file", client().with("CLI_WINNERS_FILE", "none/winners"), 2),
-        ("give-up", client().with("CLI_GENERATE_ROWS", 10), 1),
-        ("status", command("status"), 1),
-        ("winners", command("winners"), 1),
-        ("generate", Launch::new(&binary(), &["client", "generate", "--out", "/dev/null/x"]), 1),
+        ("setting", client(&[]).with("CLI_BATCH_SIZE", "x"), 2),
+        ("file", client(&[]), 2),
+        ("winners-file", client(&[]).with("CLI_WINNERS_FILE", "none/winners"), 2),
+        ("give-up", client(&[]).with("CLI_GENERATE_ROWS", 10), 1),
+        ("status", client(&["status"]), 1),
+        ("winners", client(&["winners"]), 1),
+        ("generate", client(&["generate", "--out", "/dev/null/x"]), 1),
     ] {
         let ended = run(name, &launch, &directory).await;
         assert_eq!(ended.code, Some(code), "{name}: {}", ended.log);
@@ -94,8 +79,7 @@ async fn every_end_is_a_shutdown() {
 async fn a_signal_is_a_shutdown() {
     let lottery = Setup::new(1, 2).rows(1, &rows(1, 10, 1)).start().await;
     let mut client = lottery.spawn(1);
-    let is_closed = |line: LogLine<'_>| line.is("agencia_cerrada", "success");
-    timeout(LIMIT, client.log().wait_for(is_closed)).await.unwrap().unwrap();
+    assert!(logs(&client, "agencia_cerrada", "success").await);
     assert_eq!(client.stop().await.unwrap().and_then(|status| status.code()), Some(0));
     assert_shut_down(&client.log().tail(usize::MAX).join("\n"));
     lottery.end().await;

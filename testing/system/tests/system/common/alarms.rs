@@ -43,7 +43,7 @@ impl KnownAlarms {
         let alarms = alarms(directory).unwrap();
         for (name, line) in &alarms {
             let is_known = self.0.iter().any(|known| known.is(name, line));
-            assert!(is_known, "{name} logged what nobody expected: {line}");
+            assert!(is_known, "{name} logged an unexpected alarm: {line}");
         }
         for known in self.0.iter().filter(|known| known.is_expected) {
             let came = alarms.iter().any(|(name, line)| known.is(name, line));

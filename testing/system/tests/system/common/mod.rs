@@ -1,20 +1,20 @@
 //! A lottery of real processes for one test: its own directory, addresses and UDP port.
 //!
 //! A test that fails shows what all processes were doing, and keeps the files. A test that ends
-//! well ends with [`Lottery::end`], which stops every server and looks for lines that nobody
-//! expected in the logs of all processes, clients too.
-
-#![allow(dead_code, reason = "each test program uses a part of it")]
+//! well ends with [`Lottery::end`], which stops every server and looks for alarms that the
+//! test did not expect, in the logs of all processes, clients too.
 
 mod alarms;
+pub mod other_server;
 
-use std::fs::{self, File};
-use std::path::PathBuf;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alarms::KnownAlarms;
 
-use fs2::FileExt as _;
 use harness::bets_dir::BetsDirectory;
 use harness::client_process::{ClientEnd, ClientProcess};
 use harness::cluster::{Cluster, Plan};
@@ -25,9 +25,26 @@ use harness::raw_connection::RawConnection;
 use harness::udp_port::UdpPort;
 use harness::volume::Volume;
 use oracle::audit::{Audit, Expected};
+use tokio::time::timeout;
 
 /// The number that wins in all tests.
 pub const WINNER: u16 = 7574;
+
+/// Bets as they stand in a packet, and as rows of agency 1.
+pub const ANA: &str = "Ana;Paz;1;2000-01-01;7574";
+pub const LEO: &str = "Leo;Sol;2;2000-01-02;8";
+pub const EVA: &str = "Eva, \"E\";Gómez;3;2000-02-29;7574";
+pub const ANA_ROW: &str = "1,Ana,Paz,1,2000-01-01,7574\n";
+pub const LEO_ROW: &str = "1,Leo,Sol,2,2000-01-02,8\n";
+
+/// The status of an agency that has stored nothing.
+pub const EMPTY: &str = "AgencyStatusResponse:0;0000000000000000;open";
+
+/// The answer to a close that is done.
+pub const CLOSED: &str = "AgencyCloseResponse:0";
+
+/// The lock files, in the order in which they are taken.
+pub const LOCKS: [&str; 2] = ["agencies_closed.lock", "bets.csv.lock"];
 
 /// How long anything may take. Generous: tests run side by side on slow machines.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -89,7 +106,7 @@ impl Setup {
         let Self { bets, volume, plan, directory } = self;
         let cluster = Cluster::start(plan).await.unwrap();
         let mut alarms = KnownAlarms::default();
-        // Agencies have no bets, but for those to which a test gives some.
+        // Agencies have no bets unless a test gives them some.
         alarms.add("client", "bets_read", ".csv has no bets: the agency closes", false);
         Lottery { cluster, bets, volume, alarms, directory }
     }
@@ -106,11 +123,13 @@ impl Lottery {
         RawConnection::open(self.cluster.servers()[place].address()).await.unwrap()
     }
 
-    /// A new connection to every instance.
-    pub async fn connect_all(&self) -> Vec<RawConnection> {
+    /// A new connection to every instance, on which `packet` is sent.
+    pub async fn send_to_all(&self, packet: &str) -> Vec<RawConnection> {
         let mut all = Vec::new();
         for place in 0..self.cluster.servers().len() {
-            all.push(self.connect(place).await);
+            let mut connection = self.connect(place).await;
+            connection.send(format!("{packet}\n")).await.unwrap();
+            all.push(connection);
         }
         all
     }
@@ -118,6 +137,56 @@ impl Lottery {
     /// Sends `packet` on a connection of its own to the instance at `place`; gives the answer.
     pub async fn ask(&self, place: usize, packet: &str) -> String {
         self.connect(place).await.ask(packet).await.unwrap()
+    }
+
+    /// Every instance answers `packet` with `answer`.
+    pub async fn assert_all_answer(&self, packet: &str, answer: &str) {
+        for place in 0..self.cluster.servers().len() {
+            assert_eq!(self.ask(place, packet).await, answer, "instance {place} to {packet}");
+        }
+    }
+
+    /// Every instance says that `agency` has these bets.
+    pub async fn assert_status(&self, agency: u32, bets: &[&str], state: &str) {
+        self.assert_all_answer(&format!("AgencyStatus:{agency}"), &status(bets, state)).await;
+    }
+
+    /// Every instance says that these are the winners of the agencies, from agency 1 on.
+    pub async fn assert_winners(&self, winners: &[&str]) {
+        for (agency, documents) in (1..).zip(winners) {
+            let answer = format!("WinnersResponse:{documents}");
+            self.assert_all_answer(&format!("WinnersRequest:{agency}"), &answer).await;
+        }
+    }
+
+    /// Ends the instance at `place` in order, and starts it again.
+    pub async fn restart(&mut self, place: usize) {
+        let server = &mut self.cluster.servers_mut()[place];
+        server.stop().await.unwrap();
+        server.restart().await.unwrap();
+    }
+
+    /// Ends the instance at `place` with SIGKILL, and starts it again.
+    pub async fn kill_and_restart(&mut self, place: usize) {
+        let server = &mut self.cluster.servers_mut()[place];
+        server.kill().await.unwrap();
+        server.restart().await.unwrap();
+    }
+
+    /// Runs `launch` as `name` to its end, which must have this exit code.
+    pub async fn run(&self, name: &str, launch: &Launch, code: i32) -> Ended {
+        let ended = run(name, launch, &self.directory).await;
+        assert_eq!(ended.code, Some(code), "{name}: {}", ended.log);
+        ended
+    }
+
+    /// Runs `server archive` with these arguments, which must end with this exit code.
+    pub async fn archive(&self, arguments: &[&str], code: i32) -> Ended {
+        let arguments = [&["server", "archive"], arguments].concat();
+        let launch = Launch::new(&binary(), &arguments)
+            .with("AGENCIES_AMOUNT", self.bets.agencies())
+            .with("SHARED_VOLUME", self.volume.path().display());
+        self.run("archive", &launch, code).await
     }
 
     /// The settings of the client of `agency`.
@@ -180,15 +249,17 @@ impl Lottery {
 
     /// Takes a lock of the volume, and keeps others from it until it is dropped.
     pub fn locked(&self, name: &str) -> File {
-        // As the reference server opens it: truncated.
-        let file = File::create(self.volume.path().join("locks").join(name)).unwrap();
-        file.lock_exclusive().unwrap();
-        file
+        other_server::locked(self.volume.path(), name)
+    }
+
+    /// Takes both locks, so that no instance is in the middle of anything.
+    pub fn lock_all(&self) -> [File; 2] {
+        LOCKS.map(|name| self.locked(name))
     }
 
     /// Pauses the instance at `place`, which holds no lock then.
     pub fn pause(&self, place: usize) {
-        let _locks = ["agencies_closed.lock", "bets.csv.lock"].map(|name| self.locked(name));
+        let _locks = self.lock_all();
         self.cluster.servers()[place].pause().unwrap();
     }
 
@@ -196,24 +267,28 @@ impl Lottery {
     /// gives the ports: others are kept from them until they are dropped.
     pub async fn keep_datagrams_apart(&mut self) -> Vec<UdpPort> {
         let mut ports = Vec::new();
-        for server in self.cluster.servers_mut() {
+        for place in 0..self.cluster.servers().len() {
             let port = UdpPort::take().unwrap();
-            server.stop().await.unwrap();
-            server.set("UDP_BROADCAST_PORT", port.number().unwrap());
-            server.restart().await.unwrap();
+            self.cluster.servers_mut()[place].set("UDP_BROADCAST_PORT", port.number().unwrap());
+            self.restart(place).await;
             ports.push(port);
         }
         ports
     }
 
-    /// A process whose name starts with `who` must log an alarm of this action, with this reason.
-    pub fn expect_alarm(&mut self, who: &str, action: &str, reason: &str) {
-        self.alarms.add(who, action, reason, true);
+    /// A process whose name starts with `who` must log an alarm of each of these actions, with this
+    /// reason.
+    pub fn expect_alarms(&mut self, who: &str, actions: &[&str], reason: &str) {
+        for action in actions {
+            self.alarms.add(who, action, reason, true);
+        }
     }
 
-    /// As [`Lottery::expect_alarm`], for what need not come: it depends on what came first.
-    pub fn allow_alarm(&mut self, who: &str, action: &str, reason: &str) {
-        self.alarms.add(who, action, reason, false);
+    /// As [`Lottery::expect_alarms`], for what need not come: it depends on what came first.
+    pub fn allow_alarms(&mut self, who: &str, actions: &[&str], reason: &str) {
+        for action in actions {
+            self.alarms.add(who, action, reason, false);
+        }
     }
 
     /// Stops every server that runs; each must end with exit code 0. No process may have logged
@@ -244,11 +319,71 @@ pub fn digest(rows: &[&str]) -> String {
     format!("{:016x}", rows.iter().fold(0, fold))
 }
 
-/// Whether the server closes the connection after the answer to `packet`: a `StoreBatch` in the
-/// reference's form, whose first separator is a `:`.
-pub fn ends_connection(packet: &str) -> bool {
-    let body = packet.strip_prefix("StoreBatch:").unwrap_or_default();
-    body.find([';', ':']).is_some_and(|at| body[at..].starts_with(':'))
+/// The answer to `AgencyStatus`.
+pub fn status(bets: &[&str], state: &str) -> String {
+    format!("AgencyStatusResponse:{};{};{state}", bets.len(), digest(bets))
+}
+
+/// The packet that stores these bets from row `first` on.
+pub fn store_rows(agency: u32, first: usize, bets: &[impl AsRef<str>]) -> String {
+    let bets: Vec<&str> = bets.iter().map(AsRef::as_ref).collect();
+    format!("StoreRows:{agency};{first}:{}", bets.join(":"))
+}
+
+/// The answer to `StoreRows` when these are all bets of the agency: status 0, or 2 or 1 and
+/// the start of a reason.
+pub fn rows_response(outcome: u8, bets: &[&str], reason: &str) -> String {
+    let state = format!("{};{}", bets.len(), digest(bets));
+    match outcome {
+        0 => format!("StoreRowsResponse:0;{state}"),
+        _ => format!("StoreRowsResponse:{outcome};{state};{reason}"),
+    }
+}
+
+/// The answer that these are all bets of the agency, and stored.
+pub fn stored(bets: &[&str]) -> String {
+    rows_response(0, bets, "")
+}
+
+/// Appends `text` to a file, as another program does.
+pub fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// Asserts that `answer` starts with `start`.
+pub fn assert_starts(answer: &str, start: &str) {
+    assert!(answer.starts_with(start), "{answer:?} does not start with {start:?}");
+}
+
+/// Asserts that `text` has each of `parts` in it.
+pub fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+}
+
+/// Asks an instance at `address` for its health.
+pub fn health(address: SocketAddr) -> Launch {
+    Launch::new(&binary(), &["server", "health"])
+        .with("SERVER_IP", address.ip())
+        .with("SERVER_PORT", address.port())
+}
+
+/// A client with one bet in its environment, which wins.
+pub fn with_one_bet(client: Launch) -> Launch {
+    client
+        .with("NOMBRE", "Santiago Lionel")
+        .with("APELLIDO", "Lorca")
+        .with("DOCUMENTO", "30904465")
+        .with("NACIMIENTO", "1999-03-17")
+        .with("NUMERO", WINNER)
+}
+
+/// Waits until `client` has logged such a line; says whether it did before its end.
+pub async fn logs(client: &ClientProcess, action: &str, result: &str) -> bool {
+    let logged = client.log().wait_for(|line| line.is(action, result));
+    timeout(LIMIT, logged).await.expect("a line is logged in time").is_some()
 }
 
 /// Runs `launch` as `name` in `directory` to its end.

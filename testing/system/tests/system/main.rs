@@ -1,0 +1,28 @@
+//! Servers and clients as real processes, over real files and sockets.
+//!
+//! One program, because each links the whole workspace. `cargo test -p system NAME` runs the tests
+//! of one module.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod client_log;
+mod clients;
+mod common;
+mod draw;
+mod full_disk;
+mod limits;
+mod lock_files;
+mod mixed_versions;
+mod other_system;
+mod programs;
+mod protocol_examples;
+mod recovery;
+#[path = "../../../../client/tests/servers/reference.rs"]
+mod reference;
+mod reference_servers;
+#[path = "../../../../client/tests/servers/scripted.rs"]
+#[allow(dead_code, reason = "the client's own tests use all of it")]
+mod scripted;
+mod scripts;
+mod store;
+mod wire;
