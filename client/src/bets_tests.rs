@@ -111,7 +111,7 @@ fn nothing_comes_after_the_last_row() {
 
 /// As [`read`], with so small blocks that each line is read by itself.
 fn read_by_lines(text: &[u8]) -> Result<Bets, ReadError> {
-    Bets::read(io::BufReader::with_capacity(1, text))
+    read::read(text, 1)
 }
 
 const LINE: &str = "(\u{feff}|)(Ana|\"A, \"\"B\"|A;|Ñ|\"|),Paz,(1|),2000-01-0[0-2],(7574|0007|x)\
@@ -125,7 +125,7 @@ proptest! {
     ) {
         for text in [format!("{good}{near}{good}{end}"), format!("{near}{good}"), good] {
             let text = text.as_bytes();
-            let blocks = Bets::read(io::BufReader::with_capacity(bytes, text));
+            let blocks = read::read(text, bytes);
             let wanted = read_by_lines(text).map_err(|error| error.to_string());
             prop_assert_eq!(read(text).map_err(|error| error.to_string()), wanted.clone());
             prop_assert_eq!(blocks.map_err(|error| error.to_string()), wanted);

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use protocol::AgencyId;
 use tracing::info;
 
@@ -50,21 +50,13 @@ struct Record {
     host: String,
 }
 
-/// A number that no running client has.
-struct FreeNumber {
-    agency: AgencyId,
-    /// The locked file; `None` if the number was never claimed.
-    file: Option<File>,
-    record: Record,
-}
-
-impl FreeNumber {
+impl Record {
     /// The number with the lowest rank is claimed: the preferred one, then the host's own, then the
     /// one that was claimed longest ago.
-    fn rank(&self, claimant: Claimant<'_>) -> (bool, bool, u64, AgencyId) {
-        let is_preferred = claimant.preferred == Some(self.agency.get());
-        let is_own = self.record.count > 0 && self.record.host == claimant.host;
-        (!is_preferred, !is_own, self.record.count, self.agency)
+    fn rank(&self, agency: AgencyId, claimant: Claimant<'_>) -> (bool, bool, u64, AgencyId) {
+        let is_preferred = claimant.preferred == Some(agency.get());
+        let is_own = self.count > 0 && self.host == claimant.host;
+        (!is_preferred, !is_own, self.count, agency)
     }
 }
 
@@ -97,23 +89,17 @@ impl Claim {
         lock_in_time(&lock)?;
         // The records of claimed numbers are not read, but the lock's file has the last count.
         let mut count = read_record(&lock)?.count;
-        // Only the best number is kept, so that two of the claims' files at most are open.
-        let mut best: Option<FreeNumber> = None;
+        let mut best = None;
         for agency in AgencyId::all(agencies) {
-            let Some(free) = free_number(directory, agency)? else { continue };
-            count = count.max(free.record.count);
-            if best.as_ref().is_none_or(|best| free.rank(claimant) < best.rank(claimant)) {
-                best = Some(free);
-            }
+            let Some(record) = free_record(directory, agency)? else { continue };
+            count = count.max(record.count);
+            let rank = record.rank(agency, claimant);
+            best = Some(best.map_or(rank, |best| rank.min(best)));
         }
-        let Some(FreeNumber { agency, file, .. }) = best else { return Ok(None) };
-        let file = match file {
-            Some(file) => file,
-            None => {
-                let file = open(&directory.join(claim_name(agency)))?;
-                try_lock(&file)?.then_some(file).context("another client has it")?
-            }
-        };
+        let Some((.., agency)) = best else { return Ok(None) };
+        let file = open(&directory.join(claim_name(agency)))?;
+        // Nothing can have claimed it since, because this client has the lock on all claims.
+        ensure!(try_lock(&file)?, "another client has it");
         let record = Record { count: count + 1, host: claimant.host.to_owned() };
         write_record(&file, &record)?;
         write_record(&lock, &record)?;
@@ -153,29 +139,26 @@ fn lock_in_time(file: &File) -> anyhow::Result<()> {
     }
     info!(action = "claim", result = "in_progress", waits_for = "claims.lock");
     while !try_lock(file)? {
-        if start.elapsed() > CLAIM_TIMEOUT {
-            bail!("another client has held claims.lock for {} s", CLAIM_TIMEOUT.as_secs());
-        }
+        let seconds = CLAIM_TIMEOUT.as_secs();
+        let is_in_time = start.elapsed() <= CLAIM_TIMEOUT;
+        ensure!(is_in_time, "another client has held claims.lock for {seconds} s");
         thread::sleep(CLAIM_PAUSE);
     }
     Ok(())
 }
 
-/// The number `agency`, if no running client has it.
-fn free_number(directory: &Path, agency: AgencyId) -> io::Result<Option<FreeNumber>> {
+/// The record of the number `agency`, if no running client has it.
+fn free_record(directory: &Path, agency: AgencyId) -> io::Result<Option<Record>> {
     let path = directory.join(claim_name(agency));
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
+        // It was never claimed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Some(FreeNumber { agency, file: None, record: Record::default() }));
+            return Ok(Some(Record::default()));
         }
         Err(error) => return Err(error),
     };
-    if !try_lock(&file)? {
-        return Ok(None);
-    }
-    let record = read_record(&file)?;
-    Ok(Some(FreeNumber { agency, file: Some(file), record }))
+    if try_lock(&file)? { read_record(&file).map(Some) } else { Ok(None) }
 }
 
 /// The record of a claim's file: `count host`.

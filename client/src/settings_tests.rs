@@ -10,7 +10,7 @@ fn nothing(_: &str) -> Option<String> {
 fn read_text(
     yaml: &str,
     environment: fn(&str) -> Option<String>,
-) -> Result<LoadedSettings, Vec<SettingError>> {
+) -> Result<Config, Vec<SettingError>> {
     let file = Some(Path::new("config.yaml"));
     read(file, flatten(yaml).unwrap(), environment, true).map_err(|SettingErrors(errors)| errors)
 }
@@ -55,14 +55,14 @@ fn the_environment_goes_before_the_file() {
         _ => None,
     };
     let read = read_text("id: 3\nbatch_size: 5\nanswer_timeout: 6\nspeed: 1", environment).unwrap();
-    let config = read.config;
+    let config = read;
     assert_eq!(config.id, Some(Id::Number(AgencyId::new(7).unwrap())));
-    assert_eq!(config.servers.0, ["a:1", "[::1]:2"]);
+    assert_eq!(config.servers, ["a:1", "[::1]:2"]);
     assert_eq!((config.limits.bets, config.limits.bytes), (5, 8192));
     assert_eq!(config.timeouts.answer, Duration::from_secs(6));
     assert_eq!(config.host, "0123456789ab");
-    assert_eq!(read.unknown, ["speed"]);
-    assert!(read.effective.contains(&("CLI_ID", "7".to_owned())));
+    assert_eq!(config.unknown, ["speed"]);
+    assert!(config.effective.contains(&("CLI_ID", "7".to_owned())));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn numbers_have_no_sign() {
 
 #[test]
 fn the_fallback_may_be_forbidden() {
-    let is_allowed = |yaml| read_text(yaml, nothing).unwrap().config.is_fallback_allowed;
+    let is_allowed = |yaml| read_text(yaml, nothing).unwrap().is_fallback_allowed;
     assert!(is_allowed("id: 1") && is_allowed("id: 1\nfallback: yes"));
     assert!(!is_allowed("id: 1\nfallback: no"));
     assert!(
@@ -116,7 +116,7 @@ fn levels_have_the_names_of_the_reference_client() {
     ] {
         for name in [name.to_owned(), name.to_uppercase()] {
             let yaml = format!("id: 1\nlog:\n  level: {name}");
-            assert_eq!(read_text(&yaml, nothing).unwrap().config.level, level, "{name}");
+            assert_eq!(read_text(&yaml, nothing).unwrap().level, level, "{name}");
         }
     }
 }
@@ -126,7 +126,7 @@ fn an_id_that_is_needed_must_be_set() {
     let errors = read_text("batch_size: x", nothing).unwrap_err();
     assert_eq!(keys(&errors), ["batch_size", "CLI_ID"]);
     for auto in ["id: auto", "id: AUTO"] {
-        assert_eq!(read_text(auto, nothing).unwrap().config.id, Some(Id::Auto));
+        assert_eq!(read_text(auto, nothing).unwrap().id, Some(Id::Auto));
     }
 }
 
@@ -140,7 +140,7 @@ fn a_bet_of_the_environment_is_whole_and_valid() {
         "NUMERO" => Some("7574".to_owned()),
         _ => None,
     };
-    let bets = read_text("id: 1", whole).unwrap().config.bet.unwrap();
+    let bets = read_text("id: 1", whole).unwrap().bet.unwrap();
     let batch = bets.batch(1, BatchLimits { bets: 1, bytes: limits::PACKET_BYTES_MIN }).unwrap();
     assert_eq!(batch.wire, "Santiago Lionel;Lorca;30904465;1999-03-17;7574");
 

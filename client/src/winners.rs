@@ -29,17 +29,20 @@ pub enum Servers<'b> {
     Legacy,
 }
 
-/// Waits for the draw and returns the winners' documents, with `;` between them. With `rows`, the
-/// answer may be as long as that number of winners needs.
+/// Waits for the draw and returns the winners' documents, with `;` between them. The answer may be
+/// as long as it is if every one of the agency's rows wins. A bet that a legacy server stored twice
+/// wins twice, so the number of rows is no limit there.
 ///
 /// # Errors
 /// See [`SessionError`].
 pub async fn wait(
     session: &mut Session,
     mut servers: Servers<'_>,
-    rows: Option<u64>,
 ) -> Result<Arc<str>, SessionError> {
-    let bytes_max = answer_bytes_max(rows);
+    let bytes_max = answer_bytes_max(match &servers {
+        Servers::Current(own) => own.map(|own| own.input.bets.rows()),
+        Servers::Legacy => None,
+    });
     session.note_progress();
     loop {
         if let Servers::Current(own) = &mut servers {
@@ -109,11 +112,7 @@ fn answer_bytes_max(rows: Option<u64>) -> usize {
 /// `out` or the file cannot be written.
 pub fn write_winners(winners: &str, out: &mut impl Write, file: Option<&Path>) -> io::Result<()> {
     let documents: Vec<&str> = documents(winners).collect();
-    let mut lines = String::new();
-    for document in &documents {
-        lines.push_str(document);
-        lines.push('\n');
-    }
+    let lines: String = documents.iter().map(|document| format!("{document}\n")).collect();
     // Standard output first: if the file cannot be written, the winners are printed nevertheless.
     out.write_all(lines.as_bytes())?;
     out.flush()?;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::reference;
 use crate::scripted::{self, Behaviour, Failure};
 use crate::support::{Agency, Lottery, bets, rows};
+use client::limits::LEGACY_DETECTION_TIME;
 use client::session::SessionError;
-use client::settings::Timeouts;
 use protocol::AgencyState;
 use tokio::net::TcpSocket;
 
@@ -182,7 +182,7 @@ async fn servers_that_restart_at_once_are_not_legacy_servers() {
         servers.push(lottery.serve(behind_a_proxy(1)).await);
     }
     let mut agency = Agency::new(&servers);
-    agency.config.timeouts.legacy_detection = Timeouts::default().legacy_detection;
+    agency.config.timeouts.legacy_detection = LEGACY_DETECTION_TIME;
     assert_eq!(agency.run(&bets(25)).await.unwrap(), "3");
     assert_eq!((lottery.rows(), lottery.count("StoreBatch")), (rows(25), 0));
 }
@@ -191,7 +191,7 @@ async fn servers_that_restart_at_once_are_not_legacy_servers() {
 async fn closes_within_a_short_time_are_not_enough() {
     let lottery = Lottery::drawn("3");
     let mut agency = Agency::new(&[lottery.serve(behind_a_proxy(10_000)).await]);
-    agency.config.timeouts.legacy_detection = Timeouts::default().legacy_detection;
+    agency.config.timeouts.legacy_detection = LEGACY_DETECTION_TIME;
     agency.config.timeouts.give_up = Duration::from_secs(1);
     assert!(matches!(agency.run(&bets(5)).await, Err(SessionError::GaveUp(..))));
     assert!(lottery.count("AgencyStatus") > 3);

@@ -195,7 +195,7 @@ async fn an_answer_without_an_end_is_not_kept() {
 #[tokio::test]
 async fn two_clients_of_one_agency_store_it_once() {
     let (lottery, first) = lottery_with(Behaviour::default()).await;
-    let address = first.config.servers.0[0].parse().unwrap();
+    let address = first.config.servers[0].parse().unwrap();
     let mut second = Agency::new(&[address]);
     second.config.limits.bets = 7;
     let bets = bets(200);

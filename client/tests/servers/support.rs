@@ -10,10 +10,9 @@ use crate::scripted::{self, Answerer, Behaviour, Failure};
 
 use client::agency_run;
 use client::bets::Bets;
-use client::replay::Work;
+use client::input::Input;
 use client::session::{Session, SessionError};
-use client::settings::{self, Config, ServerAddresses};
-use indicatif::ProgressBar;
+use client::settings::{self, Config};
 use protocol::{AgencyId, AgencyState, Digest, Outcome, Refusal, Request, Response};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -213,8 +212,8 @@ pub struct Agency {
 impl Agency {
     pub fn new(servers: &[SocketAddr]) -> Self {
         let mut config =
-            settings::read(None, BTreeMap::new(), |_| None, false).expect("the defaults").config;
-        config.servers = ServerAddresses(servers.iter().map(ToString::to_string).collect());
+            settings::read(None, BTreeMap::new(), |_| None, false).expect("the defaults");
+        config.servers = servers.iter().map(ToString::to_string).collect();
         config.limits.bets = 10;
         config.timeouts.pause_min = Duration::from_millis(1);
         config.timeouts.pause_max = Duration::from_millis(10);
@@ -225,15 +224,15 @@ impl Agency {
 
     fn session(&self) -> Session {
         let agency = AgencyId::new(1).unwrap();
-        Session::new(&self.config, agency, self.shutdown.clone(), ProgressBar::hidden())
+        Session::new(&self.config, agency, self.shutdown.clone())
     }
 
     /// An agency run; returns the winners.
     pub async fn run(&self, bets: &Bets) -> Result<String, SessionError> {
-        let limits = self.config.limits;
-        let work = Work { bets, source: "agency-1.csv", is_single: false, limits };
+        let source = "agency-1.csv".to_owned();
+        let input = Input { bets: bets.clone(), source, is_single: false };
         let mut session = self.session();
-        let winners = agency_run::run(&mut session, work).await?;
+        let winners = agency_run::run(&mut session, &input).await?;
         Ok(winners.to_string())
     }
 }
