@@ -182,117 +182,49 @@ fn write_record(mut file: &File, record: &Record) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
-    fn choose(directory: &tempfile::TempDir, agencies: u32, host: &str) -> Claim {
-        Claim::choose(directory.path(), agencies, Claimant { host, preferred: None }).unwrap()
-    }
-
-    /// As replica `number` of a service. Each container has another host name.
-    fn choose_as(directory: &tempfile::TempDir, number: u32, host: &str) -> Claim {
-        let claimant = Claimant { host, preferred: Some(number) };
-        Claim::choose(directory.path(), 3, claimant).unwrap()
-    }
-
-    fn number(claim: &Claim) -> u32 {
-        claim.agency().get()
-    }
-
+    /// `a=2` is a client of the host `a` that claims 2, `a/3=2` one that prefers 3, and `-2` is the
+    /// end of the client that has 2.
     #[test]
-    fn clients_that_run_at_once_have_different_numbers() {
-        let directory = tempfile::tempdir().unwrap();
-        let claims: Vec<Claim> =
-            (0..5).map(|host| choose(&directory, 5, &format!("host-{host}"))).collect();
-        let numbers: Vec<u32> = claims.iter().map(|claim| claim.agency().get()).collect();
-        assert_eq!(numbers, [1, 2, 3, 4, 5]);
-        let error =
-            Claim::choose(directory.path(), 5, Claimant { host: "host-6", preferred: Some(2) });
-        let error = error.unwrap_err();
-        assert!(error.to_string().starts_with("all 5 agency numbers"), "{error}");
-    }
-
-    #[test]
-    fn clients_that_end_at_once_have_different_numbers_too() {
-        let directory = tempfile::tempdir().unwrap();
-        for round in 0..3 {
-            let numbers: BTreeSet<u32> = (0..5)
-                .map(|host| choose(&directory, 5, &format!("host-{round}-{host}")).agency().get())
-                .collect();
-            assert_eq!(numbers.len(), 5, "round {round}");
+    fn each_client_claims_the_best_free_number() {
+        for (what, agencies, steps) in [
+            ("clients that run at once have different numbers", 3, "a=1 b=2 c=3"),
+            ("so have clients that end at once", 3, "a=1 -1 b=2 -2 c=3 -3 d=1 -1 e=2 -2 f=3"),
+            ("a restarted client has its old number", 3, "a=1 b=2 -2 b=2"),
+            ("but not if it is claimed", 2, "a=1 a=2"),
+            ("the only free number is claimed", 4, "a=1 b=2 c=3 d=4 -3 e=3"),
+            ("replicas have their numbers, in any order", 3, "a/3=3 b/1=1 c/2=2 -1 -2 -3 d/2=2"),
+            ("so have replicas that end at once", 3, "a/2=2 -2 b/1=1 -1 c/3=3"),
+            ("a claimed number is preferred when it is free", 2, "a=1 b/1=2 -2 -1 b/1=1"),
+            ("until then, the host's own one is claimed", 3, "a=1 b/1=2 c/2=3 -3 c/2=3"),
+            ("a number beyond the agencies is not preferred", 3, "a/4=1 b/0=2 c/4294967295=3"),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut running = Vec::new();
+            for step in steps.split(' ') {
+                if let Some(ended) = step.strip_prefix('-') {
+                    running.retain(|claim: &Claim| claim.agency().to_string() != ended);
+                    continue;
+                }
+                let (client, number) = step.split_once('=').unwrap();
+                let (host, preferred) = client.split_once('/').unwrap_or((client, ""));
+                let claimant = Claimant { host, preferred: preferred.parse().ok() };
+                let claim = Claim::choose(directory.path(), agencies, claimant).unwrap();
+                assert_eq!(claim.agency().to_string(), number, "{what}: {step}");
+                running.push(claim);
+            }
         }
     }
 
     #[test]
-    fn a_restarted_client_gets_its_old_number() {
-        let directory = tempfile::tempdir().unwrap();
-        let _first = choose(&directory, 3, "a");
-        let second = choose(&directory, 3, "b");
-        assert_eq!(second.agency().get(), 2);
-        drop(second);
-        assert_eq!(choose(&directory, 3, "b").agency().get(), 2);
-    }
-
-    #[test]
-    fn a_claimed_number_is_not_claimed_again_by_its_own_host() {
-        let directory = tempfile::tempdir().unwrap();
-        let first = choose(&directory, 2, "a");
-        let second = choose(&directory, 2, "a");
-        assert_eq!((first.agency().get(), second.agency().get()), (1, 2));
-    }
-
-    #[test]
-    fn a_freed_number_is_the_only_one_left() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut claims: Vec<Claim> =
-            (0..4).map(|host| choose(&directory, 4, &format!("host-{host}"))).collect();
-        drop(claims.remove(2));
-        assert_eq!(choose(&directory, 4, "new").agency().get(), 3);
-    }
-
-    #[test]
-    fn replicas_have_their_numbers_in_whatever_order_they_start() {
-        let directory = tempfile::tempdir().unwrap();
-        for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
-            let claims =
-                order.map(|n| (n, choose_as(&directory, n, &format!("host-{order:?}-{n}"))));
-            assert!(claims.iter().all(|(n, claim)| number(claim) == *n), "{claims:?}");
-        }
-    }
-
-    #[test]
-    fn replicas_that_end_at_once_have_their_numbers_too() {
-        let directory = tempfile::tempdir().unwrap();
-        for host in ["first", "second"] {
-            let numbers =
-                [2, 1, 3].map(|n| number(&choose_as(&directory, n, &format!("{host}-{n}"))));
-            assert_eq!(numbers, [2, 1, 3]);
-        }
-    }
-
-    #[test]
-    fn a_replica_whose_number_is_taken_claims_another_until_it_is_free() {
-        let directory = tempfile::tempdir().unwrap();
-        let first = choose(&directory, 3, "no-replica");
-        let (one, two) = (choose_as(&directory, 1, "a"), choose_as(&directory, 2, "b"));
-        assert_eq!([&first, &one, &two].map(number), [1, 2, 3]);
-        // Its preferred number is still claimed, so it takes the one that its host had.
-        drop(two);
-        assert_eq!(number(&choose_as(&directory, 2, "b")), 3);
-        drop((first, one));
-        assert_eq!(number(&choose_as(&directory, 1, "a")), 1);
-    }
-
-    #[test]
-    fn a_number_beyond_the_agencies_is_no_preference() {
-        let directory = tempfile::tempdir().unwrap();
-        let claims = [4, 0, u32::MAX].map(|n| choose_as(&directory, n, &format!("host-{n}")));
-        assert_eq!(claims.each_ref().map(number), [1, 2, 3]);
-    }
-
-    #[test]
-    fn a_damaged_record_is_none() {
+    fn a_damaged_record_is_none_and_a_number_is_claimed_once() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("agency-1.claim"), b"\xff\xff").unwrap();
-        assert_eq!(choose(&directory, 2, "a").agency().get(), 1);
+        let choose =
+            |host| Claim::choose(directory.path(), 1, Claimant { host, preferred: Some(1) });
+        let claim = choose("a").unwrap();
+        assert_eq!(claim.agency().get(), 1);
+        let error = choose("b").unwrap_err().to_string();
+        assert!(error.starts_with("all 1 agency numbers"), "{error}");
     }
 }

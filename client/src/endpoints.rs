@@ -146,24 +146,19 @@ mod tests {
 
     #[test]
     fn every_other_instance_is_tried_before_one_is_tried_again() {
-        let mut endpoints = endpoints(2, addresses(5));
-        for round in 0..4 {
-            let choices: Vec<Choice> = (0..5).map(|_| endpoints.choose().unwrap()).collect();
-            let distinct: BTreeSet<_> = choices.iter().map(|choice| choice.address).collect();
-            assert_eq!(distinct.len(), 5);
-            let news: Vec<bool> = choices.iter().map(|choice| choice.is_new_round).collect();
-            assert_eq!(news, [round > 0, false, false, false, false]);
-        }
-    }
-
-    #[test]
-    fn the_one_that_failed_last_is_not_the_next() {
-        let mut endpoints = endpoints(1, addresses(2));
-        let mut last = None;
-        for _ in 0..20 {
-            let choice = endpoints.choose().unwrap();
-            assert_ne!(Some(choice.address), last);
-            last = Some(choice.address);
+        for count in [2, 5] {
+            let mut endpoints = endpoints(2, addresses(count));
+            let mut last = None;
+            for round in 0..10 {
+                let choices: Vec<Choice> =
+                    (0..count).map(|_| endpoints.choose().unwrap()).collect();
+                let distinct: BTreeSet<_> = choices.iter().map(|choice| choice.address).collect();
+                assert_eq!(distinct.len(), choices.len());
+                assert_ne!(Some(choices[0].address), last, "the one that failed last");
+                assert_eq!(choices[0].is_new_round, round > 0);
+                assert!(choices[1..].iter().all(|choice| !choice.is_new_round));
+                last = choices.last().map(|choice| choice.address);
+            }
         }
     }
 
