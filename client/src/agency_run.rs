@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use crate::fallback::{self, FallbackEnd};
-use crate::replay::{self, StoredRows, Work};
+use crate::input::Input;
+use crate::replay::{self, StoredRows};
 use crate::session::{Session, SessionError};
 use crate::winners::{self, Servers};
 
@@ -14,29 +15,27 @@ use crate::winners::{self, Servers};
 ///
 /// # Errors
 /// See [`SessionError`].
-pub async fn run(session: &mut Session, work: Work<'_>) -> Result<Arc<str>, SessionError> {
-    let servers = store_and_close(session, work).await?;
-    session.bar().finish_and_clear();
-    // A bet that a legacy server stored twice wins twice, so the row count is no limit there.
-    let rows = matches!(servers, Servers::Current(_)).then(|| work.bets.rows());
-    let documents = winners::wait(session, servers, rows).await?;
-    winners::check_documents(&documents, work.bets, work.source)?;
+pub async fn run(session: &mut Session, input: &Input) -> Result<Arc<str>, SessionError> {
+    let servers = store_and_close(session, input).await?;
+    session.bar.finish_and_clear();
+    let documents = winners::wait(session, servers).await?;
+    winners::check_documents(&documents, &input.bets, &input.source)?;
     Ok(documents)
 }
 
 async fn store_and_close<'b>(
     session: &mut Session,
-    work: Work<'b>,
+    input: &'b Input,
 ) -> Result<Servers<'b>, SessionError> {
-    let current = Servers::Current(Some(StoredRows::new(work)));
-    match replay::replay(session, work).await {
+    let current = Servers::Current(Some(StoredRows::new(input)));
+    match replay::replay(session, input).await {
         Err(SessionError::LegacyServers) => {}
         replayed => return replayed.map(|()| current),
     }
-    if fallback::replay(session, work).await? == FallbackEnd::Closed {
+    if fallback::replay(session, input).await? == FallbackEnd::Closed {
         return Ok(Servers::Legacy);
     }
-    replay::replay(session, work).await.map_err(|error| match error {
+    replay::replay(session, input).await.map_err(|error| match error {
         // The fallback stores at least once, so this run may have caused the conflict itself.
         SessionError::Conflict(what) => SessionError::Conflict(format!(
             "{what}; or rows are stored twice: this run sent some by StoreBatch (CLI_FALLBACK) \

@@ -13,9 +13,9 @@ use std::fmt;
 use std::io::{self, BufRead};
 
 use protocol::limits::ROWS_HEAD_BYTES_MAX;
-use protocol::{Bet, Digest, Field, InvalidField};
+use protocol::{Bet, Digest, InvalidField};
 
-use crate::limits::{BAD_LINES_SHOWN_MAX, SHOWN_VALUE_CHARS_MAX};
+use crate::limits::{BAD_LINES_SHOWN_MAX, FILE_READ_BYTES, SHOWN_VALUE_CHARS_MAX};
 
 /// An agency's bets, in order. Memory: the text of the rows, and 8 bytes a row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,9 +58,9 @@ impl Bets {
     /// One bet.
     #[must_use]
     pub fn of_one(bet: &Bet<'_>) -> Self {
-        let mut rows = read::Rows::default();
-        rows.push(bet);
-        rows.finish()
+        let mut bets = Self::default();
+        bets.push(bet, &mut Vec::new());
+        bets
     }
 
     /// Reads CSV without a header, `first,last,document,birthdate,number`: UTF-8 with or without
@@ -69,7 +69,16 @@ impl Bets {
     /// # Errors
     /// [`ReadError::Bad`] names each line that is not a bet; [`ReadError::Io`] is the reader's.
     pub fn read(input: impl BufRead) -> Result<Self, ReadError> {
-        read::read(input)
+        read::read(input, FILE_READ_BYTES)
+    }
+
+    /// Appends a row. Its wire form is written to `buffer` first.
+    fn push(&mut self, bet: &Bet<'_>, buffer: &mut Vec<u8>) {
+        buffer.clear();
+        bet.write_wire(buffer);
+        self.wire.push_str(str::from_utf8(buffer).expect("bets are UTF-8"));
+        self.ends.push(self.wire.len());
+        self.wire.push(':');
     }
 
     /// The number of rows.
@@ -174,20 +183,17 @@ impl fmt::Display for BadLines {
     }
 }
 
-/// Each of these fields that breaks its rule, with its value.
-pub(crate) fn invalid_fields(mut fields: [&str; 5]) -> Vec<(InvalidField, &str)> {
-    let mut found = Vec::new();
-    while let Err(invalid) = Bet::new(fields) {
-        let places = Field::ALL.iter().zip(fields.iter_mut().zip(VALID));
-        for (_, (value, valid)) in places.filter(|(field, _)| **field == invalid.field) {
-            found.push((invalid, std::mem::replace(value, valid)));
-        }
-    }
-    found
+/// For each field, in order, why it breaks its rule and its value, if it does.
+pub(crate) fn invalid_fields(
+    fields: [&str; 5],
+) -> impl Iterator<Item = Option<(InvalidField, &str)>> {
+    fields.into_iter().enumerate().map(|(place, value)| {
+        // The other fields of this bet break no rule.
+        let mut bet = ["A", "A", "1", "2000-01-01", "0"];
+        *bet.get_mut(place)? = value;
+        Bet::new(bet).err().map(|invalid| (invalid, value))
+    })
 }
-
-/// The fields of a bet that breaks no rule.
-const VALID: [&str; 5] = ["A", "A", "1", "2000-01-01", "0"];
 
 /// A value for a message: quoted, shortened, without control characters.
 pub(crate) fn quoted(value: &str) -> String {

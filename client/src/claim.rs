@@ -18,7 +18,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use protocol::AgencyId;
 use tracing::info;
 
@@ -50,21 +50,13 @@ struct Record {
     host: String,
 }
 
-/// A number that no running client has.
-struct FreeNumber {
-    agency: AgencyId,
-    /// The locked file; `None` if the number was never claimed.
-    file: Option<File>,
-    record: Record,
-}
-
-impl FreeNumber {
+impl Record {
     /// The number with the lowest rank is claimed: the preferred one, then the host's own, then the
     /// one that was claimed longest ago.
-    fn rank(&self, claimant: Claimant<'_>) -> (bool, bool, u64, AgencyId) {
-        let is_preferred = claimant.preferred == Some(self.agency.get());
-        let is_own = self.record.count > 0 && self.record.host == claimant.host;
-        (!is_preferred, !is_own, self.record.count, self.agency)
+    fn rank(&self, agency: AgencyId, claimant: Claimant<'_>) -> (bool, bool, u64, AgencyId) {
+        let is_preferred = claimant.preferred == Some(agency.get());
+        let is_own = self.count > 0 && self.host == claimant.host;
+        (!is_preferred, !is_own, self.count, agency)
     }
 }
 
@@ -97,23 +89,17 @@ impl Claim {
         lock_in_time(&lock)?;
         // The records of claimed numbers are not read, but the lock's file has the last count.
         let mut count = read_record(&lock)?.count;
-        // Only the best number is kept, so that two of the claims' files at most are open.
-        let mut best: Option<FreeNumber> = None;
+        let mut best = None;
         for agency in AgencyId::all(agencies) {
-            let Some(free) = free_number(directory, agency)? else { continue };
-            count = count.max(free.record.count);
-            if best.as_ref().is_none_or(|best| free.rank(claimant) < best.rank(claimant)) {
-                best = Some(free);
-            }
+            let Some(record) = free_record(directory, agency)? else { continue };
+            count = count.max(record.count);
+            let rank = record.rank(agency, claimant);
+            best = Some(best.map_or(rank, |best| rank.min(best)));
         }
-        let Some(FreeNumber { agency, file, .. }) = best else { return Ok(None) };
-        let file = match file {
-            Some(file) => file,
-            None => {
-                let file = open(&directory.join(claim_name(agency)))?;
-                try_lock(&file)?.then_some(file).context("another client has it")?
-            }
-        };
+        let Some((.., agency)) = best else { return Ok(None) };
+        let file = open(&directory.join(claim_name(agency)))?;
+        // Nothing can have claimed it since, because this client has the lock on all claims.
+        ensure!(try_lock(&file)?, "another client has it");
         let record = Record { count: count + 1, host: claimant.host.to_owned() };
         write_record(&file, &record)?;
         write_record(&lock, &record)?;
@@ -153,29 +139,26 @@ fn lock_in_time(file: &File) -> anyhow::Result<()> {
     }
     info!(action = "claim", result = "in_progress", waits_for = "claims.lock");
     while !try_lock(file)? {
-        if start.elapsed() > CLAIM_TIMEOUT {
-            bail!("another client has held claims.lock for {} s", CLAIM_TIMEOUT.as_secs());
-        }
+        let seconds = CLAIM_TIMEOUT.as_secs();
+        let is_in_time = start.elapsed() <= CLAIM_TIMEOUT;
+        ensure!(is_in_time, "another client has held claims.lock for {seconds} s");
         thread::sleep(CLAIM_PAUSE);
     }
     Ok(())
 }
 
-/// The number `agency`, if no running client has it.
-fn free_number(directory: &Path, agency: AgencyId) -> io::Result<Option<FreeNumber>> {
+/// The record of the number `agency`, if no running client has it.
+fn free_record(directory: &Path, agency: AgencyId) -> io::Result<Option<Record>> {
     let path = directory.join(claim_name(agency));
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
+        // It was never claimed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Some(FreeNumber { agency, file: None, record: Record::default() }));
+            return Ok(Some(Record::default()));
         }
         Err(error) => return Err(error),
     };
-    if !try_lock(&file)? {
-        return Ok(None);
-    }
-    let record = read_record(&file)?;
-    Ok(Some(FreeNumber { agency, file: Some(file), record }))
+    if try_lock(&file)? { read_record(&file).map(Some) } else { Ok(None) }
 }
 
 /// The record of a claim's file: `count host`.
@@ -199,117 +182,49 @@ fn write_record(mut file: &File, record: &Record) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
-    fn choose(directory: &tempfile::TempDir, agencies: u32, host: &str) -> Claim {
-        Claim::choose(directory.path(), agencies, Claimant { host, preferred: None }).unwrap()
-    }
-
-    /// As replica `number` of a service. Each container has another host name.
-    fn choose_as(directory: &tempfile::TempDir, number: u32, host: &str) -> Claim {
-        let claimant = Claimant { host, preferred: Some(number) };
-        Claim::choose(directory.path(), 3, claimant).unwrap()
-    }
-
-    fn number(claim: &Claim) -> u32 {
-        claim.agency().get()
-    }
-
+    /// `a=2` is a client of the host `a` that claims 2, `a/3=2` one that prefers 3, and `-2` is the
+    /// end of the client that has 2.
     #[test]
-    fn clients_that_run_at_once_have_different_numbers() {
-        let directory = tempfile::tempdir().unwrap();
-        let claims: Vec<Claim> =
-            (0..5).map(|host| choose(&directory, 5, &format!("host-{host}"))).collect();
-        let numbers: Vec<u32> = claims.iter().map(|claim| claim.agency().get()).collect();
-        assert_eq!(numbers, [1, 2, 3, 4, 5]);
-        let error =
-            Claim::choose(directory.path(), 5, Claimant { host: "host-6", preferred: Some(2) });
-        let error = error.unwrap_err();
-        assert!(error.to_string().starts_with("all 5 agency numbers"), "{error}");
-    }
-
-    #[test]
-    fn clients_that_end_at_once_have_different_numbers_too() {
-        let directory = tempfile::tempdir().unwrap();
-        for round in 0..3 {
-            let numbers: BTreeSet<u32> = (0..5)
-                .map(|host| choose(&directory, 5, &format!("host-{round}-{host}")).agency().get())
-                .collect();
-            assert_eq!(numbers.len(), 5, "round {round}");
+    fn each_client_claims_the_best_free_number() {
+        for (what, agencies, steps) in [
+            ("clients that run at once have different numbers", 3, "a=1 b=2 c=3"),
+            ("so have clients that end at once", 3, "a=1 -1 b=2 -2 c=3 -3 d=1 -1 e=2 -2 f=3"),
+            ("a restarted client has its old number", 3, "a=1 b=2 -2 b=2"),
+            ("but not if it is claimed", 2, "a=1 a=2"),
+            ("the only free number is claimed", 4, "a=1 b=2 c=3 d=4 -3 e=3"),
+            ("replicas have their numbers, in any order", 3, "a/3=3 b/1=1 c/2=2 -1 -2 -3 d/2=2"),
+            ("so have replicas that end at once", 3, "a/2=2 -2 b/1=1 -1 c/3=3"),
+            ("a claimed number is preferred when it is free", 2, "a=1 b/1=2 -2 -1 b/1=1"),
+            ("until then, the host's own one is claimed", 3, "a=1 b/1=2 c/2=3 -3 c/2=3"),
+            ("a number beyond the agencies is not preferred", 3, "a/4=1 b/0=2 c/4294967295=3"),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut running = Vec::new();
+            for step in steps.split(' ') {
+                if let Some(ended) = step.strip_prefix('-') {
+                    running.retain(|claim: &Claim| claim.agency().to_string() != ended);
+                    continue;
+                }
+                let (client, number) = step.split_once('=').unwrap();
+                let (host, preferred) = client.split_once('/').unwrap_or((client, ""));
+                let claimant = Claimant { host, preferred: preferred.parse().ok() };
+                let claim = Claim::choose(directory.path(), agencies, claimant).unwrap();
+                assert_eq!(claim.agency().to_string(), number, "{what}: {step}");
+                running.push(claim);
+            }
         }
     }
 
     #[test]
-    fn a_restarted_client_gets_its_old_number() {
-        let directory = tempfile::tempdir().unwrap();
-        let _first = choose(&directory, 3, "a");
-        let second = choose(&directory, 3, "b");
-        assert_eq!(second.agency().get(), 2);
-        drop(second);
-        assert_eq!(choose(&directory, 3, "b").agency().get(), 2);
-    }
-
-    #[test]
-    fn a_claimed_number_is_not_claimed_again_by_its_own_host() {
-        let directory = tempfile::tempdir().unwrap();
-        let first = choose(&directory, 2, "a");
-        let second = choose(&directory, 2, "a");
-        assert_eq!((first.agency().get(), second.agency().get()), (1, 2));
-    }
-
-    #[test]
-    fn a_freed_number_is_the_only_one_left() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut claims: Vec<Claim> =
-            (0..4).map(|host| choose(&directory, 4, &format!("host-{host}"))).collect();
-        drop(claims.remove(2));
-        assert_eq!(choose(&directory, 4, "new").agency().get(), 3);
-    }
-
-    #[test]
-    fn replicas_have_their_numbers_in_whatever_order_they_start() {
-        let directory = tempfile::tempdir().unwrap();
-        for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
-            let claims =
-                order.map(|n| (n, choose_as(&directory, n, &format!("host-{order:?}-{n}"))));
-            assert!(claims.iter().all(|(n, claim)| number(claim) == *n), "{claims:?}");
-        }
-    }
-
-    #[test]
-    fn replicas_that_end_at_once_have_their_numbers_too() {
-        let directory = tempfile::tempdir().unwrap();
-        for host in ["first", "second"] {
-            let numbers =
-                [2, 1, 3].map(|n| number(&choose_as(&directory, n, &format!("{host}-{n}"))));
-            assert_eq!(numbers, [2, 1, 3]);
-        }
-    }
-
-    #[test]
-    fn a_replica_whose_number_is_taken_claims_another_until_it_is_free() {
-        let directory = tempfile::tempdir().unwrap();
-        let first = choose(&directory, 3, "no-replica");
-        let (one, two) = (choose_as(&directory, 1, "a"), choose_as(&directory, 2, "b"));
-        assert_eq!([&first, &one, &two].map(number), [1, 2, 3]);
-        // Its preferred number is still claimed, so it takes the one that its host had.
-        drop(two);
-        assert_eq!(number(&choose_as(&directory, 2, "b")), 3);
-        drop((first, one));
-        assert_eq!(number(&choose_as(&directory, 1, "a")), 1);
-    }
-
-    #[test]
-    fn a_number_beyond_the_agencies_is_no_preference() {
-        let directory = tempfile::tempdir().unwrap();
-        let claims = [4, 0, u32::MAX].map(|n| choose_as(&directory, n, &format!("host-{n}")));
-        assert_eq!(claims.each_ref().map(number), [1, 2, 3]);
-    }
-
-    #[test]
-    fn a_damaged_record_is_none() {
+    fn a_damaged_record_is_none_and_a_number_is_claimed_once() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("agency-1.claim"), b"\xff\xff").unwrap();
-        assert_eq!(choose(&directory, 2, "a").agency().get(), 1);
+        let choose =
+            |host| Claim::choose(directory.path(), 1, Claimant { host, preferred: Some(1) });
+        let claim = choose("a").unwrap();
+        assert_eq!(claim.agency().get(), 1);
+        let error = choose("b").unwrap_err().to_string();
+        assert!(error.starts_with("all 1 agency numbers"), "{error}");
     }
 }

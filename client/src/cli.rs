@@ -1,10 +1,12 @@
 //! The client's command line: commands, options and their help. Executes nothing.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use protocol::{AgencyId, BetNumber};
+use protocol::{AgencyId, BetNumber, InvalidValue};
 
+use crate::generate::{self, GeneratedBets};
 use crate::limits::GENERATED_ROWS_MAX;
 
 /// Replays an agency's bets to the lottery's servers, closes, and prints its winners.
@@ -40,22 +42,29 @@ pub enum Command {
     Winners(Which),
 }
 
+impl Command {
+    /// The agency that the command line names.
+    pub fn agency(&self) -> Option<AgencyId> {
+        match self {
+            Self::Status(which) | Self::Winners(which) => which.agency,
+            Self::Replay | Self::Generate(_) => None,
+        }
+    }
+}
+
 /// The agency that a command is about.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Which {
     /// The agency's number [default: the setting `id`]
-    #[arg(long, value_name = "N", value_parser = agency)]
+    #[arg(long, value_name = "N", value_parser = value::<AgencyId>)]
     pub agency: Option<AgencyId>,
 }
-
-/// How many rows of a file win, unless `--winners` is given.
-const WINNERS_DEFAULT: u64 = 2;
 
 /// Which files of bets to generate.
 #[derive(Debug, Clone, Args)]
 pub struct Generate {
     /// The number of agencies: agency-1.csv, agency-2.csv, …
-    #[arg(long, default_value = "5", value_parser = agency)]
+    #[arg(long, default_value = "5", value_parser = value::<AgencyId>)]
     pub agencies: AgencyId,
     /// The number of rows of each file
     #[arg(
@@ -65,7 +74,7 @@ pub struct Generate {
     )]
     pub rows: u64,
     /// The seed: another seed generates other bets
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = generate::SEED)]
     pub seed: u64,
     /// The number of rows that bet on the winning number, in each file but the last agency's
     /// [default: 2, or all if there are fewer rows]
@@ -75,7 +84,7 @@ pub struct Generate {
     #[arg(long, default_value_t = 0)]
     pub last_winners: u64,
     /// The winning number
-    #[arg(long, default_value = "7574", value_parser = number)]
+    #[arg(long, default_value = generate::WINNER_NUMBER, value_parser = value::<BetNumber>)]
     pub winner_number: BetNumber,
     /// The directory of the files; it is created if it does not exist
     #[arg(long, value_name = "DIR", default_value = "bets")]
@@ -87,8 +96,18 @@ pub struct Generate {
 
 impl Generate {
     /// The number of winning rows of each file but the last agency's.
-    pub fn winners(&self) -> u64 {
-        self.winners.unwrap_or(WINNERS_DEFAULT.min(self.rows))
+    fn winners(&self) -> u64 {
+        self.winners.unwrap_or(generate::WINNERS.min(self.rows))
+    }
+
+    /// The bets of each agency's file.
+    pub fn bets(&self) -> impl Iterator<Item = GeneratedBets> {
+        let &Self { agencies, rows, seed, winner_number, last_winners, .. } = self;
+        AgencyId::all(agencies.get()).map(move |agency| {
+            let is_last = generate::is_last(agency, agencies.get());
+            let winners = if is_last { last_winners } else { self.winners() };
+            GeneratedBets { agency, rows, winners, winner_number, seed }
+        })
     }
 
     /// # Errors
@@ -104,12 +123,8 @@ impl Generate {
     }
 }
 
-fn agency(text: &str) -> Result<AgencyId, String> {
-    text.parse().map_err(|error: protocol::InvalidValue| format!("must be {}", error.allowed()))
-}
-
-fn number(text: &str) -> Result<BetNumber, String> {
-    text.parse().map_err(|error: protocol::InvalidValue| format!("must be {}", error.allowed()))
+fn value<T: FromStr<Err = InvalidValue>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: InvalidValue| format!("must be {}", error.allowed()))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use protocol::AgencyId;
 use rand::seq::IndexedRandom as _;
+use tokio::time::timeout;
 
 /// The instances behind the servers' names.
 #[derive(Debug)]
@@ -20,7 +21,6 @@ pub struct Endpoints {
     /// The agency's place among all agencies, from 0.
     index: usize,
     known: Vec<SocketAddr>,
-    has_chosen: bool,
     /// What was chosen since the last success.
     tried: BTreeSet<SocketAddr>,
     last: Option<SocketAddr>,
@@ -39,16 +39,19 @@ impl Endpoints {
     /// The instances behind `names`, each a `host:port`, in the order for `agency`.
     #[must_use]
     pub fn new(names: Vec<String>, agency: AgencyId) -> Self {
-        let (known, has_chosen, tried, last) = (Vec::new(), false, BTreeSet::new(), None);
-        Self { names, index: agency.index(), known, has_chosen, tried, last }
+        let (known, tried, last) = (Vec::new(), BTreeSet::new(), None);
+        Self { names, index: agency.index(), known, tried, last }
     }
 
-    /// Looks up the names and chooses an instance.
+    /// Looks up the names, within `limit`, and chooses an instance.
     ///
     /// # Errors
     /// No name has an address. The error is that of the last name that failed.
-    pub async fn next(&mut self) -> io::Result<Choice> {
-        self.known = look_up(&self.names).await?;
+    pub async fn next(&mut self, limit: Duration) -> io::Result<Choice> {
+        self.known = timeout(limit, look_up(&self.names)).await.unwrap_or_else(|_| {
+            let text = format!("look up {}: no answer in {limit:?}", self.names.join(", "));
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        })?;
         self.choose().ok_or_else(|| io::Error::other("the names have no addresses"))
     }
 
@@ -58,27 +61,19 @@ impl Endpoints {
         &self.known
     }
 
-    /// The error of a look-up that took longer than `limit`.
-    #[must_use]
-    pub fn look_up_timed_out(&self, limit: Duration) -> io::Error {
-        let names = self.names.join(", ");
-        let text = format!("look up {names}: no answer in {limit:?}");
-        io::Error::new(io::ErrorKind::TimedOut, text)
-    }
-
-    /// Notes that `address` failed: it is the last choice of this round.
-    pub fn note_failure(&mut self, address: SocketAddr) {
+    /// Notes that `address` was tried, so that it is the last choice of this round.
+    pub fn note_tried(&mut self, address: SocketAddr) {
         self.tried.insert(address);
         self.last = Some(address);
     }
 
     /// Forgets that `address` was tried.
-    pub fn clear_failure(&mut self, address: SocketAddr) {
+    pub fn clear_tried(&mut self, address: SocketAddr) {
         self.tried.remove(&address);
     }
 
     /// Forgets what was tried, after a success.
-    pub fn clear_failures(&mut self) {
+    pub fn clear_all_tried(&mut self) {
         self.tried.clear();
     }
 
@@ -88,7 +83,7 @@ impl Endpoints {
         if is_new_round {
             self.tried.clear();
         }
-        let address = if self.has_chosen {
+        let address = if self.last.is_some() {
             let is_last = |address| is_new_round && all.len() > 1 && Some(address) == self.last;
             let left = all.iter().filter(|a| !self.tried.contains(a) && !is_last(**a));
             *left.collect::<Vec<_>>().choose(&mut rand::rng())?
@@ -96,9 +91,7 @@ impl Endpoints {
             all.get(self.index % all.len().max(1))?
         };
         let choice = Choice { address: *address, is_new_round };
-        self.has_chosen = true;
-        self.tried.insert(choice.address);
-        self.last = Some(choice.address);
+        self.note_tried(choice.address);
         Some(choice)
     }
 }
@@ -153,24 +146,19 @@ mod tests {
 
     #[test]
     fn every_other_instance_is_tried_before_one_is_tried_again() {
-        let mut endpoints = endpoints(2, addresses(5));
-        for round in 0..4 {
-            let choices: Vec<Choice> = (0..5).map(|_| endpoints.choose().unwrap()).collect();
-            let distinct: BTreeSet<_> = choices.iter().map(|choice| choice.address).collect();
-            assert_eq!(distinct.len(), 5);
-            let news: Vec<bool> = choices.iter().map(|choice| choice.is_new_round).collect();
-            assert_eq!(news, [round > 0, false, false, false, false]);
-        }
-    }
-
-    #[test]
-    fn the_one_that_failed_last_is_not_the_next() {
-        let mut endpoints = endpoints(1, addresses(2));
-        let mut last = None;
-        for _ in 0..20 {
-            let choice = endpoints.choose().unwrap();
-            assert_ne!(Some(choice.address), last);
-            last = Some(choice.address);
+        for count in [2, 5] {
+            let mut endpoints = endpoints(2, addresses(count));
+            let mut last = None;
+            for round in 0..10 {
+                let choices: Vec<Choice> =
+                    (0..count).map(|_| endpoints.choose().unwrap()).collect();
+                let distinct: BTreeSet<_> = choices.iter().map(|choice| choice.address).collect();
+                assert_eq!(distinct.len(), choices.len());
+                assert_ne!(Some(choices[0].address), last, "the one that failed last");
+                assert_eq!(choices[0].is_new_round, round > 0);
+                assert!(choices[1..].iter().all(|choice| !choice.is_new_round));
+                last = choices.last().map(|choice| choice.address);
+            }
         }
     }
 

@@ -12,7 +12,8 @@
 use protocol::{Request, Response, write_rows_packet};
 use tracing::{info, warn};
 
-use crate::replay::{Work, log_closed, log_sent};
+use crate::input::Input;
+use crate::replay::{log_closed, log_sent};
 use crate::server_connection::ExchangeError;
 use crate::session::{Session, SessionError};
 
@@ -29,35 +30,35 @@ pub enum FallbackEnd {
 ///
 /// # Errors
 /// See [`SessionError`].
-pub async fn replay(session: &mut Session, work: Work<'_>) -> Result<FallbackEnd, SessionError> {
+pub async fn replay(session: &mut Session, input: &Input) -> Result<FallbackEnd, SessionError> {
     let warning = "this server knows no AgencyStatus and no StoreRows: bets are sent by StoreBatch \
                    and exactly-once is not promised: a bet whose answer is lost may be stored \
                    twice, and so is a file that is sent twice. If all servers know them, set \
                    CLI_FALLBACK=no";
-    session.bar().suspend(|| warn!(action = "fallback", result = "success", warning));
+    session.bar.suspend(|| warn!(action = "fallback", result = "success", warning));
     session.set_connection_per_packet(true);
     session.note_progress();
-    let end = send_all(session, work).await?;
+    let end = send_all(session, input).await?;
     if end == FallbackEnd::NotNeeded {
         session.set_connection_per_packet(false);
         let next = "a server answers AgencyStatus: continues from what is stored";
-        session.bar().suspend(|| info!(action = "fallback", result = "ended", next));
+        info!(action = "fallback", result = "ended", next);
     }
     Ok(end)
 }
 
-async fn send_all(session: &mut Session, work: Work<'_>) -> Result<FallbackEnd, SessionError> {
-    let agency = session.agency();
-    let mut packet = Vec::with_capacity(work.limits.bytes);
+async fn send_all(session: &mut Session, input: &Input) -> Result<FallbackEnd, SessionError> {
+    let Session { agency, limits, .. } = *session;
+    let mut packet = Vec::with_capacity(limits.bytes);
     let mut row = 1;
-    while let Some(batch) = work.bets.batch(row, work.limits) {
+    while let Some(batch) = input.bets.batch(row, limits) {
         packet.clear();
         write_rows_packet(agency, None, batch.wire, &mut packet);
         if !store(session, &packet).await? {
             return Ok(FallbackEnd::NotNeeded);
         }
-        log_sent(session, batch, work.is_single);
-        session.bar().set_position(batch.last_row());
+        log_sent(batch, input.is_single);
+        session.bar.set_position(batch.last_row());
         row = batch.last_row() + 1;
     }
     packet.clear();
@@ -65,7 +66,7 @@ async fn send_all(session: &mut Session, work: Work<'_>) -> Result<FallbackEnd, 
     while session.is_still_legacy().await? {
         if session.send_without_answer(&packet).await?.is_ok() {
             session.note_progress();
-            log_closed(session, work.bets.rows());
+            log_closed(input.bets.rows());
             return Ok(FallbackEnd::Closed);
         }
     }
@@ -88,7 +89,7 @@ async fn store(session: &mut Session, packet: &[u8]) -> Result<bool, SessionErro
             Err(error) => {
                 let next = "sent again, unless AgencyStatus is answered now; if it was stored, it \
                             is then stored twice";
-                session.bar().suspend(|| {
+                session.bar.suspend(|| {
                     warn!(action = "apuestas_enviadas", result = "fail", %error, next);
                 });
             }

@@ -4,18 +4,12 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use protocol::{AgencyId, BetNumber};
+use protocol::AgencyId;
 use tracing::warn;
 
 use crate::bets::{Bets, ReadError};
 use crate::generate::{self, GeneratedBets};
-use crate::limits::FILE_READ_BYTES;
 use crate::settings::Config;
-
-/// The defaults of `client generate`.
-const GENERATED_SEED: u64 = 1;
-const GENERATED_WINNERS: u64 = 2;
-const GENERATED_WINNER_NUMBER: u16 = 7574;
 
 /// An agency's bets.
 #[derive(Debug)]
@@ -69,7 +63,7 @@ fn read_file(path: &Path) -> Result<Bets, InputError> {
         io::ErrorKind::NotFound => InputError::Missing(path.to_owned()),
         _ => InputError::Io(path.to_owned(), error),
     })?;
-    Bets::read(BufReader::with_capacity(FILE_READ_BYTES, file)).map_err(|error| match error {
+    Bets::read(BufReader::new(file)).map_err(|error| match error {
         ReadError::Io(error) => InputError::Io(path.to_owned(), error),
         ReadError::Bad(lines) => InputError::Bad(path.to_owned(), lines),
     })
@@ -77,13 +71,13 @@ fn read_file(path: &Path) -> Result<Bets, InputError> {
 
 /// The same bets as `client generate` makes with its defaults and this number of rows.
 fn generate_bets(config: &Config, agency: AgencyId) -> Input {
-    let is_last = agency.get() == config.agencies && config.agencies > 1;
+    let is_last = generate::is_last(agency, config.agencies);
     let generated = GeneratedBets {
         agency,
         rows: config.generate_rows,
-        winners: if is_last { 0 } else { GENERATED_WINNERS },
-        winner_number: BetNumber::new(GENERATED_WINNER_NUMBER).expect("it is a bet's number"),
-        seed: GENERATED_SEED,
+        winners: if is_last { 0 } else { generate::WINNERS },
+        winner_number: generate::WINNER_NUMBER.parse().expect("it is a bet's number"),
+        seed: generate::SEED,
     };
     warn!(
         action = "generate",

@@ -141,72 +141,50 @@ mod tests {
         LegacyDetection::new(is_allowed, DURATION)
     }
 
-    /// The first of these closes, from 1, that makes the servers legacy servers. Each is a second
-    /// after the one before.
-    fn legacy_at(servers: &mut LegacyDetection, known: u8, hosts: &[u8]) -> Option<u64> {
-        legacy_after(servers, Instant::now(), known, hosts)
-    }
+    const SECOND: Duration = Duration::from_secs(1);
 
-    fn legacy_after(
+    /// The first of these events, from 1, that makes the servers legacy servers. Each is `period`
+    /// after the one before. `1` is a close of the server 1 without a byte, `a1` says that it is
+    /// away, `s1` that it is silent, and `t1` that its answer is truncated.
+    fn legacy_at(
         servers: &mut LegacyDetection,
-        start: Instant,
-        count: u8,
-        hosts: &[u8],
-    ) -> Option<u64> {
-        (1..).zip(hosts).find_map(|(second, host)| {
-            let now = start + Duration::from_secs(second);
-            servers.note_close(address(*host), &known(count), now).then_some(second)
+        known_count: u8,
+        period: Duration,
+        events: &str,
+    ) -> Option<u32> {
+        let start = Instant::now();
+        (1..).zip(events.split(' ')).find_map(|(place, event)| {
+            let server = address(event.trim_start_matches(char::is_alphabetic).parse().unwrap());
+            let error = match event.chars().next() {
+                Some('a') => ExchangeError::ConnectTimeout(DURATION),
+                Some('s') => ExchangeError::AnswerTimeout(DURATION),
+                Some('t') => ExchangeError::TruncatedAnswer,
+                _ => {
+                    let now = start + period * place;
+                    return servers.note_close(server, &known(known_count), now).then_some(place);
+                }
+            };
+            servers.note_error(server, &error);
+            None
         })
     }
 
     #[test]
-    fn consecutive_closes_are_needed() {
-        let mut servers = servers(true);
-        assert_eq!(legacy_at(&mut servers, 1, &[1, 1, 1]), None);
-        servers.note_error(address(1), &ExchangeError::TruncatedAnswer);
-        assert_eq!(legacy_at(&mut servers, 1, &[1, 1, 1, 1]), Some(4));
-    }
-
-    #[test]
-    fn three_closes_are_needed_however_long_they_take() {
-        let (mut servers, now) = (servers(true), Instant::now());
-        let times = [now, now + DURATION, now + 2 * DURATION];
-        assert_eq!(
-            times.map(|now| servers.note_close(address(1), &known(1), now)),
-            [false, false, true]
-        );
-    }
-
-    #[test]
-    fn many_closes_within_a_moment_are_no_evidence() {
-        let (mut servers, now) = (servers(true), Instant::now());
-        assert!((1..=50).all(|close| !servers.note_close(address(close % 5 + 1), &known(5), now)));
-    }
-
-    #[test]
-    fn several_servers_are_needed_if_there_are_several() {
-        assert_eq!(legacy_at(&mut servers(true), 9, &[1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3]), None);
-        assert_eq!(legacy_at(&mut servers(true), 9, &[1, 2, 3, 1, 2, 3, 1, 2, 3]), Some(9));
-        assert_eq!(legacy_at(&mut servers(true), 2, &[1, 2, 1, 2, 1, 2]), Some(6));
-    }
-
-    #[test]
-    fn unreachable_servers_say_nothing_about_the_others() {
-        let refused = || ExchangeError::Connect(std::io::ErrorKind::ConnectionRefused.into());
-        let silent = || ExchangeError::AnswerTimeout(DURATION);
-        let (mut servers, start) = (servers(true), Instant::now());
-        let later = start + DURATION;
-        servers.note_error(address(2), &refused());
-        servers.note_error(address(3), &silent());
-        assert_eq!(legacy_after(&mut servers, start, 3, &[1, 1, 1]), None);
-        servers.note_error(address(2), &refused());
-        assert_eq!(
-            legacy_after(&mut servers, later, 3, &[1]),
-            Some(1),
-            "the series went on meanwhile"
-        );
-        // A server that is back must be a legacy server, too.
-        assert_eq!(legacy_after(&mut servers, later, 3, &[2, 1]), None);
+    fn enough_closes_in_a_row_over_a_time_at_enough_servers_are_needed() {
+        for (what, known, period, events, wanted) in [
+            ("four closes in three seconds", 1, SECOND, "1 1 1 1", Some(4)),
+            ("three are needed, however long they take", 1, DURATION, "1 1 1 1", Some(3)),
+            ("many within a moment are not enough", 1, Duration::ZERO, "1 1 1 1 1 1 1 1 1", None),
+            ("a truncated answer starts from zero", 1, SECOND, "1 1 1 t1 1 1 1 1", Some(8)),
+            ("so does a server that was away", 1, SECOND, "1 1 1 a1 1 1 1 1", Some(8)),
+            ("three of nine are enough", 9, SECOND, "1 2 3 1 2 3 1 2 3", Some(9)),
+            ("fewer are not", 9, SECOND, "1 1 1 1 1 2 2 2 2 3 3 3", None),
+            ("both of two are needed", 2, SECOND, "1 2 1 2 1 2", Some(6)),
+            ("those away or silent do not count", 3, SECOND, "a2 s3 1 1 1 a2 1", Some(7)),
+            ("one that is back counts", 2, SECOND, "a2 1 1 1 2 1", None),
+        ] {
+            assert_eq!(legacy_at(&mut servers(true), known, period, events), wanted, "{what}");
+        }
     }
 
     #[test]
@@ -225,43 +203,30 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_was_away_starts_from_zero() {
-        let mut servers = servers(true);
-        assert_eq!(legacy_at(&mut servers, 1, &[1, 1, 1]), None);
-        servers.note_error(address(1), &ExchangeError::ConnectTimeout(DURATION));
-        assert_eq!(legacy_at(&mut servers, 1, &[1, 1, 1, 1]), Some(4));
-    }
-
-    #[test]
-    fn an_answer_that_says_so_is_enough() {
-        assert!(servers(true).note_unknown_packet());
-    }
-
-    #[test]
-    fn one_proper_answer_excludes_legacy_servers() {
-        let mut servers = servers(true);
-        servers.exclude();
-        assert_eq!(legacy_at(&mut servers, 1, &[1, 1, 1, 1]), None);
-        assert!(!servers.note_unknown_packet());
-    }
-
-    #[test]
-    fn the_hint_names_the_setting_that_forbids_the_fallback() {
-        let mut servers = servers(false);
-        assert_eq!(servers.hint(), None);
-        assert_eq!(legacy_at(&mut servers, 1, &[1, 1, 1, 1]), None);
-        assert!(servers.hint().unwrap().contains("CLI_FALLBACK"));
-        servers.reset();
-        assert_eq!(servers.hint(), None);
-        assert!(!servers.note_unknown_packet() && servers.hint().is_some());
-    }
-
-    #[test]
-    fn a_run_that_gives_up_beside_legacy_servers_warns_of_the_next_one() {
-        let mut servers = servers(true);
-        servers.exclude();
-        assert_eq!(servers.hint(), None);
-        assert_eq!(legacy_at(&mut servers, 1, &[1, 1, 1]), None);
-        assert!(servers.hint().unwrap().contains("CLI_FALLBACK=no"));
+    fn a_setting_or_a_proper_answer_excludes_legacy_servers_and_the_hint_says_what_to_set() {
+        for (is_allowed, is_answered, hint) in [
+            (true, false, None),
+            (false, false, Some("set CLI_FALLBACK=yes")),
+            (true, true, Some("CLI_FALLBACK=no")),
+            (false, true, None),
+        ] {
+            let mut servers = servers(is_allowed);
+            if is_answered {
+                servers.exclude();
+            }
+            assert_eq!(servers.hint(), None);
+            let is_hinted = |servers: &LegacyDetection| match (servers.hint(), hint) {
+                (Some(shown), Some(hint)) => shown.contains(hint),
+                (shown, hint) => shown.is_none() && hint.is_none(),
+            };
+            let is_possible = is_allowed && !is_answered;
+            let wanted = is_possible.then_some(4);
+            assert_eq!(legacy_at(&mut servers, 1, SECOND, "1 1 1 1"), wanted);
+            assert!(is_hinted(&servers), "{:?}", servers.hint());
+            servers.reset();
+            assert_eq!(servers.hint(), None);
+            assert_eq!(servers.note_unknown_packet(), is_possible);
+            assert!(is_hinted(&servers), "{:?}", servers.hint());
+        }
     }
 }

@@ -26,7 +26,7 @@ pub mod server_connection;
 pub mod session;
 pub mod settings;
 pub mod settings_file;
-pub mod status;
+mod status;
 pub mod winners;
 
 use std::ffi::OsString;
@@ -72,12 +72,9 @@ fn execute(arguments: impl Iterator<Item = OsString>) -> Exit {
         Ok(loaded) => loaded,
         Err(error) => return usage(&format!("{error:#}")),
     };
-    let needs_id = match &command {
-        Command::Status(which) | Command::Winners(which) => which.agency.is_none(),
-        Command::Replay | Command::Generate(_) => true,
-    };
+    let needs_id = command.agency().is_none();
     match settings::read(file.as_deref(), typed, settings::environment, needs_id) {
-        Ok(loaded) => run::run(&command, &loaded),
+        Ok(config) => run::run(&command, &config),
         Err(errors) => usage(&errors.to_string()),
     }
 }

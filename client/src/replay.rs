@@ -9,22 +9,10 @@
 use protocol::{AgencyState, Digest, Outcome, Refusal, Request, Response, write_rows_packet};
 use tracing::{debug, info};
 
-use crate::bets::{Batch, BatchLimits, Bets};
+use crate::bets::Batch;
+use crate::input::Input;
 use crate::server_connection::ExchangeError;
 use crate::session::{Answer, Session, SessionError, Status};
-
-/// What is replayed.
-#[derive(Debug, Clone, Copy)]
-pub struct Work<'b> {
-    /// The agency's bets.
-    pub bets: &'b Bets,
-    /// Where the bets are from, for messages.
-    pub source: &'b str,
-    /// Whether it is the one bet of the environment, which has its own log line.
-    pub is_single: bool,
-    /// The limits of one packet.
-    pub limits: BatchLimits,
-}
 
 /// Whether a step succeeded, or the status must be asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,16 +25,16 @@ enum Step {
 ///
 /// # Errors
 /// See [`SessionError`]. After [`SessionError::LegacyServers`] nothing was sent.
-pub async fn replay(session: &mut Session, work: Work<'_>) -> Result<(), SessionError> {
-    let stored = StoredRows::new(work);
-    Replay { session, work, stored, has_begun: false }.run().await
+pub async fn replay(session: &mut Session, input: &Input) -> Result<(), SessionError> {
+    let stored = StoredRows::new(input);
+    Replay { session, stored, has_begun: false }.run().await
 }
 
 /// The rows that are known to be stored, and that are the first rows of the file.
 #[derive(Debug, Clone, Copy)]
 pub struct StoredRows<'b> {
-    bets: &'b Bets,
-    source: &'b str,
+    /// The agency's bets.
+    pub input: &'b Input,
     rows: u64,
     digest: Digest,
 }
@@ -54,8 +42,8 @@ pub struct StoredRows<'b> {
 impl<'b> StoredRows<'b> {
     /// No row is known to be stored yet.
     #[must_use]
-    pub fn new(work: Work<'b>) -> Self {
-        Self { bets: work.bets, source: work.source, rows: 0, digest: Digest::default() }
+    pub fn new(input: &'b Input) -> Self {
+        Self { input, rows: 0, digest: Digest::default() }
     }
 
     /// Notes that `rows` rows with `digest` are stored, and returns how many of them are new.
@@ -64,7 +52,8 @@ impl<'b> StoredRows<'b> {
     /// [`SessionError::Conflict`] if they are not the first rows of the file, or if rows that were
     /// stored are not stored any more.
     pub fn advance(&mut self, rows: u64, digest: Digest) -> Result<u64, SessionError> {
-        let (all, source) = (self.bets.rows(), self.source);
+        let Input { bets, source, .. } = self.input;
+        let all = bets.rows();
         let conflict = |what: String| {
             let nothing = "nothing more is sent and nothing was changed";
             Err(SessionError::Conflict(format!("{what}; {nothing}")))
@@ -82,7 +71,7 @@ impl<'b> StoredRows<'b> {
                  was changed or its draw archived meanwhile"
             ));
         }
-        let own = self.bets.fold(self.digest, self.rows, rows).unwrap_or_default();
+        let own = bets.fold(self.digest, self.rows, rows).unwrap_or_default();
         if own != digest {
             return conflict(format!(
                 "the {rows} rows that are stored for this agency are not the first {rows} of \
@@ -97,7 +86,7 @@ impl<'b> StoredRows<'b> {
 
     /// Checks that the agency is open or that all its rows are stored.
     fn check_state(&self, state: AgencyState) -> Result<(), SessionError> {
-        let (rows, all, source) = (self.rows, self.bets.rows(), self.source);
+        let (rows, all, source) = (self.rows, self.input.bets.rows(), &self.input.source);
         if state == AgencyState::Open || rows == all {
             return Ok(());
         }
@@ -135,7 +124,6 @@ impl<'b> StoredRows<'b> {
 
 struct Replay<'s, 'b> {
     session: &'s mut Session,
-    work: Work<'b>,
     stored: StoredRows<'b>,
     has_begun: bool,
 }
@@ -159,14 +147,14 @@ impl Replay<'_, '_> {
     fn advance(&mut self, rows: u64, digest: Digest) -> Result<(), SessionError> {
         if self.stored.advance(rows, digest)? > 0 {
             self.session.note_progress();
-            self.session.bar().set_position(rows);
+            self.session.bar.set_position(rows);
         }
         Ok(())
     }
 
     /// Only the first status is for people: later ones belong to failures that are logged.
     fn log_resume(&mut self, state: AgencyState) {
-        let (stored, all) = (self.stored.rows, self.work.bets.rows());
+        let (stored, all) = (self.stored.rows, self.stored.input.bets.rows());
         let to_send = all - stored;
         if self.has_begun || stored == 0 {
             debug!(action = "resume", result = "success", stored, to_send, %state);
@@ -177,9 +165,9 @@ impl Replay<'_, '_> {
     }
 
     async fn send_rows(&mut self) -> Result<Step, SessionError> {
-        let agency = self.session.agency();
-        let mut packet = Vec::with_capacity(self.work.limits.bytes);
-        while let Some(batch) = self.work.bets.batch(self.stored.rows + 1, self.work.limits) {
+        let Session { agency, limits, .. } = *self.session;
+        let mut packet = Vec::with_capacity(limits.bytes);
+        while let Some(batch) = self.stored.input.bets.batch(self.stored.rows + 1, limits) {
             packet.clear();
             write_rows_packet(agency, Some(batch.first_row), batch.wire, &mut packet);
             if self.send(&packet, batch).await? == Step::AskAgain {
@@ -195,7 +183,7 @@ impl Replay<'_, '_> {
                 if rows >= batch.last_row() =>
             {
                 self.advance(rows, digest)?;
-                log_sent(self.session, batch, self.work.is_single);
+                log_sent(batch, self.stored.input.is_single);
                 Ok(Step::Done)
             }
             Ok(Response::StoreRows { outcome, .. }) if outcome != Outcome::Done => {
@@ -206,13 +194,13 @@ impl Replay<'_, '_> {
     }
 
     async fn close(&mut self) -> Result<Step, SessionError> {
-        let (agency, rows) = (self.session.agency(), self.stored.rows);
+        let (agency, rows) = (self.session.agency, self.stored.rows);
         let mut packet = Vec::new();
         Request::AgencyClose { agency, rows: Some(rows) }.write(&mut packet);
         match self.session.ask(&packet).await? {
             Ok(Response::AgencyClose(Outcome::Done)) => {
                 self.session.note_progress();
-                log_closed(self.session, rows);
+                log_closed(rows);
                 Ok(Step::Done)
             }
             Ok(Response::AgencyClose(outcome)) => self.not_done(outcome).await,
@@ -240,9 +228,7 @@ impl Replay<'_, '_> {
                     }
                     Refusal::Closed | Refusal::Drawn | Refusal::Gap | Refusal::Overlap => {
                         let next = "asks what is stored";
-                        self.session.bar().suspend(|| {
-                            info!(action = "apuestas_enviadas", result = "fail", error, next);
-                        });
+                        info!(action = "apuestas_enviadas", result = "fail", error, next);
                         self.session.pause().await?;
                     }
                 }
@@ -263,22 +249,18 @@ impl Replay<'_, '_> {
 }
 
 /// Logs a stored batch with the reference's action and fields.
-pub(crate) fn log_sent(session: &Session, batch: Batch<'_>, is_single: bool) {
-    let cantidad = batch.rows;
-    session.bar().suspend(|| {
-        if is_single {
-            let mut fields = batch.wire.rsplit(';');
-            let numero = fields.next().unwrap_or_default();
-            let dni = fields.nth(1).unwrap_or_default();
-            info!(action = "apuesta_enviada", result = "success", dni, numero);
-        } else {
-            info!(action = "apuestas_enviadas", result = "success", cantidad);
-        }
-    });
+pub(crate) fn log_sent(batch: Batch<'_>, is_single: bool) {
+    if is_single {
+        let mut fields = batch.wire.rsplit(';');
+        let numero = fields.next().unwrap_or_default();
+        let dni = fields.nth(1).unwrap_or_default();
+        info!(action = "apuesta_enviada", result = "success", dni, numero);
+    } else {
+        info!(action = "apuestas_enviadas", result = "success", cantidad = batch.rows);
+    }
 }
 
 /// Logs the close.
-pub(crate) fn log_closed(session: &Session, rows: u64) {
-    let cantidad = rows;
-    session.bar().suspend(|| info!(action = "agencia_cerrada", result = "success", cantidad));
+pub(crate) fn log_closed(rows: u64) {
+    info!(action = "agencia_cerrada", result = "success", cantidad = rows);
 }

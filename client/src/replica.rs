@@ -15,6 +15,7 @@ use anyhow::{Context as _, bail};
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, TYPE};
 use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tracing::debug;
 
@@ -71,102 +72,80 @@ fn own_addresses() -> io::Result<Vec<Ipv4Addr>> {
     Ok(addresses.take(OWN_ADDRESSES_MAX).collect())
 }
 
-/// The number in a name of `addresses`, within [`NAME_TIMEOUT`].
+/// The number in a name of `addresses`, within [`NAME_TIMEOUT`]. Asks for the names of all of them
+/// at once, so that one without an answer does not delay the others.
 async fn number_of(addresses: &[Ipv4Addr], resolver: SocketAddr) -> anyhow::Result<u32> {
-    timeout(NAME_TIMEOUT, first_number(addresses, resolver))
+    let searches = addresses.iter().map(|address| number_of_one(*address, resolver));
+    let mut searches: JoinSet<anyhow::Result<Option<u32>>> = searches.collect();
+    let first = async {
+        while let Some(ended) = searches.join_next().await {
+            if let Some(number) = ended?? {
+                return Ok(number);
+            }
+        }
+        bail!("no name has a number")
+    };
+    timeout(NAME_TIMEOUT, first)
         .await
         .unwrap_or_else(|_| bail!("no name with a number in {NAME_TIMEOUT:?}"))
         .with_context(|| format!("ask {resolver} for the names of {addresses:?}"))
 }
 
-/// Asks for the names of all `addresses` at once, so that one without an answer does not delay the
-/// others. Sends each query again until it is answered.
-async fn first_number(addresses: &[Ipv4Addr], resolver: SocketAddr) -> anyhow::Result<u32> {
+/// The number in a name of `address`. Sends the query again until it is answered, and ignores
+/// other datagrams.
+async fn number_of_one(address: Ipv4Addr, resolver: SocketAddr) -> anyhow::Result<Option<u32>> {
+    let query = ptr_query(address)?;
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
     // From now on the system drops datagrams from other addresses.
     socket.connect(resolver).await?;
-    let mut queries =
-        addresses.iter().map(|address| Query::of(*address)).collect::<Result<Vec<_>, _>>()?;
-    let mut ticks = interval(NAME_QUERY_INTERVAL);
-    while !queries.is_empty() {
-        tokio::select! {
-            _ = ticks.tick() => {
-                for query in &queries {
-                    socket.send(&query.bytes).await?;
-                }
-            }
-            answered = answer_to(&queries, &socket) => {
-                let (place, names) = answered?;
-                if let Some(number) = names.iter().find_map(|name| number_in(name)) {
-                    return Ok(number);
-                }
-                queries.remove(place);
-            }
-        }
-    }
-    bail!("no name has a number")
-}
-
-/// Waits for the answer to one of `queries`, and ignores other datagrams. Returns the query's index
-/// and the first labels of the names. Cancellation-safe.
-async fn answer_to(queries: &[Query], socket: &UdpSocket) -> io::Result<(usize, Vec<String>)> {
     // One byte more than an answer can have, so that a longer datagram is noticed.
     let mut datagram = [0; NAME_ANSWER_BYTES_MAX + 1];
+    let mut ticks = interval(NAME_QUERY_INTERVAL);
     loop {
-        let bytes = socket.recv(&mut datagram).await?;
-        let answer = datagram.get(..bytes).filter(|answer| answer.len() < datagram.len());
-        let names = |query: &Query| answer.and_then(|answer| query.names_in(answer));
-        let mut answered = queries.iter().map(names).enumerate();
-        if let Some((place, names)) = answered.find_map(|(place, names)| Some((place, names?))) {
-            return Ok((place, names));
+        tokio::select! {
+            _ = ticks.tick() => drop(socket.send(&query).await?),
+            received = socket.recv(&mut datagram) => {
+                let answer = datagram.get(..received?).unwrap_or_default();
+                if answer.len() <= NAME_ANSWER_BYTES_MAX
+                    && let Some(names) = names_in(answer, &query)
+                {
+                    return Ok(names.iter().find_map(|name| number_in(name)));
+                }
+            }
         }
     }
+}
+
+/// A PTR query.
+fn ptr_query(address: Ipv4Addr) -> anyhow::Result<Vec<u8>> {
+    let [a, b, c, d] = address.octets();
+    let name = format!("{d}.{c}.{b}.{a}.in-addr.arpa");
+    let (qtype, qclass) = (QTYPE::TYPE(TYPE::PTR), QCLASS::CLASS(CLASS::IN));
+    let mut packet = Packet::new_query(rand::random());
+    packet.set_flags(PacketFlag::RECURSION_DESIRED);
+    packet.questions.push(Question::new(Name::new(&name)?, qtype, qclass, false));
+    Ok(packet.build_bytes_vec()?)
+}
+
+/// The first labels of the names in an answer, or `None` if the datagram is not an answer to
+/// `query`.
+fn names_in(datagram: &[u8], query: &[u8]) -> Option<Vec<String>> {
+    let (packet, query) = (Packet::parse(datagram).ok()?, Packet::parse(query).ok()?);
+    let asked = |packet: &Packet<'_>| packet.questions.first().map(|first| first.qname.to_string());
+    let is_answer = packet.has_flags(PacketFlag::RESPONSE)
+        && packet.id() == query.id()
+        && asked(&packet) == asked(&query);
+    let names = packet.answers.iter().filter_map(|record| match &record.rdata {
+        RData::PTR(name) => name.0.get_labels().first().map(ToString::to_string),
+        _ => None,
+    });
+    is_answer.then(|| names.collect())
 }
 
 /// The number at the end of a container's name: `project-client-2` or `project_client_2`.
 fn number_in(name: &str) -> Option<u32> {
     let (service, number) = name.rsplit_once(['-', '_'])?;
-    if service.is_empty() {
-        return None;
-    }
-    program::settings::number(number)
-}
-
-/// A PTR query.
-struct Query {
-    id: u16,
-    name: String,
-    bytes: Vec<u8>,
-}
-
-impl Query {
-    fn of(address: Ipv4Addr) -> anyhow::Result<Self> {
-        let [a, b, c, d] = address.octets();
-        let name = format!("{d}.{c}.{b}.{a}.in-addr.arpa");
-        let id = rand::random();
-        let mut packet = Packet::new_query(id);
-        packet.set_flags(PacketFlag::RECURSION_DESIRED);
-        let (qtype, qclass) = (QTYPE::TYPE(TYPE::PTR), QCLASS::CLASS(CLASS::IN));
-        packet.questions.push(Question::new(Name::new(&name)?, qtype, qclass, false));
-        let bytes = packet.build_bytes_vec()?;
-        Ok(Self { id, name, bytes })
-    }
-
-    /// The first labels of the names in the answer, or `None` if the datagram is not an answer to
-    /// this query.
-    fn names_in(&self, datagram: &[u8]) -> Option<Vec<String>> {
-        let packet = Packet::parse(datagram).ok()?;
-        let [question] = packet.questions.as_slice() else { return None };
-        let is_answer = packet.has_flags(PacketFlag::RESPONSE)
-            && packet.id() == self.id
-            && question.qtype == QTYPE::TYPE(TYPE::PTR)
-            && question.qname == Name::new(&self.name).ok()?;
-        let names = packet.answers.iter().filter_map(|record| match &record.rdata {
-            RData::PTR(name) => name.0.get_labels().first().map(ToString::to_string),
-            _ => None,
-        });
-        is_answer.then(|| names.collect())
-    }
+    program::settings::number(number).filter(|_| !service.is_empty())
 }
 
 #[cfg(test)]
@@ -175,17 +154,20 @@ mod tests {
     use proptest::prelude::*;
     use simple_dns::rdata::PTR;
     use simple_dns::{RCODE, ResourceRecord};
-    use tokio::time::Instant;
 
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 25, 124, 3);
     const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
     const NAME: &str = "lottery-client-2.lottery_default";
+    const OTHER_NAME: &str = "lottery-client-9.lottery_default";
 
-    /// What a resolver sends to a query, one after the other.
+    /// The datagrams that a resolver sends to a query, one after the other.
     type Answers = fn(&[u8]) -> Vec<Vec<u8>>;
 
+    /// A name, how many addresses there are, what the resolver answers, and what is found.
+    type Case = (&'static str, usize, Vec<Answers>, Result<u32, &'static str>);
+
     /// A resolver that answers its n-th query as the n-th of these does, and further ones not.
-    async fn resolver(answers: &'static [Answers]) -> SocketAddr {
+    async fn resolver(answers: Vec<Answers>) -> SocketAddr {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
         tokio::spawn(async move {
@@ -203,114 +185,79 @@ mod tests {
         address
     }
 
-    fn reply<'p>(query: &'p Packet<'p>, names: &[&'p str]) -> Packet<'p> {
-        let mut reply = Packet::new_reply(query.id());
-        reply.questions.clone_from(&query.questions);
+    fn answer(query: &[u8], names: &[&str], code: RCODE) -> Vec<u8> {
+        let query = Packet::parse(query).unwrap();
+        let mut answer = Packet::new_reply(query.id());
+        *answer.rcode_mut() = code;
+        answer.questions.clone_from(&query.questions);
         for name in names {
             let rdata = RData::PTR(PTR(Name::new(name).unwrap()));
             let question = query.questions[0].qname.clone();
-            reply.answers.push(ResourceRecord::new(question, CLASS::IN, 600, rdata));
+            answer.answers.push(ResourceRecord::new(question, CLASS::IN, 600, rdata));
         }
-        reply
+        answer.build_bytes_vec_compressed().unwrap()
     }
 
     fn named(query: &[u8], names: &[&str]) -> Vec<u8> {
-        reply(&Packet::parse(query).unwrap(), names).build_bytes_vec_compressed().unwrap()
+        answer(query, names, RCODE::NoError)
     }
 
     fn right(query: &[u8]) -> Vec<Vec<u8>> {
         vec![named(query, &[NAME])]
     }
 
-    fn silence(_: &[u8]) -> Vec<Vec<u8>> {
-        Vec::new()
-    }
-
-    fn unknown(query: &[u8]) -> Vec<Vec<u8>> {
-        let query = Packet::parse(query).unwrap();
-        let mut reply = reply(&query, &[]);
-        *reply.rcode_mut() = RCODE::NameError;
-        vec![reply.build_bytes_vec().unwrap()]
-    }
-
-    /// Everything that is no answer to the query.
+    /// Datagrams that are no answer to the query.
     fn wrong(query: &[u8]) -> Vec<Vec<u8>> {
-        let mut other_id = named(query, &["lottery-client-9.lottery_default"]);
+        let mut other_id = named(query, &[OTHER_NAME]);
         other_id[0] ^= 1;
-        let other_question = Query::of(Ipv4Addr::new(10, 0, 0, 1)).unwrap().bytes;
-        let mut other_question = named(&other_question, &["lottery-client-9.lottery_default"]);
+        let mut other_question = named(&ptr_query(OTHER_ADDRESS).unwrap(), &[OTHER_NAME]);
         other_question[..2].copy_from_slice(&query[..2]);
-        let mut oversized = named(query, &["lottery-client-9.lottery_default"]);
+        let mut oversized = named(query, &[OTHER_NAME]);
         oversized.resize(4096, 0);
         let mut cut = named(query, &[NAME]);
         cut.truncate(cut.len() - 5);
-        vec![
-            Vec::new(),
-            b"garbage".to_vec(),
-            query.to_vec(),
-            other_id,
-            other_question,
-            oversized,
-            cut,
-        ]
+        let (empty, garbage) = (Vec::new(), b"garbage".to_vec());
+        vec![empty, garbage, query.to_vec(), other_id, other_question, oversized, cut]
     }
 
-    /// Silence to the queries for every address but one.
+    /// The right answer for one address, and none for others.
     fn right_to_one(query: &[u8]) -> Vec<Vec<u8>> {
-        let name = Query::of(ADDRESS).unwrap().name;
-        let is_one = Packet::parse(query).unwrap().questions[0].qname == Name::new(&name).unwrap();
-        if is_one { right(query) } else { silence(query) }
-    }
-
-    fn id(query: &[u8]) -> Vec<Vec<u8>> {
-        vec![named(query, &["0123456789ab.lottery_default"])]
-    }
-
-    fn aliases(query: &[u8]) -> Vec<Vec<u8>> {
-        vec![named(query, &["alias.lottery_default", "a_client_7.lottery_default"])]
-    }
-
-    fn wrong_and_right(query: &[u8]) -> Vec<Vec<u8>> {
-        [wrong(query), right(query)].concat()
-    }
-
-    /// Asks a resolver that gives these answers for the names of so many addresses.
-    async fn ask(count: usize, answers: &'static [Answers]) -> Result<u32, String> {
-        let addresses = &[OTHER_ADDRESS, OTHER_ADDRESS, OTHER_ADDRESS, ADDRESS];
-        let addresses = &addresses[addresses.len() - count..];
-        let number = number_of(addresses, resolver(answers).await).await;
-        number.map_err(|error| format!("{error:#}"))
+        let asked = Packet::parse(query).unwrap().questions[0].qname.to_string();
+        if asked == "3.124.25.172.in-addr.arpa" { right(query) } else { Vec::new() }
     }
 
     #[tokio::test]
-    async fn the_number_is_in_the_answer() {
-        assert_eq!(ask(1, &[right]).await, Ok(2));
-        assert_eq!(ask(1, &[wrong_and_right]).await, Ok(2), "other datagrams are ignored");
-    }
-
-    #[tokio::test]
-    async fn a_query_without_an_answer_is_sent_again() {
-        assert_eq!(ask(1, &[silence, wrong, right]).await, Ok(2));
-    }
-
-    #[tokio::test]
-    async fn an_address_without_a_number_does_not_end_the_search_for_the_others() {
-        assert_eq!(ask(3, &[unknown, id, aliases]).await, Ok(7));
-        assert_eq!(ask(2, &[right_to_one as Answers; 2]).await, Ok(2), "one has no answer");
-    }
-
-    #[tokio::test]
-    async fn names_without_a_number_are_not_waited_for() {
-        let error = ask(2, &[unknown, id]).await.unwrap_err();
-        assert!(error.ends_with("no name has a number"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn silence_ends_the_search_however_many_addresses_there_are() {
-        let start = Instant::now();
-        let error = ask(OWN_ADDRESSES_MAX, &[]).await.unwrap_err();
-        assert!(error.ends_with("no name with a number in 2s"), "{error}");
-        assert!(start.elapsed() < NAME_TIMEOUT * 2);
+    async fn the_number_is_found_unless_no_answer_has_one() {
+        const ALL: usize = OWN_ADDRESSES_MAX;
+        let silence: Answers = |_| Vec::new();
+        let unknown: Answers = |query| vec![answer(query, &[], RCODE::NameError)];
+        let wrong_and_right: Answers = |query| [wrong(query), right(query)].concat();
+        let id: Answers = |query| vec![named(query, &["0123456789ab.lottery_default"])];
+        let aliases: Answers =
+            |query| vec![named(query, &["alias.lottery_default", "a_client_7.lottery_default"])];
+        let none: Result<u32, &str> = Err("no name has a number");
+        let late = Err("no name with a number in 2s");
+        let cases: [Case; 7] = [
+            ("an answer", 1, vec![right], Ok(2)),
+            ("other datagrams are ignored", 1, vec![wrong_and_right], Ok(2)),
+            ("a query is sent again", 1, vec![silence, wrong, right], Ok(2)),
+            ("addresses without a number do not end it", 3, vec![unknown, id, aliases], Ok(7)),
+            ("one address has no answer", 2, vec![right_to_one; 2], Ok(2)),
+            ("names without a number are not waited for", 2, vec![unknown, id], none),
+            ("silence is waited for as long for all addresses as for one", ALL, vec![], late),
+        ];
+        for (what, count, answers, wanted) in cases {
+            let mut addresses = vec![OTHER_ADDRESS; count - 1];
+            addresses.push(ADDRESS);
+            let number = timeout(NAME_TIMEOUT * 2, number_of(&addresses, resolver(answers).await));
+            let number = number.await.expect(what).map_err(|error| format!("{error:#}"));
+            match (&number, wanted) {
+                (Err(error), Err(wanted)) => assert!(error.ends_with(wanted), "{what}: {error}"),
+                (number, wanted) => {
+                    assert_eq!(number.as_ref().ok(), wanted.ok().as_ref(), "{what}")
+                }
+            }
+        }
     }
 
     #[tokio::test]
@@ -324,22 +271,22 @@ mod tests {
 
     #[test]
     fn a_query_and_an_answer_have_the_bytes_of_rfc_1035() {
-        let mut query = Query::of(ADDRESS).unwrap();
+        let mut query = ptr_query(ADDRESS).unwrap();
+        let id = [query[0], query[1]];
         let question = b"\x013\x03124\x0225\x03172\x07in-addr\x04arpa\0\0\x0c\0\x01";
-        let head =
-            |flags: &[u8; 2], answers| [query.id.to_be_bytes(), *flags, [0, 1], [0, answers]];
-        let whole = |head: [[u8; 2]; 4], rest: &[u8]| {
-            [head.as_flattened(), &[0; 4], question, rest].concat()
+        let whole = |flags: [u8; 2], answers, rest: &[u8]| {
+            let head = [id, flags, [0, 1], [0, answers], [0; 2], [0; 2]];
+            [head.as_flattened(), question, rest].concat()
         };
-        assert_eq!(query.bytes, whole(head(&[1, 0], 0), b""));
+        assert_eq!(query, whole([1, 0], 0, b""));
         // The answer's name is a pointer to the question's, and the network is within the name.
         let record = b"\xc0\x0c\0\x0c\0\x01\0\0\x02\x58\0\x1d\x10lottery-client-4\x0blottery_net\0";
         let mut record = record.to_vec();
         record[11] = (record.len() - 12) as u8;
-        let answer = whole(head(&[0x81, 0x80], 1), &record);
-        assert_eq!(query.names_in(&answer), Some(vec!["lottery-client-4".to_owned()]));
-        query.id ^= 1;
-        assert_eq!(query.names_in(&answer), None);
+        let answer = whole([0x81, 0x80], 1, &record);
+        assert_eq!(names_in(&answer, &query), Some(vec!["lottery-client-4".to_owned()]));
+        query[1] ^= 1;
+        assert_eq!(names_in(&answer, &query), None);
     }
 
     #[test]
@@ -386,14 +333,14 @@ mod tests {
         fn any_datagram_is_an_answer_or_none(
             datagram: Vec<u8>, places in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..6),
         ) {
-            let query = Query::of(ADDRESS).unwrap();
-            let mut answer = named(&query.bytes, &[NAME]);
-            query.names_in(&datagram);
+            let query = ptr_query(ADDRESS).unwrap();
+            let mut answer = named(&query, &[NAME]);
+            names_in(&datagram, &query);
             for (place, byte) in places {
                 let place = place % answer.len();
                 answer[place] = byte;
             }
-            query.names_in(&answer);
+            names_in(&answer, &query);
         }
     }
 }

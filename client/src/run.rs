@@ -1,7 +1,6 @@
 //! Executes the client's commands, from valid settings to an exit code. Prints each error once.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,16 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::claim::{Claim, Claimant};
-use crate::cli::{Command, Generate, Which};
-use crate::generate::{self, GeneratedBets};
+use crate::cli::{Command, Generate};
+use crate::generate;
 use crate::input::{self, Input, InputError};
 use crate::limits::SHUTDOWN_TIMEOUT;
-use crate::replay::Work;
-use crate::session::{Session, SessionError};
-use crate::settings::{Config, Id, LoadedSettings};
-use crate::status::{Comparison, StatusReport};
+use crate::session::{Session, SessionError, Status};
+use crate::settings::{Config, Id};
 use crate::winners::{self, Servers};
-use crate::{agency_run, replica};
+use crate::{agency_run, replica, status};
 
 /// An agency without bets has to close, too. But an empty file may also be a mistake.
 const CLOSES_EMPTY: &str = "the agency closes with 0 rows, and can send none after that";
@@ -32,7 +29,7 @@ pub(crate) fn generate(arguments: &Generate) -> Exit {
         program::log::tell_wrong_settings(&error);
         return Exit::Usage;
     }
-    match generate_files(arguments) {
+    match generate::write_files(&arguments.out, arguments.bets(), arguments.force) {
         Ok(()) => Exit::Right,
         Err(error) => {
             program::log::init(Level::Info, Form::Text);
@@ -43,35 +40,10 @@ pub(crate) fn generate(arguments: &Generate) -> Exit {
     }
 }
 
-fn generate_files(arguments: &Generate) -> anyhow::Result<()> {
-    let &Generate { agencies, rows, seed, winner_number, force, .. } = arguments;
-    let out = &arguments.out;
-    if !force {
-        for agency in AgencyId::all(agencies.get()) {
-            let path = out.join(generate::file_name(agency));
-            anyhow::ensure!(
-                !path.exists(),
-                "{} exists already (--force replaces it)",
-                path.display()
-            );
-        }
-    }
-    for agency in AgencyId::all(agencies.get()) {
-        let is_last = agency == agencies && agencies.get() > 1;
-        let winners = if is_last { arguments.last_winners } else { arguments.winners() };
-        let bets = GeneratedBets { agency, rows, winners, winner_number, seed };
-        let path = out.join(generate::file_name(agency));
-        generate::write_file(&bets, out, force)
-            .with_context(|| format!("write {}", path.display()))?;
-    }
-    Ok(())
-}
-
 /// Executes a command that needs the servers.
-pub(crate) fn run(command: &Command, loaded: &LoadedSettings) -> Exit {
-    let config = &loaded.config;
+pub(crate) fn run(command: &Command, config: &Config) -> Exit {
     program::log::init(config.level, config.form);
-    program::settings::log_effective(&loaded.effective, &loaded.unknown, "client/config.yaml");
+    program::settings::log_effective(&config.effective, &config.unknown, "client/config.yaml");
     let exit = run_in_runtime(command, config).unwrap_or_else(|error| error.report(command));
     let (result, code) = (if exit == Exit::Right { "success" } else { "fail" }, exit.code());
     info!(action = "exit", result, code);
@@ -134,22 +106,17 @@ fn run_in_runtime(command: &Command, config: &Config) -> Result<Exit, CommandErr
 async fn execute(command: &Command, config: &Config) -> Result<Exit, CommandError> {
     // First of all, because process 1 of a container ignores signals without handlers.
     let shutdown = &program::shutdown::on_signal().context("install signal handlers")?;
-    let given = match command {
-        Command::Status(Which { agency }) | Command::Winners(Which { agency }) => *agency,
-        Command::Replay | Command::Generate(_) => None,
-    };
     if !matches!(command, Command::Status(_)) {
         check_winners_file(config)?;
     }
     // The claim lasts until it is dropped at the end of this function.
-    let (agency, _claim) = match (given, config.id) {
-        (Some(agency), _) | (None, Some(Id::Number(agency))) => (agency, None),
-        (None, _) => {
+    let (agency, _claim) = match command.agency().map(Id::Number).or(config.id) {
+        Some(Id::Number(agency)) => (agency, None),
+        Some(Id::Auto) | None => {
             let claim = claim_number(config, shutdown).await?;
             (claim.agency(), Some(claim))
         }
     };
-    let bar = ProgressBar::hidden();
     match command {
         Command::Status(_) => {
             // Generated bets are not the agency's, so they are no bets to compare.
@@ -159,11 +126,11 @@ async fn execute(command: &Command, config: &Config) -> Result<Exit, CommandErro
                 input => Some(input?),
             };
             let work = async |session: &mut Session| print_status(session, input.as_ref()).await;
-            in_session(config, agency, shutdown, bar, work).await
+            in_session(config, agency, shutdown, work).await
         }
         Command::Winners(_) => {
             let work = async |session: &mut Session| print_winners(session, config).await;
-            in_session(config, agency, shutdown, bar, work).await
+            in_session(config, agency, shutdown, work).await
         }
         Command::Replay | Command::Generate(_) => {
             let input = load(config, agency, shutdown).await?;
@@ -174,12 +141,11 @@ async fn execute(command: &Command, config: &Config) -> Result<Exit, CommandErro
                 warn!(action = "bets_read", result = "success", cantidad, warning);
             }
             let work = async |session: &mut Session| {
-                let Input { bets, is_single, .. } = &input;
-                let work = Work { bets, source, is_single: *is_single, limits: config.limits };
-                let documents = agency_run::run(session, work).await?;
-                write_winners(&documents, config.winners_file.as_deref())
+                session.bar = progress_bar(config, cantidad);
+                let documents = agency_run::run(session, &input).await?;
+                write_winners(&documents, config)
             };
-            in_session(config, agency, shutdown, progress_bar(config, cantidad), work).await
+            in_session(config, agency, shutdown, work).await
         }
     }
 }
@@ -242,10 +208,9 @@ async fn in_session(
     config: &Config,
     agency: AgencyId,
     shutdown: &CancellationToken,
-    bar: ProgressBar,
     work: impl AsyncFnOnce(&mut Session) -> Result<Exit, CommandError>,
 ) -> Result<Exit, CommandError> {
-    let mut session = Session::new(config, agency, shutdown.clone(), bar.clone());
+    let mut session = Session::new(config, agency, shutdown.clone());
     let deadline = async {
         shutdown.cancelled().await;
         tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
@@ -254,36 +219,36 @@ async fn in_session(
         exit = work(&mut session) => exit,
         () = deadline => Err(SessionError::Shutdown.into()),
     };
-    bar.finish_and_clear();
+    session.bar.finish_and_clear();
     exit
 }
 
 async fn print_winners(session: &mut Session, config: &Config) -> Result<Exit, CommandError> {
-    let documents = match winners::wait(session, Servers::Current(None), None).await {
+    let documents = match winners::wait(session, Servers::Current(None)).await {
         Err(SessionError::LegacyServers) => {
             session.set_connection_per_packet(true);
-            winners::wait(session, Servers::Legacy, None).await?
+            winners::wait(session, Servers::Legacy).await?
         }
         waited => waited?,
     };
-    write_winners(&documents, config.winners_file.as_deref())
+    write_winners(&documents, config)
 }
 
-fn write_winners(documents: &str, file: Option<&Path>) -> Result<Exit, CommandError> {
-    winners::write_winners(documents, &mut io::stdout().lock(), file)
+fn write_winners(documents: &str, config: &Config) -> Result<Exit, CommandError> {
+    winners::write_winners(documents, &mut io::stdout().lock(), config.winners_file.as_deref())
         .context("write the winners")?;
     Ok(Exit::Right)
 }
 
 async fn print_status(session: &mut Session, input: Option<&Input>) -> Result<Exit, CommandError> {
     let status = session.status().await?;
-    let bets = input.map(|input| &input.bets);
-    let report = StatusReport { agency: session.agency(), status, bets };
-    io::stdout().write_all(report.to_string().as_bytes()).context("print the status")?;
-    Ok(match report.comparison() {
-        Some(Comparison::Missing(_) | Comparison::Conflict) => Exit::Failed,
-        _ => Exit::Right,
-    })
+    let (own, exit) = status::compare(status, input.map(|input| &input.bets));
+    let (agency, Status { rows, digest, state }) = (session.agency, status);
+    let report = format!(
+        "agency: {agency}\nstored rows: {rows}\ndigest: {digest}\nstate: {state}\nown bets: {own}\n"
+    );
+    io::stdout().write_all(report.as_bytes()).context("print the status")?;
+    Ok(exit)
 }
 
 /// A bar on a terminal. At level INFO each batch has a log line, which shows the progress already.
@@ -299,6 +264,7 @@ fn progress_bar(config: &Config, rows: u64) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Which;
 
     #[test]
     fn a_stopped_replay_is_a_success_and_an_unanswered_question_is_a_failure() {

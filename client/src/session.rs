@@ -16,10 +16,11 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use protocol::limits::LINE_BYTES_MAX;
 use protocol::{AgencyId, AgencyState, Digest, Request, Response};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::bets::BatchLimits;
 use crate::endpoints::{Choice, Endpoints};
 use crate::legacy_detection::LegacyDetection;
 use crate::limits::BUSY_ANSWERS_MAX;
@@ -81,7 +82,13 @@ pub type Answer = Result<Response, ExchangeError>;
 /// One agency's session; see the module.
 #[derive(Debug)]
 pub struct Session {
-    agency: AgencyId,
+    /// The agency of the session.
+    pub agency: AgencyId,
+    /// The limits of one packet.
+    pub limits: BatchLimits,
+    /// The progress bar, which is hidden at first. It is shown only where nothing less serious than
+    /// a warning is logged, so only warnings suspend it while they are printed.
+    pub bar: ProgressBar,
     timeouts: Timeouts,
     endpoints: Endpoints,
     connection: Option<ServerConnection>,
@@ -89,7 +96,6 @@ pub struct Session {
     last_address: Option<SocketAddr>,
     uses_connection_per_packet: bool,
     shutdown: CancellationToken,
-    bar: ProgressBar,
     /// When the last progress was made.
     progress_at: Instant,
     last_failure: String,
@@ -103,25 +109,20 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session of `agency` with the servers of `config` that ends early at `shutdown`. Log lines
-    /// suspend `bar` while they are printed.
+    /// A session of `agency` with the servers of `config` that ends early at `shutdown`.
     #[must_use]
-    pub fn new(
-        config: &Config,
-        agency: AgencyId,
-        shutdown: CancellationToken,
-        bar: ProgressBar,
-    ) -> Self {
+    pub fn new(config: &Config, agency: AgencyId, shutdown: CancellationToken) -> Self {
         let timeouts = config.timeouts;
         Self {
             agency,
+            limits: config.limits,
+            bar: ProgressBar::hidden(),
             timeouts,
-            endpoints: Endpoints::new(config.servers.0.clone(), agency),
+            endpoints: Endpoints::new(config.servers.clone(), agency),
             connection: None,
             last_address: None,
             uses_connection_per_packet: false,
             shutdown,
-            bar,
             progress_at: Instant::now(),
             last_failure: "none".to_owned(),
             advice: None,
@@ -134,24 +135,12 @@ impl Session {
         }
     }
 
-    /// The agency of the session.
-    #[must_use]
-    pub fn agency(&self) -> AgencyId {
-        self.agency
-    }
-
-    /// The progress bar, which may be hidden.
-    #[must_use]
-    pub fn bar(&self) -> &ProgressBar {
-        &self.bar
-    }
-
     /// Notes progress: the time limit starts again, and earlier failures are forgotten.
     pub fn note_progress(&mut self) {
         self.progress_at = Instant::now();
         self.pauses = 0;
         self.busy_answers = 0;
-        self.endpoints.clear_failures();
+        self.endpoints.clear_all_tried();
     }
 
     /// Notes that a server is reachable while there is nothing to do but wait: the time limit
@@ -189,9 +178,7 @@ impl Session {
             // The draw may simply not be held yet, so this is not a failure.
             Err(ExchangeError::AnswerTimeout(_)) => {
                 let (seconds, next) = (limit.as_secs(), "asks another server");
-                self.bar.suspend(|| {
-                    info!(action = "consulta_ganadores", result = "in_progress", seconds, next);
-                });
+                info!(action = "consulta_ganadores", result = "in_progress", seconds, next);
                 self.drop_connection();
                 self.pauses = 0;
             }
@@ -211,14 +198,13 @@ impl Session {
     ) -> Result<Result<(), ExchangeError>, SessionError> {
         self.connect().await?;
         let limit = self.timeouts.answer;
-        let sent = match self.connection.take() {
-            Some(mut connection) => match connection.send(packet, limit).await {
-                Ok(()) => connection.finish(limit).await,
-                Err(error) => Err(error),
-            },
-            None => Err(ExchangeError::Closed),
+        let connection = self.connection.take();
+        let sent = async {
+            let mut connection = connection.ok_or(ExchangeError::Closed)?;
+            connection.send(packet, limit).await?;
+            connection.finish(limit).await
         };
-        Ok(sent.inspect_err(|error| self.leave_server(error)))
+        Ok(sent.await.inspect_err(|error| self.leave_server(error)))
     }
 
     async fn exchange(&mut self, packet: &[u8], first: Duration, bytes_max: usize) -> Answer {
@@ -249,46 +235,41 @@ impl Session {
 
     /// Drops the connection, and tries its instance again only after all others.
     pub fn leave_server(&mut self, error: &ExchangeError) {
-        let next = match self.endpoints.known().len() {
-            0 | 1 => "a new connection",
-            _ => "another server",
-        };
-        self.warn("connection", error, next);
+        self.warn("connection", error, self.next_server("a new connection"));
         self.drop_connection();
     }
 
-    /// Closes the connection, if there is one. The next packet opens a new one.
-    pub fn close_connection(&mut self) {
-        self.connection = None;
+    /// What is tried next; `alone` if there is only one server.
+    fn next_server(&self, alone: &'static str) -> &'static str {
+        if self.endpoints.known().len() > 1 { "another server" } else { alone }
     }
 
     fn drop_connection(&mut self) {
         self.connection = None;
         if let Some(address) = self.last_address {
-            self.endpoints.note_failure(address);
+            self.endpoints.note_tried(address);
         }
     }
 
     fn warn(&mut self, action: &str, error: &ExchangeError, next: &str) {
-        let address = self.last_address.map(|address| address.to_string());
-        self.last_failure = match &address {
-            Some(address) => format!("{address}: {error}"),
-            None => error.to_string(),
+        let (address, failure) = match self.last_address {
+            Some(address) => (address.to_string(), format!("{address}: {error}")),
+            None => ("none".to_owned(), error.to_string()),
         };
-        self.advice = error.advice();
-        let address = address.unwrap_or_else(|| "none".to_owned());
+        (self.last_failure, self.advice) = (failure, error.advice());
         self.bar.suspend(|| warn!(action, result = "fail", address, %error, next));
     }
 
     /// Connects to an instance, unless there is a connection.
     async fn connect(&mut self) -> Result<(), SessionError> {
-        while self.connection.is_none() {
+        loop {
             if self.shutdown.is_cancelled() {
                 return Err(SessionError::Shutdown);
             }
-            let limit = self.timeouts.connect;
-            let choice = timeout(limit, self.endpoints.next()).await;
-            match choice.unwrap_or_else(|_| Err(self.endpoints.look_up_timed_out(limit))) {
+            if self.connection.is_some() {
+                return Ok(());
+            }
+            match self.endpoints.next(self.timeouts.connect).await {
                 Ok(choice) => self.connect_to(choice).await?,
                 Err(error) => {
                     self.last_address = None;
@@ -298,7 +279,6 @@ impl Session {
                 }
             }
         }
-        if self.shutdown.is_cancelled() { Err(SessionError::Shutdown) } else { Ok(()) }
     }
 
     async fn connect_to(&mut self, choice: Choice) -> Result<(), SessionError> {
@@ -314,16 +294,12 @@ impl Session {
                     // One line for each packet would be too many.
                     debug!(action = "connect", result = "success", %address);
                 } else {
-                    self.bar.suspend(|| info!(action = "connect", result = "success", %address));
+                    info!(action = "connect", result = "success", %address);
                 }
             }
             Err(error) => {
                 self.legacy_detection.note_error(address, &error);
-                let next = match self.endpoints.known().len() {
-                    0 | 1 => "the same server",
-                    _ => "another server",
-                };
-                self.warn("connect", &error, next);
+                self.warn("connect", &error, self.next_server("the same server"));
             }
         }
         Ok(())
@@ -332,7 +308,7 @@ impl Session {
     /// Sets whether each packet has its own connection from now on.
     pub fn set_connection_per_packet(&mut self, is_so: bool) {
         self.uses_connection_per_packet = is_so;
-        self.close_connection();
+        self.connection = None;
     }
 
     /// Waits for a random time, which grows with each consecutive pause.
@@ -346,7 +322,9 @@ impl Session {
             let failure = advice.fold(self.last_failure.clone(), |text, more| text + "; " + more);
             return Err(SessionError::GaveUp(give_up, failure));
         }
-        let pause = pause_max(self.pauses, &self.timeouts).mul_f64(rand::random_range(0.5..=1.0));
+        let Timeouts { pause_min, pause_max, .. } = self.timeouts;
+        let pause = pause(self.pauses, pause_min, pause_max);
+        let pause = pause.mul_f64(rand::random_range(0.5..=1.0));
         self.pauses = self.pauses.saturating_add(1);
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
@@ -355,10 +333,9 @@ impl Session {
     }
 }
 
-/// The longest pause after `pauses` consecutive ones.
-fn pause_max(pauses: u32, timeouts: &Timeouts) -> Duration {
-    let factor = 2_u32.saturating_pow(pauses);
-    timeouts.pause_min.saturating_mul(factor).min(timeouts.pause_max)
+/// The pause after `pauses` consecutive ones: `least`, doubled each time, up to `most`.
+fn pause(pauses: u32, least: Duration, most: Duration) -> Duration {
+    least.saturating_mul(2_u32.saturating_pow(pauses)).min(most)
 }
 
 /// The word with which a refusal's reason starts.
@@ -373,8 +350,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_limit() {
-        let timeouts = Timeouts::default();
-        let millis = [0, 1, 2, 5, 6, 31, 32, u32::MAX].map(|n| pause_max(n, &timeouts).as_millis());
+        let (least, most) = (Duration::from_millis(100), Duration::from_secs(5));
+        let millis = [0, 1, 2, 5, 6, 31, 32, u32::MAX].map(|n| pause(n, least, most).as_millis());
         assert_eq!(millis, [100, 200, 400, 3200, 5000, 5000, 5000, 5000]);
     }
 

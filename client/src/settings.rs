@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use program::log::{Form, Level};
 use program::settings::{self, Key, SettingError, SettingErrors, Settings, Shown};
 use protocol::limits::{AGENCIES_MAX, LINE_BYTES_MAX};
-use protocol::{AgencyId, Bet, Field};
+use protocol::{AgencyId, Bet};
 
 use crate::bets::{BatchLimits, Bets, invalid_fields};
 use crate::limits;
@@ -37,6 +39,11 @@ program::setting_keys! {
 /// The variables of a single bet, in the order of [`Field::ALL`].
 pub const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
 
+const ID_ALLOWED: &str = "an agency number, 1 to 100000, or auto";
+const _: () = assert!(AGENCIES_MAX == 100_000, "as the text says");
+
+const NUMBER: &str = "a number";
+
 /// The agency whose bets are replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Id {
@@ -52,16 +59,6 @@ impl fmt::Display for Id {
             Self::Number(agency) => agency.fmt(f),
             Self::Auto => f.write_str("auto"),
         }
-    }
-}
-
-/// One or more `host:port`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerAddresses(pub Vec<String>);
-
-impl fmt::Display for ServerAddresses {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(","))
     }
 }
 
@@ -84,27 +81,13 @@ pub struct Timeouts {
     pub legacy_detection: Duration,
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: limits::CONNECT_TIMEOUT,
-            answer: limits::ANSWER_TIMEOUT,
-            give_up: limits::GIVE_UP_TIMEOUT,
-            winners: limits::WINNERS_TIMEOUT,
-            pause_min: limits::PAUSE_MIN,
-            pause_max: limits::PAUSE_MAX,
-            legacy_detection: limits::LEGACY_DETECTION_TIME,
-        }
-    }
-}
-
 /// Valid settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The agency; `None` if it is not set and not needed.
     pub id: Option<Id>,
-    /// The servers' names and ports.
-    pub servers: ServerAddresses,
+    /// The servers, each a `host:port`.
+    pub servers: Vec<String>,
     /// The directory of the files `agency-<n>.csv`.
     pub bets_dir: PathBuf,
     /// The one bet of the environment, which is used instead of a file.
@@ -130,14 +113,7 @@ pub struct Config {
     pub generate_rows: u64,
     /// The name of this machine or container, for claims.
     pub host: String,
-}
-
-/// A [`Config`], and what is logged about it.
-#[derive(Debug)]
-pub struct LoadedSettings {
-    /// The settings.
-    pub config: Config,
-    /// The names and values in effect.
+    /// The names and values in effect, for the log.
     pub effective: Vec<(&'static str, String)>,
     /// Keys of the file that are not settings.
     pub unknown: Vec<String>,
@@ -160,125 +136,124 @@ pub fn read(
     values: BTreeMap<String, String>,
     environment: fn(&str) -> Option<String>,
     needs_id: bool,
-) -> Result<LoadedSettings, SettingErrors> {
-    let mut errors = Vec::new();
-    let bet = read_bet(environment, &mut errors);
+) -> Result<Config, SettingErrors> {
     let mut all = Settings::with_environment(file, values, environment);
-    let unknown = all.unknown_keys(&KEYS);
-    let allowed = format!("an agency number, 1 to {AGENCIES_MAX}, or auto");
-    let id = all.read_optional(ID, &allowed, |text| match text.to_ascii_lowercase().as_str() {
-        "auto" => Some(Id::Auto),
-        number => number.parse().ok().map(Id::Number),
-    });
-    let winners_file = all.read_optional(WINNERS_FILE, "a path", path).map(|path| path.0);
     let mut config = read_config(&mut all);
-    // Legacy servers must be detected before the client gives up.
-    let timeouts = &mut config.timeouts;
-    timeouts.legacy_detection = timeouts.legacy_detection.min(timeouts.give_up / 2);
-    config.bet = bet;
     config.host = environment("HOSTNAME").unwrap_or_else(host_name);
-    (config.id, config.winners_file) = (id, winners_file);
-    let finished = all.finish();
-    if needs_id && id.is_none() && !names_key(&finished, ID) {
-        errors.push(setting_error(ID.environment, "", "not set", allowed));
+    config.unknown = all.unknown_keys(&KEYS);
+    let mut errors = Vec::new();
+    match all.finish() {
+        Ok(effective) => config.effective = effective,
+        Err(SettingErrors(wrong)) => errors = wrong,
     }
-    match finished {
-        Ok(mut effective) if errors.is_empty() => {
-            effective.extend(id.map(|id| (ID.environment, id.to_string())));
-            let winners_file = config.winners_file.as_deref();
-            effective
-                .extend(winners_file.map(|p| (WINNERS_FILE.environment, p.display().to_string())));
-            Ok(LoadedSettings { config, effective, unknown })
-        }
-        Ok(_) => Err(SettingErrors(errors)),
-        Err(SettingErrors(mut all)) => {
-            all.append(&mut errors);
-            Err(SettingErrors(all))
-        }
+    let is_id = |error: &SettingError| error.key == ID.file || error.key == ID.environment;
+    let is_id_missing = needs_id && config.id.is_none() && !errors.iter().any(is_id);
+    match read_bet(environment) {
+        Ok(bet) => config.bet = bet,
+        Err(SettingErrors(mut wrong)) => errors.append(&mut wrong),
     }
+    if is_id_missing {
+        errors.push(setting_error(ID.environment, "", "not set", ID_ALLOWED));
+    }
+    if !errors.is_empty() {
+        return Err(SettingErrors(errors));
+    }
+    let id = config.id.map(|id| (ID.environment, id.to_string()));
+    let winners_file = config.winners_file.as_ref().map(|path| path.display().to_string());
+    config.effective.extend(id);
+    config.effective.extend(winners_file.map(|path| (WINNERS_FILE.environment, path)));
+    Ok(config)
 }
 
-fn names_key<T>(finished: &Result<T, SettingErrors>, key: Key) -> bool {
-    finished.as_ref().err().is_some_and(|SettingErrors(errors)| {
-        errors.iter().any(|error| error.key == key.file || error.key == key.environment)
-    })
-}
-
-/// All settings except the id, the winners' file, the bet and the host.
+/// The table of all settings that are keys: each with its default and what is allowed.
 fn read_config(all: &mut Settings) -> Config {
-    let default = Timeouts::default();
-    let default_address = ServerAddresses(vec!["127.0.0.1:12345".to_owned()]);
-    let addresses = "one or more host:port, separated by commas";
-    Config {
-        id: None,
-        bet: None,
-        winners_file: None,
-        host: String::new(),
-        servers: all.read(SERVER_ADDRESS, default_address, addresses, server_addresses),
+    const ADDRESSES: &str = "one or more host:port, separated by commas";
+    let path = |text: &str| Some(Shown(text.into()));
+    let mut config = Config {
+        id: all.read_optional(ID, ID_ALLOWED, agency_or_auto),
+        winners_file: all.read_optional(WINNERS_FILE, "a path", |text| Some(text.into())),
+        servers: all
+            .read(SERVER_ADDRESS, "127.0.0.1:12345".to_owned(), ADDRESSES, addresses)
+            .split(',')
+            .map(str::to_owned)
+            .collect(),
         bets_dir: all.read(BETS_DIR, Shown("bets".into()), "a directory", path).0,
         limits: BatchLimits {
-            bets: {
-                let (usual, most) = (limits::PACKET_BETS_DEFAULT, limits::PACKET_BETS_MAX);
-                number(all, BATCH_SIZE, usual as u64, 1, most as u64) as usize
-            },
-            bytes: {
-                let (least, most) = (limits::PACKET_BYTES_MIN as u64, LINE_BYTES_MAX as u64);
-                number(all, MAX_PACKET_BYTES, limits::PACKET_BYTES_DEFAULT as u64, least, most)
-                    as usize
-            },
+            bets: number(
+                all,
+                BATCH_SIZE,
+                NUMBER,
+                limits::PACKET_BETS_DEFAULT,
+                1..=limits::PACKET_BETS_MAX,
+            ),
+            bytes: number(
+                all,
+                MAX_PACKET_BYTES,
+                NUMBER,
+                limits::PACKET_BYTES_DEFAULT,
+                limits::PACKET_BYTES_MIN..=LINE_BYTES_MAX,
+            ),
         },
         level: all.read(LOG_LEVEL, Level::Info, Level::ALLOWED, |text| text.parse().ok()),
         form: all.read(LOG_FORMAT, Form::Text, Form::ALLOWED, |text| text.parse().ok()),
         timeouts: Timeouts {
-            connect: seconds(all, CONNECT_TIMEOUT, default.connect, 1),
-            answer: seconds(all, ANSWER_TIMEOUT, default.answer, limits::ANSWER_SECONDS_MIN),
-            give_up: seconds(all, GIVE_UP_AFTER, default.give_up, 1),
-            winners: seconds(all, WINNERS_PATIENCE, default.winners, 1),
-            ..default
+            connect: seconds(all, CONNECT_TIMEOUT, limits::CONNECT_TIMEOUT, 1),
+            answer: seconds(
+                all,
+                ANSWER_TIMEOUT,
+                limits::ANSWER_TIMEOUT,
+                limits::ANSWER_SECONDS_MIN,
+            ),
+            give_up: seconds(all, GIVE_UP_AFTER, limits::GIVE_UP_TIMEOUT, 1),
+            winners: seconds(all, WINNERS_PATIENCE, limits::WINNERS_TIMEOUT, 1),
+            pause_min: limits::PAUSE_MIN,
+            pause_max: limits::PAUSE_MAX,
+            legacy_detection: limits::LEGACY_DETECTION_TIME,
         },
-        is_fallback_allowed: all.read(FALLBACK, YesNo(true), "yes or no", yes_or_no).0,
+        is_fallback_allowed: all.read(FALLBACK, "yes", "yes or no", yes_or_no) == "yes",
         claims_dir: all.read(CLAIMS_DIR, Shown("claims".into()), "a directory", path).0,
-        agencies: number(all, AGENCIES_AMOUNT, 5, 1, u64::from(AGENCIES_MAX)) as u32,
-        generate_rows: number(all, GENERATE_ROWS, 0, 0, limits::GENERATED_ROWS_MAX),
+        agencies: number(all, AGENCIES_AMOUNT, NUMBER, 5, 1..=AGENCIES_MAX),
+        generate_rows: number(all, GENERATE_ROWS, NUMBER, 0, 0..=limits::GENERATED_ROWS_MAX),
+        bet: None,
+        host: String::new(),
+        effective: Vec::new(),
+        unknown: Vec::new(),
+    };
+    // Legacy servers must be detected before the client gives up.
+    let timeouts = &mut config.timeouts;
+    timeouts.legacy_detection = timeouts.legacy_detection.min(timeouts.give_up / 2);
+    config
+}
+
+fn agency_or_auto(text: &str) -> Option<Id> {
+    if text.eq_ignore_ascii_case("auto") {
+        return Some(Id::Auto);
     }
+    text.parse().ok().map(Id::Number)
 }
 
-struct YesNo(bool);
-
-impl fmt::Display for YesNo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0 { "yes" } else { "no" })
-    }
+fn yes_or_no(text: &str) -> Option<&'static str> {
+    ["yes", "no"].into_iter().find(|word| text.eq_ignore_ascii_case(word))
 }
 
-fn yes_or_no(text: &str) -> Option<YesNo> {
-    match text.to_ascii_lowercase().as_str() {
-        "yes" => Some(YesNo(true)),
-        "no" => Some(YesNo(false)),
-        _ => None,
-    }
-}
-
-fn path(text: &str) -> Option<Shown> {
-    (!text.is_empty()).then(|| Shown(text.into()))
-}
-
-fn number(all: &mut Settings, key: Key, default: u64, least: u64, most: u64) -> u64 {
-    all.read(key, default, format_args!("a number from {least} to {most}"), |text| {
-        settings::number(text).filter(|number| (least..=most).contains(number))
+/// A number within `range`, of which `kind` says what it counts.
+fn number<T>(all: &mut Settings, key: Key, kind: &str, default: T, range: RangeInclusive<T>) -> T
+where
+    T: FromStr + PartialOrd + fmt::Display,
+{
+    let allowed = format!("{kind} from {} to {}", range.start(), range.end());
+    all.read(key, default, allowed, |text| {
+        settings::number(text).filter(|number| range.contains(number))
     })
 }
 
 fn seconds(all: &mut Settings, key: Key, default: Duration, least: u64) -> Duration {
-    let allowed = format!("whole seconds from {least} to {}", limits::SETTING_SECONDS_MAX);
-    let seconds = all.read(key, default.as_secs(), allowed, |text| {
-        settings::number(text)
-            .filter(|seconds| (least..=limits::SETTING_SECONDS_MAX).contains(seconds))
-    });
-    Duration::from_secs(seconds)
+    let range = least..=limits::SETTING_SECONDS_MAX;
+    Duration::from_secs(number(all, key, "whole seconds", default.as_secs(), range))
 }
 
-fn server_addresses(text: &str) -> Option<ServerAddresses> {
+/// The addresses, with commas between them and without blanks.
+fn addresses(text: &str) -> Option<String> {
     let address = |part: &str| {
         let part = part.trim();
         let (host, port) = part.rsplit_once(':')?;
@@ -286,48 +261,41 @@ fn server_addresses(text: &str) -> Option<ServerAddresses> {
         let is_port = settings::number::<u16>(port).is_some_and(|port| port > 0);
         (!host.is_empty() && is_plain && is_port).then(|| part.to_owned())
     };
-    text.split(',').map(address).collect::<Option<_>>().map(ServerAddresses)
+    let all: Option<Vec<String>> = text.split(',').map(address).collect();
+    Some(all?.join(","))
 }
 
 fn host_name() -> String {
     std::fs::read_to_string("/etc/hostname").unwrap_or_default().trim().to_owned()
 }
 
-fn setting_error(key: &str, value: &str, place: &str, allowed: String) -> SettingError {
-    let (key, value, source_name) = (key.to_owned(), value.to_owned(), place.to_owned());
+fn setting_error(key: &str, value: &str, place: &str, allowed: &str) -> SettingError {
+    let [key, value, source_name, allowed] = [key, value, place, allowed].map(str::to_owned);
     SettingError { key, value, source_name, allowed }
 }
 
 /// The bet of the environment, of which all variables must be set or none.
-fn read_bet(
-    environment: fn(&str) -> Option<String>,
-    errors: &mut Vec<SettingError>,
-) -> Option<Bets> {
+fn read_bet(environment: fn(&str) -> Option<String>) -> Result<Option<Bets>, SettingErrors> {
     let values = BET_VARIABLES.map(environment);
     if values.iter().all(Option::is_none) {
-        return None;
+        return Ok(None);
     }
+    let allowed = format!("set, as {} are all or none", BET_VARIABLES.join(", "));
     let missing = BET_VARIABLES.iter().zip(&values).filter(|(_, value)| value.is_none());
-    let count = errors.len();
-    errors.extend(missing.map(|(name, _)| {
-        let allowed = format!("set, as {} are all or none", BET_VARIABLES.join(", "));
-        setting_error(name, "", "not set", allowed)
-    }));
-    if errors.len() > count {
-        return None;
+    let missing = missing.map(|(name, _)| setting_error(name, "", "not set", &allowed));
+    let missing: Vec<_> = missing.collect();
+    if !missing.is_empty() {
+        return Err(SettingErrors(missing));
     }
     let fields = values.each_ref().map(|value| value.as_deref().unwrap_or_default());
-    match Bet::new(fields) {
-        Ok(bet) => Some(Bets::of_one(&bet)),
-        Err(_) => {
-            errors.extend(invalid_fields(fields).into_iter().filter_map(|(invalid, value)| {
-                let place = Field::ALL.iter().position(|field| *field == invalid.field)?;
-                let (name, allowed) = (BET_VARIABLES.get(place)?, invalid.allowed.to_owned());
-                Some(setting_error(name, value, &settings::place(name), allowed))
-            }));
-            None
-        }
-    }
+    Bet::new(fields).map(|bet| Some(Bets::of_one(&bet))).map_err(|_| {
+        let wrong = BET_VARIABLES.iter().zip(invalid_fields(fields));
+        let wrong = wrong.filter_map(|(name, invalid)| {
+            let (invalid, value) = invalid?;
+            Some(setting_error(name, value, &settings::place(name), invalid.allowed))
+        });
+        SettingErrors(wrong.collect())
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -20,31 +19,12 @@ pub type FileSettings = (Option<PathBuf>, BTreeMap<String, String>);
 /// # Errors
 /// The given file does not exist, or a file is not a map of settings.
 pub fn load(given: Option<&Path>) -> anyhow::Result<FileSettings> {
-    if let Some(path) = given {
-        let text = fs::read_to_string(path).with_context(|| format!("--config {}", shown(path)))?;
-        return Ok((Some(path.to_owned()), parse(path, &text)?));
-    }
-    for path in PLACES.map(Path::new) {
-        match fs::read_to_string(path) {
-            Ok(text) => return Ok((Some(path.to_owned()), parse(path, &text)?)),
-            Err(error) if is_absent(&error) => {}
-            Err(error) => return Err(error).with_context(|| shown(path)),
-        }
-    }
-    Ok((None, BTreeMap::new()))
-}
-
-/// In the client's image, `client` is a file and not a directory.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
-}
-
-fn parse(path: &Path, text: &str) -> anyhow::Result<BTreeMap<String, String>> {
-    flatten(text).with_context(|| shown(path))
+    let found = PLACES.iter().map(Path::new).find(|path| path.exists());
+    let Some(path) = given.or(found) else { return Ok(FileSettings::default()) };
+    let option = if given.is_some() { "--config " } else { "" };
+    let text = fs::read_to_string(path).with_context(|| format!("{option}{}", path.display()))?;
+    let values = flatten(&text).with_context(|| path.display().to_string())?;
+    Ok((Some(path.to_owned()), values))
 }
 
 /// The values of a YAML text by dotted key. A key without a value is not set. A list becomes its

@@ -29,17 +29,20 @@ pub enum Servers<'b> {
     Legacy,
 }
 
-/// Waits for the draw and returns the winners' documents, with `;` between them. With `rows`, the
-/// answer may be as long as that number of winners needs.
+/// Waits for the draw and returns the winners' documents, with `;` between them. The answer may be
+/// as long as it is if every one of the agency's rows wins. A bet that a legacy server stored twice
+/// wins twice, so the number of rows is no limit there.
 ///
 /// # Errors
 /// See [`SessionError`].
 pub async fn wait(
     session: &mut Session,
     mut servers: Servers<'_>,
-    rows: Option<u64>,
 ) -> Result<Arc<str>, SessionError> {
-    let bytes_max = answer_bytes_max(rows);
+    let bytes_max = answer_bytes_max(match &servers {
+        Servers::Current(own) => own.map(|own| own.input.bets.rows()),
+        Servers::Legacy => None,
+    });
     session.note_progress();
     loop {
         if let Servers::Current(own) = &mut servers {
@@ -109,11 +112,7 @@ fn answer_bytes_max(rows: Option<u64>) -> usize {
 /// `out` or the file cannot be written.
 pub fn write_winners(winners: &str, out: &mut impl Write, file: Option<&Path>) -> io::Result<()> {
     let documents: Vec<&str> = documents(winners).collect();
-    let mut lines = String::new();
-    for document in &documents {
-        lines.push_str(document);
-        lines.push('\n');
-    }
+    let lines: String = documents.iter().map(|document| format!("{document}\n")).collect();
     // Standard output first: if the file cannot be written, the winners are printed nevertheless.
     out.write_all(lines.as_bytes())?;
     out.flush()?;
@@ -157,14 +156,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_is_followed_and_winners_are_printed_whatever_the_file_does() {
+    fn the_file_has_one_document_a_line_and_a_link_is_followed() {
         let directory = tempfile::tempdir().unwrap();
-        let (target, link) = (directory.path().join("target"), directory.path().join("link"));
-        fs::write(&target, "old").unwrap();
-        std::os::unix::fs::symlink(&target, &link).unwrap();
-        write_winners("1;2", &mut Vec::new(), Some(&link)).unwrap();
-        assert_eq!(fs::read_to_string(&target).unwrap(), "1\n2\n");
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for (path, documents, lines) in [
+            (&link, "30876370;24807259", "30876370\n24807259\n"),
+            (&file, "1;2", "1\n2\n"),
+            (&file, "", ""),
+        ] {
+            let mut printed = Vec::new();
+            write_winners(documents, &mut printed, Some(path)).unwrap();
+            assert_eq!((printed, fs::read_to_string(&file).unwrap()), (lines.into(), lines.into()));
+        }
         assert!(link.symlink_metadata().unwrap().is_symlink());
+        // Winners are printed also if the file cannot be written.
         let mut printed = Vec::new();
         let error = write_winners("1", &mut printed, Some(directory.path())).unwrap_err();
         assert!(error.to_string().contains("CLI_WINNERS_FILE"), "{error}");
@@ -207,29 +213,13 @@ mod tests {
             ("Paz", Some("\"Paz\"")),
             ("1;\u{1b}[2J", Some("\"\\u{1b}[2J\"")),
         ] {
-            let checked = check_documents(winners, &bets, "a.csv").map_err(|e| e.to_string());
-            let wanted =
-                foreign.map(|f| format!("conflict: the winner's document {f} is not in a.csv"));
-            assert!(
-                match (&checked, wanted) {
-                    (Err(error), Some(wanted)) => error.starts_with(&wanted),
-                    (checked, wanted) => checked.is_ok() && wanted.is_none(),
-                },
-                "{winners}: {checked:?}"
-            );
+            let error = check_documents(winners, &bets, "a.csv").map_err(|e| e.to_string()).err();
+            let starts =
+                |document| format!("conflict: the winner's document {document} is not in a.csv");
+            let error = error.as_deref().unwrap_or_default();
+            assert!(error.starts_with(&foreign.map_or(String::new(), starts)), "{error}");
+            assert_eq!(error.is_empty(), foreign.is_none(), "{winners}: {error}");
         }
         check_documents("1", &Bets::default(), "a.csv").unwrap_err();
-    }
-
-    #[test]
-    fn the_file_has_one_document_a_line() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("winners.txt");
-        for (documents, lines) in [("30876370;24807259", "30876370\n24807259\n"), ("", "")] {
-            let mut out = Vec::new();
-            write_winners(documents, &mut out, Some(&path)).unwrap();
-            assert_eq!(out, lines.as_bytes());
-            assert_eq!(fs::read_to_string(&path).unwrap(), lines);
-        }
     }
 }

@@ -6,13 +6,15 @@
 
 mod names;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use protocol::limits::NUMBER_MAX;
 use protocol::{AgencyId, BetNumber};
 
+use crate::atomic_file;
 use crate::limits::GENERATED_ROWS_MAX;
 use names::{FIRST_NAMES, LAST_NAMES, MIDDLE_NAMES};
 
@@ -23,6 +25,16 @@ const DOCUMENTS: u64 = GENERATED_ROWS_MAX;
 /// Steps of this length reach each document once, because it has no common divisor with
 /// [`DOCUMENTS`], whose prime factors are 2 and 5.
 const DOCUMENT_STEP: u64 = 27_644_437;
+
+/// The default seed, and the default number of winners and winning number of a file.
+pub(crate) const SEED: u64 = 1;
+pub(crate) const WINNERS: u64 = 2;
+pub(crate) const WINNER_NUMBER: &str = "7574";
+
+/// Whether `agency` is the last one of several: its file has another number of winners.
+pub(crate) fn is_last(agency: AgencyId, agencies: u32) -> bool {
+    agency.get() == agencies && agencies > 1
+}
 
 /// The name of the file of an agency's bets, `agency-<n>.csv`.
 #[must_use]
@@ -97,23 +109,33 @@ fn days(year: u64, month: u64) -> u64 {
     }
 }
 
-/// Writes the bets to their file in `directory`, as a whole or not at all, and returns its path.
-/// Without `replace` it is an error if the file exists.
+/// Writes each of `bets` to its file in `directory`, as a whole or not at all. Without `replace`, no
+/// file is written if one of them exists.
 ///
 /// # Errors
-/// The file exists, or cannot be written.
-pub fn write_file(bets: &GeneratedBets, directory: &Path, replace: bool) -> io::Result<PathBuf> {
-    let path = directory.join(file_name(bets.agency));
-    if !replace && path.exists() {
-        return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+/// A file exists, or cannot be written.
+pub fn write_files(
+    directory: &Path,
+    bets: impl Iterator<Item = GeneratedBets>,
+    replace: bool,
+) -> anyhow::Result<()> {
+    let path = |bets: &GeneratedBets| directory.join(file_name(bets.agency));
+    let all: Vec<(GeneratedBets, PathBuf)> = bets.map(|bets| (bets, path(&bets))).collect();
+    if !replace && let Some((_, path)) = all.iter().find(|(_, path)| path.exists()) {
+        anyhow::bail!("{} exists already (--force replaces it)", path.display());
     }
-    fs::create_dir_all(directory)?;
-    crate::atomic_file::write(&path, |file: &mut File| {
-        let mut out = BufWriter::new(file);
-        write_bets(bets, &mut out)?;
-        out.flush()
-    })?;
-    Ok(path)
+    for (bets, path) in &all {
+        fs::create_dir_all(directory)
+            .and_then(|()| {
+                atomic_file::write(path, |file| {
+                    let mut out = BufWriter::new(file);
+                    write_bets(bets, &mut out)?;
+                    out.flush()
+                })
+            })
+            .with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// The generator SplitMix64.
@@ -212,12 +234,17 @@ Candelaria,Cabrera,26111339,1983-09-08,8867
     #[test]
     fn a_file_is_replaced_only_on_request() {
         let directory = tempfile::tempdir().unwrap();
-        let path = write_file(&plan(3, 2, 1), directory.path(), false).unwrap();
-        assert_eq!(path, directory.path().join("agency-3.csv"));
-        let error = write_file(&plan(3, 5, 1), directory.path(), false).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read_to_string(&path).unwrap(), text(&plan(3, 2, 1)));
-        write_file(&plan(3, 5, 1), directory.path(), true).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), text(&plan(3, 5, 1)));
+        let write = |agencies, rows, replace| {
+            let all = (1..=agencies).map(|agency| plan(agency, rows, 1));
+            write_files(directory.path(), all, replace)
+        };
+        let read = || fs::read_to_string(directory.path().join("agency-1.csv")).unwrap();
+        write(1, 2, false).unwrap();
+        let error = write(2, 5, false).unwrap_err().to_string();
+        assert!(error.ends_with("agency-1.csv exists already (--force replaces it)"), "{error}");
+        assert_eq!(read(), text(&plan(1, 2, 1)));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        write(1, 5, true).unwrap();
+        assert_eq!(read(), text(&plan(1, 5, 1)));
     }
 }

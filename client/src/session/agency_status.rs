@@ -82,14 +82,14 @@ impl Session {
     /// As [`Session::ask`]; [`SessionError::Refused`] if the agency is unknown.
     pub async fn is_still_legacy(&mut self) -> Result<bool, SessionError> {
         loop {
-            self.close_connection();
+            self.connection = None;
             let reaction = self.ask_status().await?;
-            self.close_connection();
+            self.connection = None;
             match reaction {
                 Reaction::Closed | Reaction::Unknown => {
                     // A legacy server reacts like this when all is well, so it did not fail.
                     if let Some(address) = self.last_address {
-                        self.endpoints.clear_failure(address);
+                        self.endpoints.clear_tried(address);
                     }
                     return Ok(true);
                 }

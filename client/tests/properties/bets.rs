@@ -5,6 +5,7 @@ use std::io::BufReader;
 
 use client::bets::{BatchLimits, Bets, ReadError};
 use client::limits::{BAD_LINES_SHOWN_MAX, PACKET_BYTES_MIN};
+use protocol::limits::AGENCIES_MAX;
 use protocol::{AgencyId, Bet, Digest, Request, write_rows_packet};
 
 /// A file gives the same result in reads of `piece` bytes as at once. If it has bets, batches of
@@ -34,7 +35,8 @@ fn is_plain(reason: &str) -> bool {
 }
 
 fn batches_are_packets_of_all(bets: &Bets, batch: usize) {
-    let agency = AgencyId::new(1).expect("it is an agency");
+    // The longest number.
+    let agency = AgencyId::new(AGENCIES_MAX).expect("it is an agency");
     let limits = BatchLimits { bets: batch, bytes: PACKET_BYTES_MIN + batch };
     let (mut row, mut digest) = (1, Digest::default());
     while let Some(batch) = bets.batch(row, limits) {
@@ -47,6 +49,7 @@ fn batches_are_packets_of_all(bets: &Bets, batch: usize) {
             panic!("{request:?}")
         };
         assert_eq!((first_row, sent.len() as u64), (row, batch.rows));
+        assert!(sent.len() <= limits.bets);
         for bet in sent.iter() {
             digest = digest.fold(&wire(&bet));
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use client::limits::{ANSWER_SECONDS_MIN, PACKET_BYTES_MIN};
-use client::settings::{BET_VARIABLES, KEYS, LoadedSettings, read};
+use client::settings::{BET_VARIABLES, Config, KEYS, read};
 use client::settings_file::flatten;
 use program::settings::SettingErrors;
 use protocol::limits::{BETS_MAX, LINE_BYTES_MAX};
@@ -47,26 +47,25 @@ pub fn settings_hold_or_are_refused_by_name(yaml: &str, environment: &str) {
     }
 }
 
-fn read_under(typed: &Variables, variables: Variables) -> Result<LoadedSettings, SettingErrors> {
+fn read_under(typed: &Variables, variables: Variables) -> Result<Config, SettingErrors> {
     ENVIRONMENT.set(variables);
     read(Some(Path::new("config.yaml")), typed.clone(), environment, false)
 }
 
-fn holds(read: &LoadedSettings, typed: &Variables) {
-    let config = &read.config;
+fn holds(config: &Config, typed: &Variables) {
     assert!((1..=BETS_MAX).contains(&config.limits.bets));
     assert!((PACKET_BYTES_MIN..=LINE_BYTES_MAX).contains(&config.limits.bytes));
-    assert!(!config.servers.0.is_empty() && config.servers.0.iter().all(|a| a.contains(':')));
+    assert!(!config.servers.is_empty() && config.servers.iter().all(|a| a.contains(':')));
     assert!(config.timeouts.answer.as_secs() >= ANSWER_SECONDS_MIN);
     assert!(!config.bets_dir.as_os_str().is_empty() && !config.claims_dir.as_os_str().is_empty());
     assert!(config.bet.as_ref().is_none_or(|bets| bets.rows() == 1));
     for key in typed.keys() {
         let is_known = KEYS.iter().any(|known| known.file == key);
-        assert!(is_known || read.unknown.contains(key), "{key} is reported");
+        assert!(is_known || config.unknown.contains(key), "{key} is reported");
     }
 }
 
-fn reads_its_own_output(loaded: &LoadedSettings) {
+fn reads_its_own_output(loaded: &Config) {
     let typed = loaded.effective.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
     let again = read_under(&Variables::new(), typed.collect());
     assert_eq!(again.expect("effective values are allowed").effective, loaded.effective);

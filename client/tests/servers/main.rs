@@ -1,4 +1,5 @@
-//! The client's library against servers in the test's process that follow a script.
+//! The client's library against servers in the test's process that follow a script. What real
+//! processes can show is in `testing/system`.
 
 mod fallback;
 #[cfg(test)]

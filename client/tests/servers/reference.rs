@@ -10,7 +10,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::scripted::{self, Answerer, Behaviour, Script};
+use crate::scripted::{self, Answerer, Script};
 
 /// The fields of a bet: first name, last name, document, birthdate, number.
 pub type Fields<'p> = [&'p str; 5];
@@ -32,8 +32,7 @@ pub trait ReferenceStore: Send + Sync + 'static {
 
 /// Serves on a free port of `ip` until the runtime ends. It does wrong what the script says.
 pub async fn serve(ip: IpAddr, store: impl ReferenceStore, script: Script) -> SocketAddr {
-    let behaviour = Behaviour { script, takes_one_packet: true, ..Behaviour::default() };
-    scripted::serve(ip, Reference(store), behaviour).await
+    scripted::serve(ip, Reference(store), script, true).await
 }
 
 struct Reference<S>(S);

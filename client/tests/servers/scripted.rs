@@ -40,30 +40,24 @@ pub enum Failure {
 /// Failures, each for the first packet with this start.
 pub type Script = Vec<(&'static str, Failure)>;
 
-/// How a server handles its connections.
-#[derive(Debug, Clone, Default)]
-pub struct Behaviour {
-    /// The failures.
-    pub script: Script,
-    /// It reads one packet of each connection and closes it after the answer.
-    pub takes_one_packet: bool,
-    /// It sends answers byte by byte.
-    pub in_pieces: bool,
-}
-
 struct Server<A> {
     answerer: A,
-    behaviour: Behaviour,
+    takes_one_packet: bool,
     /// The rest of the script.
     script: Mutex<Script>,
 }
 
-/// Serves on a free port of `ip` until the runtime ends.
-pub async fn serve(ip: IpAddr, answerer: impl Answerer, behaviour: Behaviour) -> SocketAddr {
+/// Serves on a free port of `ip` until the runtime ends. If it `takes_one_packet`, it reads one
+/// packet of each connection and closes it after the answer.
+pub async fn serve(
+    ip: IpAddr,
+    answerer: impl Answerer,
+    script: Script,
+    takes_one_packet: bool,
+) -> SocketAddr {
     let listener = TcpListener::bind((ip, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let script = Mutex::new(behaviour.script.clone());
-    let server = Arc::new(Server { answerer, behaviour, script });
+    let server = Arc::new(Server { answerer, takes_one_packet, script: Mutex::new(script) });
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let server = Arc::clone(&server);
@@ -82,8 +76,7 @@ impl<A: Answerer> Server<A> {
             let Some(packet) = line.strip_suffix('\n') else { return };
             self.answerer.received(packet);
             let fault = self.fault(packet);
-            let is_last =
-                self.behaviour.takes_one_packet || matches!(fault, Some(Failure::CloseBehind));
+            let is_last = self.takes_one_packet || matches!(fault, Some(Failure::CloseBehind));
             let answer = match fault {
                 None | Some(Failure::CloseBehind) => self.answerer.answer(packet).await,
                 Some(Failure::Hang) => std::future::pending().await,
@@ -99,21 +92,11 @@ impl<A: Answerer> Server<A> {
                 Some(Failure::Say(text)) => Some(format!("{text}\n")),
             };
             let Some(answer) = answer else { return };
-            if self.send(&mut stream, answer.as_bytes()).await.is_err() || is_last {
+            if stream.write_all(answer.as_bytes()).await.is_err() || is_last {
                 return;
             }
             line.clear();
         }
-    }
-
-    async fn send(&self, stream: &mut BufReader<TcpStream>, answer: &[u8]) -> std::io::Result<()> {
-        let piece = if self.behaviour.in_pieces { 1 } else { answer.len().max(1) };
-        for piece in answer.chunks(piece) {
-            stream.write_all(piece).await?;
-            stream.flush().await?;
-            tokio::task::yield_now().await;
-        }
-        Ok(())
     }
 
     fn fault(&self, packet: &str) -> Option<Failure> {

@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::reference::{self, Fields, ReferenceStore};
-use crate::scripted::{self, Answerer, Behaviour, Failure};
+use crate::scripted::{self, Answerer, Failure};
 
 use client::agency_run;
 use client::bets::Bets;
-use client::replay::Work;
-use client::session::{Session, SessionError};
-use client::settings::{self, Config, ServerAddresses};
-use indicatif::ProgressBar;
-use protocol::{AgencyId, AgencyState, Digest, Outcome, Refusal, Request, Response};
+use client::input::Input;
+use client::session::Session;
+use client::settings::{self, Config};
+use protocol::{AgencyId, AgencyState, Digest, Outcome, Refusal, Request, Response, WireBets};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -26,65 +25,117 @@ pub struct Volume {
     pub rows: Vec<String>,
     pub state: AgencyState,
     /// Every packet that was received.
-    pub packets: Vec<String>,
+    packets: Vec<String>,
+    winners: Option<&'static str>,
+}
+
+impl Volume {
+    fn count(&self, packet_type: &str) -> usize {
+        self.packets.iter().filter(|packet| packet.split(':').next() == Some(packet_type)).count()
+    }
+
+    fn store(&mut self, bets: WireBets<'_>) {
+        self.rows.extend(bets.texts().map(str::to_owned));
+    }
+
+    fn digest(&self) -> Digest {
+        self.rows.iter().fold(Digest::default(), |digest, row| digest.fold(row.as_bytes()))
+    }
+
+    /// What a current server does with a request, except `WinnersRequest`.
+    fn execute(&mut self, request: Request<'_>) -> Option<Response> {
+        let stored = self.rows.len() as u64;
+        Some(match request {
+            Request::StoreBatch { bets, .. } => {
+                self.store(bets);
+                Response::Store { stored: true }
+            }
+            Request::AgencyClose { rows, .. } if rows.is_none_or(|rows| rows == stored) => {
+                self.state = AgencyState::Closed;
+                rows?;
+                Response::AgencyClose(Outcome::Done)
+            }
+            Request::AgencyClose { .. } => {
+                Response::AgencyClose(Outcome::Refused(Refusal::Short, String::new()))
+            }
+            Request::AgencyStatus { .. } => {
+                let is_drawn = self.state == AgencyState::Closed && self.winners.is_some();
+                let state = if is_drawn { AgencyState::Drawn } else { self.state };
+                Response::AgencyStatus { rows: stored, digest: self.digest(), state }
+            }
+            Request::StoreRows { first_row, bets, .. } => {
+                let last_row = first_row + bets.len() as u64 - 1;
+                let outcome = match first_row {
+                    first if first == stored + 1 => {
+                        self.store(bets);
+                        Outcome::Done
+                    }
+                    first if first > stored => Outcome::Refused(Refusal::Gap, String::new()),
+                    _ if last_row <= stored => Outcome::Done,
+                    _ => Outcome::Refused(Refusal::Overlap, String::new()),
+                };
+                let rows = self.rows.len() as u64;
+                Response::StoreRows { outcome, rows, digest: self.digest() }
+            }
+            other => panic!("a server that knows StoreRows was sent {other:?}"),
+        })
+    }
 }
 
 /// Servers on one volume.
 #[derive(Debug, Clone)]
-pub struct Lottery {
-    volume: Arc<Mutex<Volume>>,
-    winners: Arc<watch::Sender<Option<&'static str>>>,
+pub struct Lottery(Arc<watch::Sender<Volume>>);
+
+impl Default for Lottery {
+    fn default() -> Self {
+        let (rows, packets, winners) = (Vec::new(), Vec::new(), None);
+        let volume = Volume { rows, state: AgencyState::Open, packets, winners };
+        Self(Arc::new(watch::channel(volume).0))
+    }
 }
 
 impl Lottery {
-    pub fn new() -> Self {
-        let (rows, packets) = (Vec::new(), Vec::new());
-        let volume = Volume { rows, state: AgencyState::Open, packets };
-        let (winners, _) = watch::channel(None);
-        Self { volume: Arc::new(Mutex::new(volume)), winners: Arc::new(winners) }
-    }
-
     /// A lottery whose draw is held already.
     pub fn drawn(winners: &'static str) -> Self {
-        let lottery = Self::new();
+        let lottery = Self::default();
         lottery.draw(winners);
         lottery
     }
 
     pub fn draw(&self, winners: &'static str) {
-        self.winners.send_replace(Some(winners));
+        self.set(|volume| volume.winners = Some(winners));
     }
 
     pub fn set(&self, change: impl FnOnce(&mut Volume)) {
-        change(&mut self.volume.lock().unwrap());
+        self.0.send_modify(change);
     }
 
     pub fn rows(&self) -> Vec<String> {
-        self.volume.lock().unwrap().rows.clone()
+        self.0.borrow().rows.clone()
     }
 
     pub fn state(&self) -> AgencyState {
-        self.volume.lock().unwrap().state
+        self.0.borrow().state
     }
 
     /// The packets that were received.
     pub fn packets(&self) -> Vec<String> {
-        self.volume.lock().unwrap().packets.clone()
-    }
-
-    /// The types of the packets that were received.
-    pub fn packet_types(&self) -> Vec<String> {
-        let packets = &self.volume.lock().unwrap().packets;
-        packets.iter().map(|packet| packet.split(':').next().unwrap().to_owned()).collect()
+        self.0.borrow().packets.clone()
     }
 
     pub fn count(&self, packet_type: &str) -> usize {
-        self.packet_types().iter().filter(|name| *name == packet_type).count()
+        self.0.borrow().count(packet_type)
+    }
+
+    /// Waits until `count` packets of this type were received.
+    pub async fn wait_for(&self, count: usize, packet_type: &str) {
+        let is_enough = |volume: &Volume| volume.count(packet_type) >= count;
+        self.0.subscribe().wait_for(is_enough).await.unwrap();
     }
 
     /// Starts a current server.
-    pub async fn serve(&self, behaviour: Behaviour) -> SocketAddr {
-        scripted::serve(LOCALHOST, self.clone(), behaviour).await
+    pub async fn serve(&self, script: &[(&'static str, Failure)]) -> SocketAddr {
+        scripted::serve(LOCALHOST, self.clone(), script.to_vec(), false).await
     }
 
     /// Starts a legacy server on the same volume.
@@ -107,8 +158,9 @@ impl ReferenceStore for Lottery {
     }
 
     async fn winners(&self, _agency: u32) -> String {
-        let mut winners = self.winners.subscribe();
-        winners.wait_for(Option::is_some).await.unwrap().unwrap().to_owned()
+        let mut volume = self.0.subscribe();
+        let drawn = volume.wait_for(|volume| volume.winners.is_some()).await.unwrap();
+        drawn.winners.unwrap().to_owned()
     }
 }
 
@@ -119,74 +171,17 @@ impl Answerer for Lottery {
     }
 
     async fn answer(&self, packet: &str) -> Option<String> {
-        let request = Request::parse(packet.as_bytes()).expect("clients send packets only");
-        let response = match request {
-            Request::StoreBatch { bets, .. } => self.store_batch(bets),
-            Request::AgencyClose { agency, rows: None } => {
-                ReferenceStore::close(self, agency.get());
-                return Some(String::new());
-            }
+        let mut answer = None;
+        match Request::parse(packet.as_bytes()).expect("clients send packets only") {
             Request::WinnersRequest { agency } => {
-                Response::Winners(ReferenceStore::winners(self, agency.get()).await.into())
+                answer = Some(Response::Winners(self.winners(agency.get()).await.into()));
             }
-            Request::AgencyStatus { .. } => self.status(),
-            Request::StoreRows { first_row, bets, .. } => self.store_rows(first_row, bets),
-            Request::AgencyClose { rows: Some(rows), .. } => self.close_with(rows),
-            other => panic!("a server that knows StoreRows was sent {other:?}"),
-        };
+            request => self.set(|volume| answer = volume.execute(request)),
+        }
         let mut line = Vec::new();
-        response.write(&mut line);
+        answer.inspect(|answer| answer.write(&mut line));
         Some(String::from_utf8(line).unwrap())
     }
-}
-
-impl Lottery {
-    fn store_batch(&self, bets: protocol::WireBets<'_>) -> Response {
-        self.set(|volume| volume.rows.extend(bets.texts().map(str::to_owned)));
-        Response::Store { stored: true }
-    }
-
-    fn status(&self) -> Response {
-        let volume = self.volume.lock().unwrap();
-        let rows = volume.rows.len() as u64;
-        let is_drawn = self.winners.borrow().is_some();
-        let state = match volume.state {
-            AgencyState::Closed if is_drawn => AgencyState::Drawn,
-            state => state,
-        };
-        Response::AgencyStatus { rows, digest: digest(&volume.rows), state }
-    }
-
-    fn store_rows(&self, first_row: u64, bets: protocol::WireBets<'_>) -> Response {
-        let mut volume = self.volume.lock().unwrap();
-        let (stored, first) = (volume.rows.len(), first_row as usize);
-        let outcome = if first == stored + 1 {
-            volume.rows.extend(bets.texts().map(str::to_owned));
-            Outcome::Done
-        } else if first > stored {
-            Outcome::Refused(Refusal::Gap, String::new())
-        } else if first + bets.len() <= stored + 1 {
-            Outcome::Done
-        } else {
-            Outcome::Refused(Refusal::Overlap, String::new())
-        };
-        let rows = volume.rows.len() as u64;
-        Response::StoreRows { outcome, rows, digest: digest(&volume.rows) }
-    }
-
-    fn close_with(&self, rows: u64) -> Response {
-        let mut volume = self.volume.lock().unwrap();
-        if rows != volume.rows.len() as u64 {
-            let reason = "other rows are stored".to_owned();
-            return Response::AgencyClose(Outcome::Refused(Refusal::Short, reason));
-        }
-        volume.state = AgencyState::Closed;
-        Response::AgencyClose(Outcome::Done)
-    }
-}
-
-fn digest(rows: &[String]) -> Digest {
-    rows.iter().fold(Digest::default(), |digest, row| digest.fold(row.as_bytes()))
 }
 
 /// Row `k` of every test's file, as it stands on the wire.
@@ -207,33 +202,28 @@ pub fn bets(count: usize) -> Bets {
 /// An agency with short timeouts, which sends 10 bets in a packet.
 pub struct Agency {
     pub config: Config,
-    pub shutdown: CancellationToken,
 }
 
 impl Agency {
     pub fn new(servers: &[SocketAddr]) -> Self {
         let mut config =
-            settings::read(None, BTreeMap::new(), |_| None, false).expect("the defaults").config;
-        config.servers = ServerAddresses(servers.iter().map(ToString::to_string).collect());
+            settings::read(None, BTreeMap::new(), |_| None, false).expect("the defaults");
+        config.servers = servers.iter().map(ToString::to_string).collect();
         config.limits.bets = 10;
         config.timeouts.pause_min = Duration::from_millis(1);
         config.timeouts.pause_max = Duration::from_millis(10);
         // The number of closes is enough, whatever time they take.
         config.timeouts.legacy_detection = Duration::ZERO;
-        Self { config, shutdown: CancellationToken::new() }
+        Self { config }
     }
 
-    fn session(&self) -> Session {
+    /// An agency run; returns the winners, or why it ended without them.
+    pub async fn run(&self, bets: &Bets) -> Result<String, String> {
+        let source = "agency-1.csv".to_owned();
+        let input = Input { bets: bets.clone(), source, is_single: false };
         let agency = AgencyId::new(1).unwrap();
-        Session::new(&self.config, agency, self.shutdown.clone(), ProgressBar::hidden())
-    }
-
-    /// An agency run; returns the winners.
-    pub async fn run(&self, bets: &Bets) -> Result<String, SessionError> {
-        let limits = self.config.limits;
-        let work = Work { bets, source: "agency-1.csv", is_single: false, limits };
-        let mut session = self.session();
-        let winners = agency_run::run(&mut session, work).await?;
-        Ok(winners.to_string())
+        let mut session = Session::new(&self.config, agency, CancellationToken::new());
+        let winners = agency_run::run(&mut session, &input).await;
+        winners.map(|winners| winners.to_string()).map_err(|error| error.to_string())
     }
 }

@@ -1,95 +1,88 @@
-//! Winners are those of the agency's own bets, or they are none.
+//! Winners are those of the agency's own bets, or none are returned.
 
-use crate::scripted::{Behaviour, Failure};
-use crate::support::{Agency, Lottery, Volume, bets, row, rows};
-use client::session::SessionError;
-use protocol::AgencyState;
+use std::time::Duration;
 
-/// An agency of five rows waits for the draw; what is stored is changed, and the draw held.
-async fn changed_while_it_waits(
-    change: impl FnOnce(&mut Volume),
-    winners: &'static str,
-    behaviour: Behaviour,
-) -> Result<String, SessionError> {
-    let lottery = Lottery::new();
-    let agency = Agency::new(&[lottery.serve(behaviour).await]);
-    let draw = async {
-        while lottery.count("WinnersRequest") < 1 {
-            tokio::task::yield_now().await;
+use crate::scripted::Failure;
+use crate::support::{Agency, Lottery, bets, row, rows};
+use protocol::AgencyState::{Closed, Open};
+
+#[tokio::test]
+async fn what_is_stored_is_checked_while_and_after_it_waits_for_the_draw() {
+    let changed = vec![row(1), row(2), row(3), row(4), row(6)];
+    for (what, stored, state, drawn, wanted) in [
+        ("nothing is changed", rows(5), Closed, Some("1;2"), Ok("1;2")),
+        ("archived after the draw", rows(1), Open, Some("1;5"), Ok("1;5")),
+        (
+            "archived before",
+            Vec::new(),
+            Open,
+            None,
+            Err("5 rows were stored for this agency and now 0"),
+        ),
+        ("lost", Vec::new(), Closed, Some(""), Err("5 rows were stored for this agency and now 0")),
+        ("cut", rows(3), Closed, Some("1;2"), Err("5 rows were stored for this agency and now 3")),
+        (
+            "edited",
+            changed,
+            Closed,
+            Some("1"),
+            Err("the 5 rows that are stored for this agency are"),
+        ),
+        ("too many", rows(6), Closed, Some("6"), Err("6 rows are stored for this agency, and")),
+    ] {
+        for script in [&[][..], &[("WinnersRequest", Failure::CloseBehind)]] {
+            let lottery = Lottery::default();
+            let mut agency = Agency::new(&[lottery.serve(script).await]);
+            agency.config.timeouts.winners = Duration::from_millis(10);
+            let change = async {
+                lottery.wait_for(1, "WinnersRequest").await;
+                lottery.set(|volume| (volume.rows, volume.state) = (stored.clone(), state));
+                if let Some(winners) = drawn {
+                    lottery.draw(winners);
+                }
+            };
+            let bets = bets(5);
+            match (tokio::join!(agency.run(&bets), change).0, wanted) {
+                (Ok(winners), Ok(wanted)) => {
+                    assert_eq!(winners, wanted, "{what}");
+                    assert_eq!(lottery.packets().last().unwrap(), "AgencyStatus:1", "{what}");
+                }
+                (Err(error), Err(wanted)) => {
+                    assert!(error.starts_with(&format!("conflict: {wanted}")), "{what}: {error}");
+                }
+                (ended, _) => panic!("{what}: {ended:?}"),
+            }
         }
-        lottery.set(change);
-        lottery.draw(winners);
+    }
+}
+
+#[tokio::test]
+async fn the_draw_is_waited_for_longer_than_any_timeout() {
+    let lottery = Lottery::default();
+    let mut agency = Agency::new(&[lottery.serve(&[]).await, lottery.serve(&[]).await]);
+    agency.config.timeouts.winners = Duration::from_millis(10);
+    agency.config.timeouts.give_up = Duration::from_millis(50);
+    let draw = async {
+        lottery.wait_for(20, "WinnersRequest").await;
+        lottery.draw("4");
     };
     let bets = bets(5);
-    let (ended, ()) = tokio::join!(agency.run(&bets), draw);
-    ended
-}
-
-fn conflict(ended: Result<String, SessionError>) -> String {
-    match ended {
-        Err(SessionError::Conflict(what)) => what,
-        other => panic!("no conflict: {other:?}"),
-    }
-}
-
-fn closes_behind_winners() -> Behaviour {
-    let script = vec![("WinnersRequest", Failure::CloseBehind)];
-    Behaviour { script, ..Behaviour::default() }
+    assert_eq!(tokio::join!(agency.run(&bets), draw).0.unwrap(), "4");
 }
 
 #[tokio::test]
-async fn a_draw_over_other_rows_is_a_conflict() {
-    let replaced = || vec![row(1), row(2), row(3), row(4), row(6)];
-    for (stored, winners, wanted) in [
-        (Vec::new(), "", "5 rows were stored for this agency and now 0 are"),
-        (rows(3), "1;2", "5 rows were stored for this agency and now 3 are"),
-        (replaced(), "1", "the 5 rows that are stored for this agency are not the first 5 of"),
-        (rows(6), "6", "6 rows are stored for this agency, and agency-1.csv has 5"),
-    ] {
-        for behaviour in [Behaviour::default(), closes_behind_winners()] {
-            let stored = stored.clone();
-            let change = |volume: &mut Volume| volume.rows = stored;
-            let what = conflict(changed_while_it_waits(change, winners, behaviour).await);
-            assert!(what.starts_with(wanted), "{what}");
+async fn winners_must_be_own_bets_and_win_as_often_as_they_are_stored() {
+    for (is_legacy, winners, is_own) in
+        [(false, "1;6", false), (true, "1;6", false), (true, "3;3", true)]
+    {
+        let lottery = Lottery::drawn(winners);
+        let server = match is_legacy {
+            true => lottery.serve_reference(&[]).await,
+            false => lottery.serve(&[]).await,
+        };
+        match Agency::new(&[server]).run(&bets(5)).await {
+            Ok(returned) => assert!(is_own && returned == winners),
+            Err(error) => assert!(!is_own && error.contains("is not in agency-1.csv"), "{error}"),
         }
     }
-}
-
-#[tokio::test]
-async fn a_day_that_is_archived_after_the_winners_were_sent_is_no_conflict() {
-    let next = |volume: &mut Volume| (volume.rows, volume.state) = (rows(1), AgencyState::Open);
-    let winners = changed_while_it_waits(next, "1;5", Behaviour::default()).await;
-    assert_eq!(winners.unwrap(), "1;5");
-}
-
-#[tokio::test]
-async fn winners_of_others_are_a_conflict() {
-    for is_legacy in [false, true] {
-        for winners in ["6", "1;6", "1;\u{1b}[2J"] {
-            let lottery = Lottery::drawn(winners);
-            let server = match is_legacy {
-                true => lottery.serve_reference(&[]).await,
-                false => lottery.serve(Behaviour::default()).await,
-            };
-            let agency = Agency::new(&[server]);
-            let what = conflict(agency.run(&bets(5)).await);
-            assert!(what.contains("is not in agency-1.csv"), "{what}");
-            assert!(!what.contains(char::is_control), "{what}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_bet_that_a_legacy_server_stored_twice_wins_twice() {
-    let lottery = Lottery::drawn("3;3");
-    let agency = Agency::new(&[lottery.serve_reference(&[]).await]);
-    assert_eq!(agency.run(&bets(5)).await.unwrap(), "3;3");
-}
-
-#[tokio::test]
-async fn a_connection_that_breaks_behind_the_winners_is_made_anew() {
-    let lottery = Lottery::drawn("1;2");
-    let agency = Agency::new(&[lottery.serve(closes_behind_winners()).await]);
-    assert_eq!(agency.run(&bets(5)).await.unwrap(), "1;2");
-    assert_eq!(lottery.packet_types().last().unwrap(), "AgencyStatus");
 }
