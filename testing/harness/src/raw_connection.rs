@@ -27,7 +27,7 @@ impl RawConnection {
         let connecting = timeout(ANSWER_TIMEOUT, TcpStream::connect(address));
         let stream = connecting.await.context("connect")?.context("connect")?;
         stream.set_nodelay(true).context("send at once")?;
-        Ok(Self { stream, unread: Vec::new() })
+        Ok(stream.into())
     }
 
     /// Sends `bytes` as they are.
@@ -94,6 +94,13 @@ impl RawConnection {
         });
         reading.await.context("wait for the end of the connection")?;
         Ok(self.unread)
+    }
+}
+
+/// A connection that was made with options of its own.
+impl From<TcpStream> for RawConnection {
+    fn from(stream: TcpStream) -> Self {
+        Self { stream, unread: Vec::new() }
     }
 }
 
