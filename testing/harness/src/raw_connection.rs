@@ -105,7 +105,7 @@ impl From<TcpStream> for RawConnection {
 }
 
 /// Takes the first line from what is `unread`, if it is there as a whole; its end goes with it.
-pub fn take_line(unread: &mut Vec<u8>) -> Option<Vec<u8>> {
+fn take_line(unread: &mut Vec<u8>) -> Option<Vec<u8>> {
     let end = unread.iter().position(|byte| *byte == b'\n')?;
     let mut line: Vec<u8> = unread.drain(..=end).collect();
     line.pop();

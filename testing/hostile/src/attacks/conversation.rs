@@ -43,14 +43,13 @@ impl Conversation {
         })
     }
 
-    /// Continues with a new connection, which the server does not delay yet.
+    /// Continues with a new connection, which the server does not delay yet. No answer may be owed.
     ///
     /// # Errors
     /// There is no connection.
     pub async fn reopen(&mut self) -> anyhow::Result<()> {
         self.connection = connect(self.address, None).await?.into();
         self.counts.connections += 1;
-        self.is_last = false;
         Ok(())
     }
 
@@ -93,10 +92,6 @@ impl Conversation {
             ensure!(self.is_silent()?, "more answers than lines");
             return Ok(());
         }
-        self.reopen_after_end().await
-    }
-
-    async fn reopen_after_end(&mut self) -> anyhow::Result<()> {
         let next = connect(self.address, None).await?.into();
         let rest = std::mem::replace(&mut self.connection, next).end().await?;
         ensure!(rest.is_empty(), "a connection goes on with {:?}", String::from_utf8_lossy(&rest));
