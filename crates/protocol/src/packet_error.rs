@@ -70,12 +70,6 @@ impl PacketError {
         }
     }
 
-    /// Whether the server closes the connection after the answer.
-    #[must_use]
-    pub fn ends_connection(&self) -> bool {
-        matches!(self, Self::Body(packet, _) if packet.ends_connection())
-    }
-
     /// The answer to the line.
     #[must_use]
     pub fn response(&self) -> Response {

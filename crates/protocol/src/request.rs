@@ -205,12 +205,13 @@ impl<'a> Request<'a> {
     /// Appends the packet with its `\n`. The caller keeps the line within
     /// [`crate::limits::LINE_BYTES_MAX`].
     pub fn write(&self, out: &mut Vec<u8>) {
+        let mut line = |line: fmt::Arguments<'_>| write_line(out, line);
         match self {
             Self::StoreBet { agency, bet } => {
-                write_line(out, format_args!("StoreBet:{agency};{}", bet.text()));
+                line(format_args!("StoreBet:{agency};{}", bet.text()))
             }
             Self::StoreBatch { form: BatchForm::Ours, agency, bets } => {
-                write_line(out, format_args!("StoreBatch:{agency};{}", bets.text()));
+                line(format_args!("StoreBatch:{agency};{}", bets.text()));
             }
             Self::StoreBatch { form: BatchForm::Reference, agency, bets } => {
                 write_rows_packet(*agency, None, bets.text(), out);
@@ -218,18 +219,12 @@ impl<'a> Request<'a> {
             Self::StoreRows { agency, first_row, bets } => {
                 write_rows_packet(*agency, Some(*first_row), bets.text(), out);
             }
-            Self::AgencyClose { agency, rows: None } => {
-                write_line(out, format_args!("AgencyClose:{agency}"));
-            }
+            Self::AgencyClose { agency, rows: None } => line(format_args!("AgencyClose:{agency}")),
             Self::AgencyClose { agency, rows: Some(rows) } => {
-                write_line(out, format_args!("AgencyClose:{agency};{rows}"));
+                line(format_args!("AgencyClose:{agency};{rows}"));
             }
-            Self::AgencyStatus { agency } => {
-                write_line(out, format_args!("AgencyStatus:{agency}"));
-            }
-            Self::WinnersRequest { agency } => {
-                write_line(out, format_args!("WinnersRequest:{agency}"));
-            }
+            Self::AgencyStatus { agency } => line(format_args!("AgencyStatus:{agency}")),
+            Self::WinnersRequest { agency } => line(format_args!("WinnersRequest:{agency}")),
         }
     }
 }

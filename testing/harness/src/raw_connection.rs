@@ -27,7 +27,7 @@ impl RawConnection {
         let connecting = timeout(ANSWER_TIMEOUT, TcpStream::connect(address));
         let stream = connecting.await.context("connect")?.context("connect")?;
         stream.set_nodelay(true).context("send at once")?;
-        Ok(Self { stream, unread: Vec::new() })
+        Ok(stream.into())
     }
 
     /// Sends `bytes` as they are.
@@ -97,8 +97,15 @@ impl RawConnection {
     }
 }
 
+/// A connection that was made with options of its own.
+impl From<TcpStream> for RawConnection {
+    fn from(stream: TcpStream) -> Self {
+        Self { stream, unread: Vec::new() }
+    }
+}
+
 /// Takes the first line from what is `unread`, if it is there as a whole; its end goes with it.
-pub fn take_line(unread: &mut Vec<u8>) -> Option<Vec<u8>> {
+fn take_line(unread: &mut Vec<u8>) -> Option<Vec<u8>> {
     let end = unread.iter().position(|byte| *byte == b'\n')?;
     let mut line: Vec<u8> = unread.drain(..=end).collect();
     line.pop();

@@ -1,15 +1,16 @@
 //! The attacks: what each of them is, how much of it there is, and what a server owes under it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use tokio::sync::oneshot;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::attacks::{bytes, crowds, datagrams, descriptors, mutations, questions, stalls};
-use oracle::rows::RowSet;
+use super::attacks::{crowds, datagrams, descriptors, lines, mutations, stalls};
+use oracle::head::Head;
 
 /// What is done to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -28,7 +29,8 @@ pub enum Attack {
     SmallHalfLines,
     /// Packets on and on, and no answer is ever read, on each of 1,000 connections
     NeverReading,
-    /// The same on 250 connections whose system keeps next to nothing of the answers
+    /// Packets on and on, some of which are stored, and no answer is ever read, on each of 250
+    /// connections whose system keeps next to nothing of the answers
     StuckAnswers,
     /// Questions, rows and closes that do not fit or were there before, as fast as they are
     /// answered, on each of 1,000 connections
@@ -40,7 +42,7 @@ pub enum Attack {
     BadBytes,
     /// Names that a spreadsheet would take as formulas: stored as they are
     Formulas,
-    /// 10,000 connections that say nothing
+    /// 10,000 connections that send nothing
     Idle,
     /// Connections opened and closed, 2,000 a second
     Storm,
@@ -77,59 +79,50 @@ impl Scale {
     /// For figures.
     #[must_use]
     pub fn full(lines: u64) -> Self {
-        Self {
-            lines,
-            crowd: 10_000,
-            stalls: 1_000,
-            rounds: 9,
-            window: Duration::from_millis(800),
-            is_judged: true,
-        }
+        let window = Duration::from_millis(800);
+        Self { lines, crowd: 10_000, stalls: 1_000, rounds: 9, window, is_judged: true }
     }
 
     /// For tests.
     #[must_use]
     pub fn quick(lines: u64) -> Self {
-        Self {
-            lines: lines.min(20_000),
-            crowd: 1_200,
-            stalls: 120,
-            rounds: 1,
-            window: Duration::from_millis(150),
-            is_judged: false,
-        }
+        let (lines, window) = (lines.min(20_000), Duration::from_millis(150));
+        Self { lines, crowd: 1_200, stalls: 120, rounds: 1, window, is_judged: false }
     }
 }
 
-/// Whom an attack is made on, and which round of it this is.
+/// The server that is attacked, in one round.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Where the server listens.
+    /// Where the server accepts connections.
     pub address: SocketAddr,
-    /// Where it hears datagrams.
+    /// Where it receives datagrams.
     pub udp: SocketAddr,
     /// Its process.
     pub id: u32,
-    /// What to decide from.
+    /// The seed of all random decisions.
     pub seed: u64,
-    /// Which round, from 0: packets that are stored name agencies of their own in each.
+    /// Which round, from 0: packets that are stored name other agencies in each.
     pub round: u32,
     /// How much.
     pub scale: Scale,
-}
-
-/// How an attack and whoever measures it agree on when it is.
-#[derive(Debug)]
-pub struct Signals {
-    /// To be sent when the attack is in full swing.
-    pub ready: oneshot::Sender<()>,
-    /// Ends it, if it has no end of its own.
+    /// Woken when the attack is in full effect.
+    pub ready: Arc<Notify>,
+    /// Ends the attack, if it has no end of its own.
     pub stop: CancellationToken,
 }
 
-/// What an attack did, and what came back.
+impl Target {
+    /// The attack is in full effect; waits until it is to end.
+    pub async fn hold(&self) {
+        self.ready.notify_one();
+        self.stop.cancelled().await;
+    }
+}
+
+/// What an attack did.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct Report {
     /// Connections made.
     pub connections: u64,
     /// Lines, or datagrams, sent.
@@ -138,26 +131,24 @@ pub struct Tally {
     pub bytes: u64,
     /// Connections that the server closed.
     pub closed: u64,
-    /// Rows that the server acknowledged.
-    pub stored: RowSet,
-    /// What was not honest.
-    pub findings: Vec<String>,
+    /// The rows that the server acknowledged, by agency.
+    pub stored: HashMap<u32, Head>,
+    /// How often [`lines::BET`] was sent for an agency without reading the answers. Each may be
+    /// stored or not.
+    pub unread: HashMap<u32, u64>,
 }
 
-impl Tally {
-    /// Takes what another one counted.
+impl Report {
+    /// Adds what another one counted.
     pub fn add(&mut self, other: Self) {
         self.connections += other.connections;
         self.lines += other.lines;
         self.bytes += other.bytes;
         self.closed += other.closed;
-        self.stored.add(&other.stored);
-        self.findings.extend(other.findings);
+        self.stored.extend(other.stored);
+        self.unread.extend(other.unread);
     }
 }
-
-/// An attack under way.
-pub type Attacking = Pin<Box<dyn Future<Output = anyhow::Result<Tally>>>>;
 
 impl Attack {
     /// What the command line calls it.
@@ -166,38 +157,36 @@ impl Attack {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// Begins it; it must be awaited.
-    #[must_use]
-    pub fn begin(self, target: Target, signals: Signals) -> Attacking {
+    /// Makes it, until it is told to stop.
+    ///
+    /// # Errors
+    /// A connection could not be made, or an answer is not the one that is owed.
+    pub async fn make(self, target: &Target) -> anyhow::Result<Report> {
         let Scale { crowd, stalls, .. } = target.scale;
         match self {
-            Self::Mutations => Box::pin(mutations::make(target, signals, None)),
-            Self::PacedMutations => {
-                Box::pin(mutations::make(target, signals, Some(PACED_PER_SECOND)))
-            }
-            Self::SlowWriters => Box::pin(stalls::slow_writers(target, signals)),
-            Self::HalfLines => Box::pin(stalls::half_lines(target, signals, stalls, 60_000)),
-            Self::ManyHalfLines => Box::pin(stalls::half_lines(target, signals, crowd, 60_000)),
-            Self::SmallHalfLines => Box::pin(stalls::half_lines(target, signals, crowd, 8_000)),
-            Self::NeverReading => Box::pin(stalls::never_reading(target, signals)),
-            Self::StuckAnswers => Box::pin(stalls::stuck_answers(target, signals)),
-            Self::Questions => Box::pin(questions::make(target, signals)),
-            Self::LongLines => Box::pin(bytes::long_lines(target, signals)),
-            Self::BadBytes => Box::pin(bytes::bad_bytes(target, signals)),
-            Self::Formulas => Box::pin(bytes::formulas(target, signals)),
-            Self::Idle => Box::pin(crowds::idle(target, signals)),
-            Self::Storm => Box::pin(crowds::storm(target, signals)),
-            Self::Full => Box::pin(descriptors::full(target, signals)),
-            Self::NoDescriptors => Box::pin(descriptors::taken_away(target, signals)),
-            Self::Datagrams => Box::pin(datagrams::flood(target, signals, None)),
-            Self::PacedDatagrams => {
-                Box::pin(datagrams::flood(target, signals, Some(PACED_PER_SECOND)))
-            }
-            Self::Waiting => Box::pin(crowds::waiting(target, signals)),
+            Self::Mutations => mutations::make(target, None).await,
+            Self::PacedMutations => mutations::make(target, Some(PACED_PER_SECOND)).await,
+            Self::SlowWriters => stalls::slow_writers(target).await,
+            Self::HalfLines => stalls::half_lines(target, stalls, 60_000).await,
+            Self::ManyHalfLines => stalls::half_lines(target, crowd, 60_000).await,
+            Self::SmallHalfLines => stalls::half_lines(target, crowd, 8_000).await,
+            Self::NeverReading => stalls::never_reading(target).await,
+            Self::StuckAnswers => stalls::stuck_answers(target).await,
+            Self::Questions => lines::questions(target).await,
+            Self::LongLines => lines::long_lines(target).await,
+            Self::BadBytes => lines::bad_bytes(target).await,
+            Self::Formulas => lines::formulas(target).await,
+            Self::Idle => crowds::idle(target).await,
+            Self::Storm => crowds::storm(target).await,
+            Self::Full => descriptors::full(target).await,
+            Self::NoDescriptors => descriptors::taken_away(target).await,
+            Self::Datagrams => datagrams::flood(target, None).await,
+            Self::PacedDatagrams => datagrams::flood(target, Some(PACED_PER_SECOND)).await,
+            Self::Waiting => crowds::waiting(target).await,
         }
     }
 
-    /// How many descriptors the server is started with; as many as there are, without.
+    /// How many descriptors the server is started with, if they are limited.
     #[must_use]
     pub fn server_descriptors(self) -> Option<u32> {
         (self == Self::Full).then_some(FULL_DESCRIPTORS)
@@ -212,10 +201,7 @@ impl Attack {
     /// - datagrams at full speed: sending them takes a processor.
     #[must_use]
     pub fn throughput_least(self) -> Option<f64> {
-        match self {
-            Self::Mutations | Self::Datagrams => None,
-            _ => Some(0.9),
-        }
+        (!matches!(self, Self::Mutations | Self::Datagrams)).then_some(0.9)
     }
 
     /// What share of a processor the server may take under this attack alone, if it is known.
@@ -230,8 +216,8 @@ impl Attack {
         }
     }
 
-    /// Of which actions the server may warn under it: what it tells of bad packets, and of connections
-    /// that it has no room for.
+    /// The actions of the warnings that the server may log under it: about bad packets, and about
+    /// connections that it has no room for.
     #[must_use]
     pub fn warnings(self) -> &'static [&'static str] {
         match self {
@@ -260,13 +246,10 @@ impl Attack {
     }
 
     /// How much memory the server may ever have resident, in MiB: what RELIABILITY.md promises
-    /// with 10,000 connections that wait, and for whatever comes.
+    /// with 10,000 connections that wait, and in every other case.
     #[must_use]
     pub fn memory_mib_most(self) -> f64 {
-        match self {
-            Self::Idle | Self::Waiting => 64.0,
-            _ => 160.0,
-        }
+        if matches!(self, Self::Idle | Self::Waiting) { 64.0 } else { 160.0 }
     }
 }
 

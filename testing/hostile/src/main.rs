@@ -2,8 +2,8 @@
 //! it, and the check that the server held.
 //!
 //! `attack` says which there are and what a server owes under each, `attacks` makes them; `run`
-//! measures one on its `target_server` and judges it; `packet`, `model` and `stored` compare answers and
-//! file with PROTOCOL.md. Nothing here knows the server's code.
+//! measures one on its `target_server` and judges it. Answers and file are compared with what the
+//! oracle says. Nothing here knows the server's code.
 //!
 //! **Invariant**: the same seed sends the same mutated lines. Figures are only compared with those
 //! of the same run, in turn.
@@ -11,7 +11,6 @@
 mod attack;
 mod attacks;
 mod cli;
-mod mutate;
 mod ordinary;
 mod run;
 mod stored;
@@ -26,7 +25,7 @@ use program::exit::Exit;
 use program::shutdown;
 
 use crate::cli::Options;
-use crate::summary::Summary;
+use crate::summary::Outcome;
 use harness::{command, terminal};
 
 fn main() -> Exit {
@@ -45,33 +44,32 @@ fn run(arguments: Vec<OsString>) -> Exit {
         return Exit::Usage;
     }
     command::run(async {
-        let summary = hold_all(&options).await?;
-        show(&options, &summary)?;
-        Ok(if summary.is_right() { Exit::Right } else { Exit::Failed })
+        let outcomes = make_all(&options).await?;
+        show(&options, &outcomes)?;
+        Ok(if summary::is_right(&outcomes) { Exit::Right } else { Exit::Failed })
     })
 }
 
 /// Makes one attack after the other, until a signal comes.
-async fn hold_all(options: &Options) -> anyhow::Result<Summary> {
+async fn make_all(options: &Options) -> anyhow::Result<Vec<Outcome>> {
     let signal = shutdown::on_signal().context("listen for signals")?;
     let binary = std::env::current_exe().context("find this program's file")?;
-    let mut summary = Summary::default();
+    let mut outcomes = Vec::new();
     for attack in options.attacks() {
         let _ = writeln!(io::stderr(), "{} …", attack.name());
-        let held = tokio::select! {
-            held = run::hold(attack, options.scale(), options.seed, &binary) => held,
+        outcomes.push(tokio::select! {
+            outcome = run::hold(attack, options.scale(), options.seed, &binary) => outcome,
             () = signal.cancelled() => anyhow::bail!("finish: interrupted"),
-        };
-        summary.add(held);
+        });
     }
-    Ok(summary)
+    Ok(outcomes)
 }
 
-fn show(options: &Options, summary: &Summary) -> anyhow::Result<()> {
+fn show(options: &Options, outcomes: &[Outcome]) -> anyhow::Result<()> {
     if options.json {
-        let _ = write!(io::stderr(), "{}", summary.table(terminal::error_width()));
-        let json = summary.json().context("write the result as JSON")?;
-        return writeln!(io::stdout(), "{json}").context("write the result");
+        let _ = write!(io::stderr(), "{}", summary::table(outcomes, terminal::error_width()));
+        return writeln!(io::stdout(), "{}", summary::json(outcomes)).context("write the result");
     }
-    write!(io::stdout(), "{}", summary.table(terminal::width())).context("write the result")
+    let table = summary::table(outcomes, terminal::width());
+    write!(io::stdout(), "{table}").context("write the result")
 }

@@ -3,32 +3,29 @@
 //! **Invariant**: every answer is checked, and a row counts only when its answer has come.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
-use tokio::sync::watch;
+use anyhow::{Context as _, ensure};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use super::run::on_thread;
 use harness::raw_connection::RawConnection;
 
 /// The numbers of the agencies of the ordinary load. No attack names one of them.
-pub const AGENCIES: [u32; 4] = [90_001, 90_002, 90_003, 90_004];
+const AGENCIES: [u32; 4] = [90_001, 90_002, 90_003, 90_004];
 
-/// How long an answer may take: a server that lets anybody wait longer has not held.
+/// The longest time that an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many different batches an ordinary agency sends, over and over.
 const BATCHES: u64 = 16;
 
 /// How many bets a batch has.
-pub const BATCH_ROWS: u64 = 100;
+const BATCH_ROWS: u64 = 100;
 
 /// What the load does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +35,15 @@ enum Pace {
     End,
 }
 
+/// How many rows each agency has stored.
+type Rows = Vec<(u32, u64)>;
+
 /// The running load.
 #[derive(Debug)]
 pub struct Ordinary {
     pace: watch::Sender<Pace>,
-    stored: Arc<AtomicU64>,
-    waits: Arc<Waits>,
-    thread: JoinHandle<anyhow::Result<Vec<(u32, u64)>>>,
+    progress: Progress,
+    ended: oneshot::Receiver<anyhow::Result<Rows>>,
 }
 
 impl Ordinary {
@@ -54,69 +53,75 @@ impl Ordinary {
     /// There is no thread for it.
     pub fn start(address: SocketAddr) -> anyhow::Result<Self> {
         let (pace, follow) = watch::channel(Pace::Store);
-        let (stored, waits) = (Arc::default(), Arc::new(Waits::default()));
-        let agent =
-            Agent { address, pace: follow, stored: Arc::clone(&stored), waits: Arc::clone(&waits) };
-        let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.context("start the load")?.block_on(agent.run_all())
-        };
-        let thread = std::thread::Builder::new().name("ordinary".to_owned()).spawn(run);
-        Ok(Self { pace, stored, waits, thread: thread.context("start the load")? })
+        let progress = Progress::default();
+        let shared = progress.clone();
+        let ended = on_thread("ordinary", async move || {
+            let mut agents = JoinSet::new();
+            for agency in AGENCIES {
+                agents.spawn(run_agency(agency, address, follow.clone(), shared.clone()));
+            }
+            drop(follow);
+            let mut rows = Vec::new();
+            while let Some(joined) = agents.join_next().await {
+                rows.push(joined.context("follow an agency")??);
+            }
+            Ok(rows)
+        })?;
+        Ok(Self { pace, progress, ended })
     }
 
     /// How many rows were acknowledged so far.
     #[must_use]
     pub fn stored(&self) -> u64 {
-        self.stored.load(Ordering::Relaxed)
+        self.progress.lock().stored
     }
 
-    /// The longest that an answer took since this was last asked, or that one is waited for now.
+    /// The longest that an answer took since the last call, or that one is waited for now.
     #[must_use]
     pub fn slowest(&self) -> Duration {
-        self.waits.slowest()
+        self.progress.slowest()
     }
 
     /// Whether it has ended by itself, which only a failure does.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.thread.is_finished()
+        self.pace.is_closed()
     }
 
-    /// Has it send nothing until it goes on.
+    /// Sends nothing from now on, until [`Self::go_on`].
     pub fn rest(&self) {
         self.pace.send_replace(Pace::Rest);
     }
 
-    /// Has it store again.
+    /// Stores again.
     pub fn go_on(&self) {
         self.pace.send_replace(Pace::Store);
     }
 
-    /// Ends it, and gives how many rows each agency has stored.
+    /// Ends it, and returns how many rows each agency has stored.
     ///
     /// # Errors
     /// An answer was wrong, or did not come.
-    pub async fn end(self) -> anyhow::Result<Vec<(u32, u64)>> {
+    pub async fn end(self) -> anyhow::Result<Rows> {
         self.pace.send_replace(Pace::End);
-        let joined = tokio::task::spawn_blocking(|| self.thread.join()).await;
-        joined.context("follow the load")?.map_err(|_| anyhow!("the load's thread panicked"))?
+        self.ended.await.context("the load's thread panicked")?
     }
 }
 
-/// How long the agencies wait for their answers.
-#[derive(Debug, Default)]
-struct Waits(Mutex<Asked>);
+/// What all agencies have stored, and how long they wait for their answers.
+#[derive(Debug, Clone, Default)]
+struct Progress(Arc<Mutex<Counts>>);
 
 #[derive(Debug, Default)]
-struct Asked {
-    /// Since when each agency waits that does.
+struct Counts {
+    stored: u64,
+    /// Since when each agency waits, of those that do.
     since: HashMap<u32, Instant>,
     slowest: Duration,
 }
 
-impl Waits {
-    fn lock(&self) -> MutexGuard<'_, Asked> {
+impl Progress {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -125,67 +130,49 @@ impl Waits {
     }
 
     fn end(&self, agency: u32) {
-        let mut asked = self.lock();
-        if let Some(since) = asked.since.remove(&agency) {
-            asked.slowest = asked.slowest.max(since.elapsed());
-        }
+        let mut counts = self.lock();
+        counts.stored += BATCH_ROWS;
+        let waited = counts.since.remove(&agency).map_or(Duration::ZERO, |since| since.elapsed());
+        counts.slowest = counts.slowest.max(waited);
     }
 
     fn slowest(&self) -> Duration {
-        let mut asked = self.lock();
-        let pending = asked.since.values().map(Instant::elapsed).max().unwrap_or_default();
-        std::mem::take(&mut asked.slowest).max(pending)
+        let mut counts = self.lock();
+        let pending = counts.since.values().map(Instant::elapsed).max().unwrap_or_default();
+        std::mem::take(&mut counts.slowest).max(pending)
     }
 }
 
-/// One agency, or the pattern of all.
-#[derive(Debug, Clone)]
-struct Agent {
+async fn run_agency(
+    agency: u32,
     address: SocketAddr,
-    pace: watch::Receiver<Pace>,
-    stored: Arc<AtomicU64>,
-    waits: Arc<Waits>,
-}
-
-impl Agent {
-    async fn run_all(self) -> anyhow::Result<Vec<(u32, u64)>> {
-        let mut agents: JoinSet<_> =
-            AGENCIES.into_iter().map(|agency| self.clone().run(agency)).collect();
-        let mut rows = Vec::new();
-        while let Some(joined) = agents.join_next().await {
-            rows.push(joined.context("follow an agency")??);
+    mut pace: watch::Receiver<Pace>,
+    progress: Progress,
+) -> anyhow::Result<(u32, u64)> {
+    let batches = batches(agency);
+    let mut connection = RawConnection::open(address).await?;
+    let mut sent = 0;
+    for batch in batches.iter().cycle() {
+        let next = pace.wait_for(|pace| *pace != Pace::Rest).await;
+        if next.map_or(Pace::End, |pace| *pace) == Pace::End {
+            break;
         }
-        Ok(rows)
+        let packet = format!("StoreRows:{agency};{}{batch}\n", sent + 1);
+        progress.begin(agency);
+        connection.send(packet).await?;
+        let answer = timeout(ANSWER_TIMEOUT, connection.line()).await;
+        let answer = answer.context("an ordinary agency is not answered")??;
+        sent += BATCH_ROWS;
+        let stored = format!("StoreRowsResponse:0;{sent};");
+        ensure!(answer.starts_with(&stored), "an ordinary agency is answered {answer:?}");
+        progress.end(agency);
     }
-
-    async fn run(mut self, agency: u32) -> anyhow::Result<(u32, u64)> {
-        let batches = ordinary_batches(agency);
-        let mut connection = RawConnection::open(self.address).await?;
-        let (mut packet, mut sent) = (Vec::new(), 0);
-        for batch in batches.iter().cycle() {
-            let pace = self.pace.wait_for(|pace| *pace != Pace::Rest).await;
-            if pace.map(|pace| *pace).unwrap_or(Pace::End) == Pace::End {
-                break;
-            }
-            packet.clear();
-            writeln!(packet, "StoreRows:{agency};{}{batch}", sent + 1).context("write a packet")?;
-            self.waits.begin(agency);
-            connection.send(&packet).await?;
-            let answer = timeout(ANSWER_TIMEOUT, connection.line()).await;
-            let answer = answer.context("an ordinary agency is not answered")??;
-            sent += BATCH_ROWS;
-            let stored = format!("StoreRowsResponse:0;{sent};");
-            ensure!(answer.starts_with(&stored), "an ordinary agency is answered {answer:?}");
-            self.stored.fetch_add(BATCH_ROWS, Ordering::Relaxed);
-            self.waits.end(agency);
-        }
-        Ok((agency, sent))
-    }
+    Ok((agency, sent))
 }
 
 /// The bet at `place`, from 0, of the ordinary agency `agency`.
 #[must_use]
-pub fn ordinary_bet(agency: u32, place: u64) -> [String; 5] {
+pub fn bet(agency: u32, place: u64) -> [String; 5] {
     let place = place % (BATCHES * BATCH_ROWS);
     [
         format!("María {place}"),
@@ -197,15 +184,9 @@ pub fn ordinary_bet(agency: u32, place: u64) -> [String; 5] {
 }
 
 /// The batches of an ordinary agency as they stand on the wire, without the packet's head.
-#[must_use]
-pub fn ordinary_batches(agency: u32) -> Vec<String> {
-    let batch = |batch: u64| {
-        let mut text = String::new();
-        for place in batch * BATCH_ROWS..(batch + 1) * BATCH_ROWS {
-            let _ = write!(text, ":{}", ordinary_bet(agency, place).join(";"));
-        }
-        text
-    };
+fn batches(agency: u32) -> Vec<String> {
+    let wire = |place| format!(":{}", bet(agency, place).join(";"));
+    let batch = |batch| (batch * BATCH_ROWS..(batch + 1) * BATCH_ROWS).map(wire).collect();
     (0..BATCHES).map(batch).collect()
 }
 
@@ -214,26 +195,17 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_still_waits_counts_as_who_has_waited() {
-        let (waits, second) = (Waits::default(), Duration::from_secs(1));
-        waits.begin(1);
+    async fn a_pending_wait_counts_like_one_that_has_ended() {
+        let (progress, second) = (Progress::default(), Duration::from_secs(1));
+        progress.begin(1);
         tokio::time::advance(second).await;
-        waits.begin(2);
-        assert_eq!(waits.slowest(), second);
+        progress.begin(2);
+        assert_eq!(progress.slowest(), second);
         tokio::time::advance(second).await;
-        waits.end(2);
-        assert_eq!(waits.slowest(), 2 * second, "the first one has no answer yet");
-        waits.end(1);
-        assert_eq!(waits.slowest(), 2 * second);
-        assert_eq!(waits.slowest(), Duration::ZERO, "told already");
-    }
-
-    #[test]
-    fn batches_hold_the_bets_in_order() {
-        let batches = ordinary_batches(7);
-        assert_eq!(batches.len() as u64, BATCHES);
-        let second = ordinary_bet(7, BATCH_ROWS).join(";");
-        assert!(batches.get(1).unwrap().starts_with(&format!(":{second}:")));
-        assert_eq!(ordinary_bet(7, 0), ordinary_bet(7, BATCHES * BATCH_ROWS));
+        progress.end(2);
+        assert_eq!(progress.slowest(), 2 * second, "the first one has no answer yet");
+        progress.end(1);
+        assert_eq!(progress.slowest(), 2 * second);
+        assert_eq!(progress.slowest(), Duration::ZERO, "the wait was returned before");
     }
 }

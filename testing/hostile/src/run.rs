@@ -1,22 +1,23 @@
 //! One attack: made some times on one server, measured, and judged.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use tokio::sync::oneshot;
+use anyhow::Context as _;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::attack::{Attack, Scale, Signals, Tally, Target};
+use super::attack::{Attack, Report, Scale, Target};
 use super::ordinary::Ordinary;
 use super::stored;
 use super::summary::Outcome;
 use super::target_server::TargetServer;
-use harness::processes;
+use harness::processes::processor_time;
 
-/// How long an attack may take to be in full swing, and to end.
+/// How long an attack may take to be in full effect, and to end.
 const ATTACK_TIMEOUT: Duration = Duration::from_secs(1_800);
 
 /// How long the ordinary load is left alone before it is measured.
@@ -25,12 +26,12 @@ const WARM_UP: Duration = Duration::from_millis(100);
 /// In how many rounds it is measured what the attack alone takes of the processors.
 const ROUNDS_ALONE: u32 = 3;
 
-/// How many lines a server may log at which a person should look, in each round.
+/// How many alarms a server may log in each round.
 const ALARM_LINES_MAX: u64 = 200;
 
-/// Holds the attack; what is not right is in the outcome.
+/// Makes the attack; what is wrong is in the outcome.
 pub async fn hold(attack: Attack, scale: Scale, seed: u64, binary: &Path) -> Outcome {
-    let mut outcome = Outcome::new(attack);
+    let mut outcome = Outcome { attack: attack.name(), ..Outcome::default() };
     let started = Instant::now();
     match TargetServer::start(attack, binary).await {
         Ok(mut server) => {
@@ -39,12 +40,12 @@ pub async fn hold(attack: Attack, scale: Scale, seed: u64, binary: &Path) -> Out
             }
             judge(attack, scale, &mut outcome);
             if !outcome.findings.is_empty() {
-                outcome.kept = Some(server.keep());
+                outcome.directory = Some(server.keep());
             }
         }
         Err(error) => outcome.findings.push(format!("{error:#}")),
     }
-    outcome.took = started.elapsed();
+    outcome.seconds = started.elapsed().as_secs_f64();
     outcome
 }
 
@@ -55,75 +56,67 @@ async fn run_rounds(
     seed: u64,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
-    let load = Ordinary::start(server.address())?;
-    let mut tally = Tally::default();
+    let (address, udp, id) = (server.address(), server.udp()?, server.id()?);
+    let load = Ordinary::start(address)?;
     sleep(WARM_UP).await;
-    outcome.calm.push(rate(&load, scale.window).await);
+    outcome.without.push(rate(&load, scale.window).await);
     for round in 0..scale.rounds {
-        let (address, udp, id) = (server.address(), server.udp()?, server.id()?);
-        let target = Target { address, udp, id, seed, round, scale };
-        let made = make(attack, target, server, &load, outcome).await;
-        match made {
-            Ok(made) => tally.add(made),
+        let (ready, stop) = (Arc::new(Notify::new()), CancellationToken::new());
+        let target = Target { address, udp, id, seed, round, scale, ready, stop };
+        match run_round(attack, target, &load, outcome).await {
+            Ok(report) => outcome.sent.add(report),
             // The load's own failure says more than what followed from it.
             Err(error) if !load.has_failed() => return Err(error),
             Err(_) => break,
         }
         sleep(WARM_UP).await;
-        outcome.calm.push(rate(&load, scale.window).await);
+        outcome.without.push(rate(&load, scale.window).await);
     }
     let ordinary = load.end().await?;
-    outcome.memory_mib = server.memory_mib()?;
-    server.check_alive().await?;
-    server.stop().await?;
-    let found = stored::compare(&server.volume, &ordinary, &tally.stored)?;
-    outcome.findings.append(&mut tally.findings);
-    outcome.findings.extend(found);
+    outcome.memory_mib = harness::processes::memory_high_mib(id)?;
+    server.end().await?;
+    outcome.findings = stored::compare(&server.volume, &ordinary, &outcome.sent)?;
     outcome.alarms = server.alarms(attack)?;
-    outcome.sent = tally;
     Ok(())
 }
 
-/// One round: a window under the attack, and in some one with it alone.
-async fn make(
+/// One round: a window under the attack, and in the first rounds one with the attack alone.
+async fn run_round(
     attack: Attack,
     target: Target,
-    server: &TargetServer,
     load: &Ordinary,
     outcome: &mut Outcome,
-) -> anyhow::Result<Tally> {
-    let (window, is_alone) = (target.scale.window, target.round < ROUNDS_ALONE);
-    let stop = CancellationToken::new();
-    let (ready, is_ready) = oneshot::channel();
-    let mut ended = start_thread(attack, target, Signals { ready, stop: stop.clone() })?;
-    let _ = timeout(ATTACK_TIMEOUT, is_ready).await.context("wait for the attack")?;
+) -> anyhow::Result<Report> {
+    let Target { id, round, scale: Scale { window, .. }, .. } = target;
+    let (ready, stop) = (Arc::clone(&target.ready), target.stop.clone());
+    let mut ended = on_thread("attack", async move || attack.make(&target).await)?;
+    let is_ready = async {
+        tokio::select! {
+            () = ready.notified() => None,
+            ended = &mut ended => Some(ended),
+        }
+    };
+    if let Some(ended) = timeout(ATTACK_TIMEOUT, is_ready).await.context("wait for the attack")? {
+        return ended.context("the attack's thread panicked")?.context("attack");
+    }
     let _ = load.slowest();
-    outcome.during.push(rate(load, window).await);
+    outcome.under.push(rate(load, window).await);
     outcome.slowest = outcome.slowest.max(load.slowest());
-    if is_alone && !load.has_failed() {
+    if round < ROUNDS_ALONE && !load.has_failed() {
         load.rest();
         sleep(WARM_UP).await;
-        let (server, attacker) = shares(server, window).await?;
-        outcome.processor.push(server);
-        outcome.attacker.push(attacker);
+        let started = Instant::now();
+        let before = (processor_time(id)?, processor_time(std::process::id())?);
+        sleep(window).await;
+        let after = (processor_time(id)?, processor_time(std::process::id())?);
+        let share = |taken: Duration| taken.as_secs_f64() / started.elapsed().as_secs_f64();
+        outcome.processor.push(share(after.0 - before.0));
+        outcome.attacker.push(share(after.1 - before.1));
         load.go_on();
     }
     stop.cancel();
-    let tally = timeout(ATTACK_TIMEOUT, &mut ended).await.context("wait for the attack's end")?;
-    tally.map_err(|_| anyhow!("the attack's thread panicked"))?.context("attack")
-}
-
-/// What shares of a processor the server and this program take over `window`.
-async fn shares(server: &TargetServer, window: Duration) -> anyhow::Result<(f64, f64)> {
-    let times = || Ok((server.processor_time()?, processes::processor_time(std::process::id())?));
-    let (before, since): (anyhow::Result<_>, _) = (times(), Instant::now());
-    let before = before?;
-    sleep(window).await;
-    let after: (Duration, Duration) = times()?;
-    let share = |after: Duration, before: Duration| {
-        after.saturating_sub(before).as_secs_f64() / since.elapsed().as_secs_f64()
-    };
-    Ok((share(after.0, before.0), share(after.1, before.1)))
+    let ended = timeout(ATTACK_TIMEOUT, ended).await.context("wait for the attack's end")?;
+    ended.context("the attack's thread panicked")?.context("attack")
 }
 
 /// Rows a second over `window`.
@@ -133,46 +126,47 @@ async fn rate(load: &Ordinary, window: Duration) -> f64 {
     (load.stored() - before) as f64 / since.elapsed().as_secs_f64()
 }
 
-/// Attacks on a thread of their own, whose time nobody else waits for.
-fn start_thread(
-    attack: Attack,
-    target: Target,
-    signals: Signals,
-) -> anyhow::Result<oneshot::Receiver<anyhow::Result<Tally>>> {
-    let (tell, told) = oneshot::channel();
+/// Runs `task` on a thread of its own, so that it is not delayed by what else this program does.
+///
+/// # Errors
+/// There is no thread for it.
+pub fn on_thread<T: Send + 'static>(
+    name: &'static str,
+    task: impl AsyncFnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<oneshot::Receiver<anyhow::Result<T>>> {
+    let (sender, receiver) = oneshot::channel();
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("start the attack");
-        let _ = tell.send(runtime.and_then(|r| r.block_on(attack.begin(target, signals))));
+        let _ = sender.send(runtime.context(name).and_then(|runtime| runtime.block_on(task())));
     };
-    thread::Builder::new().name("attack".to_owned()).spawn(run).context("start the attack")?;
-    Ok(told)
+    thread::Builder::new().name(name.to_owned()).spawn(run).context(name)?;
+    Ok(receiver)
 }
 
 fn judge(attack: Attack, scale: Scale, outcome: &mut Outcome) {
-    let mut findings = Vec::new();
-    let most = attack.memory_mib_most();
-    if outcome.memory_mib > most {
-        findings.push(format!("{:.1} MiB resident, {most:.0} are allowed", outcome.memory_mib));
+    let (alarms, memory) = (&outcome.alarms, outcome.memory_mib);
+    let mut add = |finding| outcome.findings.push(finding);
+    if memory > attack.memory_mib_most() {
+        let most = attack.memory_mib_most();
+        add(format!("{memory:.1} MiB resident, {most:.0} are allowed"));
     }
-    let alarms = &outcome.alarms;
     if alarms.lines > ALARM_LINES_MAX * u64::from(scale.rounds) {
-        findings.push(format!("{} alarms in the log, {} bytes", alarms.lines, alarms.bytes));
+        add(format!("{} alarms in the log, {} bytes", alarms.lines, alarms.bytes));
     }
     if let Some(line) = &alarms.first_unexpected {
-        findings.push(format!("an alarm that the attack does not explain: {line}"));
+        add(format!("an alarm that the attack does not explain: {line}"));
     }
-    if scale.is_judged {
-        if let (Some(least), Some(ratio)) = (attack.throughput_least(), outcome.ratio())
-            && ratio < least
-        {
-            findings.push(format!("{ratio:.2} of the throughput is left, less than {least}"));
-        }
-        if let (Some(most), Some(share)) = (attack.processor_most(), outcome.processor())
-            && share > most
-        {
-            findings.push(format!("{share:.2} of a processor alone, more than {most}"));
-        }
+    if !scale.is_judged {
+        return;
     }
-    outcome.findings.extend(findings);
+    if let (Some(least), Some(ratio)) = (attack.throughput_least(), outcome.ratio())
+        && ratio < least
+    {
+        outcome.findings.push(format!("{ratio:.2} of the throughput is left, less than {least}"));
+    }
+    if let (Some(most), Some(share)) = (attack.processor_most(), outcome.processor())
+        && share > most
+    {
+        outcome.findings.push(format!("{share:.2} of a processor alone, more than {most}"));
+    }
 }

@@ -1,19 +1,17 @@
-//! Where one attack takes place: a server of its own, its volume, and what it costs.
+//! Where one attack takes place: a server of its own, and its volume.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 use super::attack::Attack;
+use super::attacks::Conversation;
 use harness::cluster::Plan;
 use harness::directory::{self, RunDirectory};
 use harness::log::LogLine;
 use harness::process::Launch;
-use harness::processes;
-use harness::raw_connection::RawConnection;
 use harness::server_process::ServerProcess;
 use harness::udp_port::UdpPort;
 use harness::volume::Volume;
@@ -30,8 +28,8 @@ pub struct TargetServer {
     directory: RunDirectory,
 }
 
-/// What a server has told in its log at which a person should look.
-#[derive(Debug, Clone, Default)]
+/// The alarms of a server's log.
+#[derive(Debug, Default)]
 pub struct Alarms {
     /// How many lines.
     pub lines: u64,
@@ -42,7 +40,7 @@ pub struct Alarms {
 }
 
 impl Alarms {
-    /// Those of a log. Warnings of the actions `expected` are no surprise; whatever is worse is.
+    /// Those of a log. Only warnings of the actions `expected` are expected.
     fn of(log: &str, expected: &[&str]) -> Self {
         let mut alarms = Self::default();
         for line in log.lines().filter(|line| LogLine(line).is_alarm()) {
@@ -76,7 +74,7 @@ impl TargetServer {
             volume: volume.clone(),
             server_settings: Vec::new(),
         };
-        let launch = plan.server(1, udp_port.number().context("tell a UDP port's number")?);
+        let launch = plan.server(1, udp_port.number().context("read a UDP port's number")?);
         let launch = match attack.server_descriptors() {
             Some(descriptors) => limited(launch, descriptors),
             None => launch,
@@ -85,19 +83,19 @@ impl TargetServer {
         Ok(Self { volume, server: server.listening().await?, udp_port, directory })
     }
 
-    /// Where it listens.
+    /// Where it accepts connections.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Where it hears datagrams.
+    /// Where it receives datagrams.
     ///
     /// # Errors
-    /// The system does not tell.
+    /// The system does not say.
     pub fn udp(&self) -> anyhow::Result<SocketAddr> {
-        // To this one address: the port is held open by the harness, too, which does not read.
-        let port = self.udp_port.number().context("tell a UDP port's number")?;
+        // To this one address: the harness, which does not read, has the port open, too.
+        let port = self.udp_port.number().context("read a UDP port's number")?;
         Ok(SocketAddr::from((Ipv4Addr::new(127, 255, 255, 255), port)))
     }
 
@@ -110,39 +108,13 @@ impl TargetServer {
         id.ok_or_else(|| self.server.process().failure("has ended"))
     }
 
-    /// What it has taken of a processor so far.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn processor_time(&self) -> anyhow::Result<Duration> {
-        processes::processor_time(self.id()?)
-    }
-
-    /// The most memory that it has had resident, in MiB.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn memory_mib(&self) -> anyhow::Result<f64> {
-        processes::memory_high_mib(self.id()?)
-    }
-
-    /// It must answer a new connection, from its files.
+    /// It must answer a new connection, from its files, and end in order at a SIGTERM.
     ///
     /// # Errors
     /// It does not.
-    pub async fn check_alive(&self) -> anyhow::Result<()> {
-        let asked = RawConnection::open(self.address()).await;
-        let answer = asked.context("connect afterwards")?.ask("AgencyStatus:80000").await;
-        let answer = answer.context("be answered afterwards")?;
-        ensure!(answer.ends_with(";open"), "{answer:?} to AgencyStatus afterwards");
-        Ok(())
-    }
-
-    /// Ends it with SIGTERM.
-    ///
-    /// # Errors
-    /// It does not end in order.
-    pub async fn stop(&mut self) -> anyhow::Result<()> {
+    pub async fn end(&mut self) -> anyhow::Result<()> {
+        let mut later = Conversation::open(self.address()).await.context("connect afterwards")?;
+        later.ask(&["AgencyStatus:80000"]).await.context("be answered afterwards")?;
         self.server.stop().await
     }
 
@@ -156,7 +128,7 @@ impl TargetServer {
         Ok(Alarms::of(&String::from_utf8_lossy(&text), attack.warnings()))
     }
 
-    /// Keeps all files, and says where they are.
+    /// Keeps all files, and returns where they are.
     pub fn keep(&mut self) -> String {
         self.directory.keep();
         self.directory.path().display().to_string()
@@ -164,12 +136,11 @@ impl TargetServer {
 }
 
 /// The same server under a limit of open files, which it cannot raise.
-fn limited(launch: Launch, descriptors: u32) -> Launch {
-    let Launch { binary, arguments, settings } = launch;
+fn limited(mut launch: Launch, descriptors: u32) -> Launch {
     let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
-    let mut all = vec!["-c".to_owned(), script, binary.display().to_string()];
-    all.extend(arguments);
-    Launch { binary: "/bin/sh".into(), arguments: all, settings }
+    let binary = std::mem::replace(&mut launch.binary, "/bin/sh".into());
+    launch.arguments.splice(..0, ["-c".to_owned(), script, binary.display().to_string()]);
+    launch
 }
 
 #[cfg(test)]
@@ -181,13 +152,12 @@ mod tests {
         let log = |level: &str, action: &str| {
             format!("2026-01-31 10:00:00 {level:8} action: {action} | result: fail\n")
         };
-        let few = [log("INFO", "listen"), log("WARNING", "packet"), log("WARNING", "packet")];
-        let few = few.concat();
-        let alarms = Alarms::of(&few, &["packet"]);
+        let warnings = log("INFO", "listen") + &log("WARNING", "packet").repeat(2);
+        let alarms = Alarms::of(&warnings, &["packet"]);
         assert_eq!((alarms.lines, alarms.first_unexpected), (2, None));
         let panic = "thread 'main' panicked at src/main.rs:1:1:\n".to_owned();
         for bad in [log("WARNING", "look"), log("ERROR", "packet"), panic] {
-            let alarms = Alarms::of(&(few.clone() + &bad), &["packet"]);
+            let alarms = Alarms::of(&(warnings.clone() + &bad), &["packet"]);
             assert_eq!(alarms.lines, 3);
             assert_eq!(alarms.first_unexpected.as_deref(), Some(bad.trim_end()));
         }

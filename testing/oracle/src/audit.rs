@@ -67,43 +67,7 @@ pub struct Announced<'a> {
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The last line of `bets.csv` has no end.
-    #[error("bets.csv does not end with a line end: its last row is torn")]
-    TornEnd,
-    /// A quote swallows lines, or there are empty ones.
-    #[error("bets.csv has {lines} lines and {rows} rows: some lines are no rows")]
-    Lines {
-        /// How many line ends the file has.
-        lines: u64,
-        /// How many CSV records it has.
-        rows: u64,
-    },
-    /// A row of no agency that takes part.
-    #[error("{rows} rows of bets.csv belong to no agency of this lottery; the first is row {row}")]
-    Foreign {
-        /// How many such rows there are.
-        rows: u64,
-        /// The place of the first in `bets.csv`, from 1.
-        row: u64,
-    },
-    /// A stored row is not the one of the agency's file.
-    #[error(
-        "agency {agency}: {rows} stored rows differ from its file; \
-         row {row} is stored as \"{stored}\" and should be \"{wanted}\""
-    )]
-    Differ {
-        /// The agency's number.
-        agency: u32,
-        /// How many rows differ.
-        rows: u64,
-        /// The first that does, from 1.
-        row: u64,
-        /// What is stored there.
-        stored: String,
-        /// What the file has.
-        wanted: String,
-    },
-    /// Rows of the agency's file are not stored.
+    /// Rows of the agency's file are not stored. In the middle of a lottery that is no problem.
     #[error("agency {agency}: {rows} rows are not stored, from row {row} on")]
     Missing {
         /// The agency's number.
@@ -113,42 +77,9 @@ pub enum Problem {
         /// The first of them, from 1.
         row: u64,
     },
-    /// More rows are stored than the agency's file has.
-    #[error("agency {agency}: {rows} rows are stored beyond the end of its file")]
-    Surplus {
-        /// The agency's number.
-        agency: u32,
-        /// How many are too many.
-        rows: u64,
-    },
-    /// The closed agencies are not all agencies.
-    #[error("agencies_closed.txt: {0}")]
-    Closed(String),
-    /// There is no draw, or none that can be read.
-    #[error("draw.json: {0}")]
-    NoDraw(String),
-    /// The draw's record says something else than the files of bets.
-    #[error("draw.json: {what} is {recorded} and should be {wanted}")]
-    Draw {
-        /// Which entry it is.
-        what: String,
-        /// What is recorded.
-        recorded: String,
-        /// What the files say.
-        wanted: String,
-    },
-    /// An agency was told other winners.
-    #[error("agency {agency}: its winners on {place} are {announced} and should be {wanted}")]
-    Announced {
-        /// The agency's number.
-        agency: u32,
-        /// Where they were announced.
-        place: &'static str,
-        /// What was announced.
-        announced: String,
-        /// What should have been.
-        wanted: String,
-    },
+    /// Anything else: the file and the place, what is there, and what should be.
+    #[error("{0}")]
+    Wrong(String),
 }
 
 impl Audit {
@@ -181,7 +112,9 @@ impl Audit {
         let wanted = audited.map(|audited| audited.winners.as_slice()).unwrap_or_default();
         if documents != wanted {
             let (announced, wanted) = (brief(documents), brief(wanted));
-            self.problems.push(Problem::Announced { agency, place, announced, wanted });
+            self.problems.push(Problem::Wrong(format!(
+                "agency {agency}: its winners on {place} are {announced} and should be {wanted}"
+            )));
         }
     }
 

@@ -2,10 +2,9 @@
 //!
 //! Shares no code with server, client or protocol.
 
-use anyhow::{Context as _, bail};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
 use harness::bets_dir::BetsDirectory;
+
+use crate::agency_file::AgencyFile;
 
 /// What the answers for one agency must say, by its file.
 #[derive(Debug)]
@@ -35,26 +34,13 @@ impl AgencyExpected {
 /// # Errors
 /// A file cannot be read, or is malformed.
 pub fn expect(bets: &BetsDirectory, winner_number: u16) -> anyhow::Result<Vec<AgencyExpected>> {
-    (1..=bets.agencies()).map(|agency| expect_agency(bets, agency, winner_number)).collect()
-}
-
-fn expect_agency(
-    bets: &BetsDirectory,
-    agency: u32,
-    winner_number: u16,
-) -> anyhow::Result<AgencyExpected> {
-    let path = bets.file(agency);
-    let reader = csv::ReaderBuilder::new().has_headers(false).from_path(&path);
-    let (mut digest, mut digests, mut winners) = (0, vec![format!("{:016x}", 0)], Vec::new());
-    for record in reader.with_context(|| format!("open {}", path.display()))?.records() {
-        let record = record.context("read a row")?;
-        let fields: Vec<&str> = record.iter().collect();
-        let &[_, _, document, _, number] = fields.as_slice() else { bail!("not five fields") };
-        digest = xxh3_64_with_seed(fields.join(";").as_bytes(), digest);
-        digests.push(format!("{digest:016x}"));
-        if number == winner_number.to_string() {
-            winners.push(document.to_owned());
+    let of_agency = |agency| {
+        let mut file = AgencyFile::open(bets, agency, winner_number)?;
+        let mut digests = vec![file.head.digest()];
+        while file.advance()? {
+            digests.push(file.head.digest());
         }
-    }
-    Ok(AgencyExpected { digests, winners: winners.join(";") })
+        Ok(AgencyExpected { digests, winners: file.winners.join(";") })
+    };
+    (1..=bets.agencies()).map(of_agency).collect()
 }

@@ -1,12 +1,11 @@
 //! What a server owes to each line, by PROTOCOL.md and by what it was sent before: rows, digest and
 //! state of every agency. Shares no code with the server.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
+use super::head::Head;
 use super::packet::{self, Bet, Line, Packet};
-use super::rows::RowSet;
 
 /// The answer that is owed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,34 +46,32 @@ pub enum Effect {
 /// What is stored of an agency.
 #[derive(Debug, Clone, Copy, Default)]
 struct Agency {
-    rows: u64,
-    digest: u64,
+    head: Head,
     has_closed: bool,
 }
 
-impl Agency {
-    fn told(&self) -> String {
-        format!("{};{:016x}", self.rows, self.digest)
-    }
-}
-
 /// The agencies that one connection alone names.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Agencies(HashMap<u32, Agency>);
 
 impl Agencies {
     /// How many rows are stored of `agency`.
     #[must_use]
     pub fn rows(&self, agency: u32) -> u64 {
-        self.0.get(&agency).map_or(0, |agency| agency.rows)
+        self.0.get(&agency).map_or(0, |agency| agency.head.rows)
     }
 
-    /// What a server does with `line`, which comes behind all that were taken before. What it
-    /// stores goes to `stored`.
-    pub fn take(&mut self, line: &[u8], stored: &mut RowSet) -> Effect {
+    /// What is stored of each agency of which anything is.
+    pub fn heads(&self) -> impl Iterator<Item = (u32, Head)> {
+        let heads = self.0.iter().map(|(number, agency)| (*number, agency.head));
+        heads.filter(|(_, head)| head.rows > 0)
+    }
+
+    /// What a server does with `line`, which comes after all that were taken before.
+    pub fn take(&mut self, line: &[u8]) -> Effect {
         let (number, packet) = match packet::read(line) {
             Line::Of(number, packet) => (number, packet),
-            Line::PacketError(start, words) => {
+            Line::Malformed(start, words) => {
                 return Effect::Answers(Wanted { start: start.to_owned(), words });
             }
             Line::Unknown => return Effect::Answers(Wanted::exactly("Error:unknown packet")),
@@ -86,62 +83,53 @@ impl Agencies {
                 agency.has_closed = true;
                 return Effect::Silent;
             }
-            Packet::Close(Some(rows)) => close(agency, rows),
+            Packet::Close(Some(rows)) if rows == agency.head.rows => {
+                agency.has_closed = true;
+                Wanted::exactly("AgencyCloseResponse:0")
+            }
+            Packet::Close(Some(_)) => {
+                Wanted { start: "AgencyCloseResponse:2;".to_owned(), words: &["short"] }
+            }
             Packet::Status => {
                 let state = if agency.has_closed { "closed" } else { "open" };
-                Wanted::exactly(format!("AgencyStatusResponse:{};{state}", agency.told()))
+                Wanted::exactly(format!("AgencyStatusResponse:{};{state}", agency.head))
             }
             Packet::Store(_) if agency.has_closed => Wanted::exactly("StoreResponse:1"),
             Packet::Store(bets) => {
-                append(number, agency, &bets, stored);
+                agency.append(&bets);
                 Wanted::exactly("StoreResponse:0")
             }
-            Packet::StoreRows(first, bets) => store_rows(number, agency, first, &bets, stored),
+            Packet::StoreRows(first, bets) => agency.store_rows(first, &bets),
         })
     }
 }
 
-fn close(agency: &mut Agency, rows: u64) -> Wanted {
-    if rows != agency.rows {
-        return Wanted { start: "AgencyCloseResponse:2;".to_owned(), words: &["short"] };
-    }
-    agency.has_closed = true;
-    Wanted::exactly("AgencyCloseResponse:0")
-}
-
-fn store_rows(
-    number: u32,
-    agency: &mut Agency,
-    first: u64,
-    bets: &[Bet<'_>],
-    stored: &mut RowSet,
-) -> Wanted {
-    let refused = |agency: &Agency, words| Wanted {
-        start: format!("StoreRowsResponse:2;{};", agency.told()),
-        words,
-    };
-    let is_there = first.saturating_add(bets.len() as u64 - 1) <= agency.rows;
-    if !is_there {
-        // Which of two reasons is told, the document leaves open.
-        match (agency.has_closed, first.cmp(&(agency.rows + 1))) {
-            (false, std::cmp::Ordering::Equal) => append(number, agency, bets, stored),
-            (true, std::cmp::Ordering::Equal) => return refused(agency, &["closed"]),
-            (false, std::cmp::Ordering::Greater) => return refused(agency, &["gap"]),
-            (false, std::cmp::Ordering::Less) => return refused(agency, &["overlap"]),
-            (true, std::cmp::Ordering::Greater) => return refused(agency, &["closed", "gap"]),
-            (true, std::cmp::Ordering::Less) => return refused(agency, &["closed", "overlap"]),
+impl Agency {
+    fn store_rows(&mut self, first: u64, bets: &[Bet<'_>]) -> Wanted {
+        let is_there = first.saturating_add(bets.len() as u64 - 1) <= self.head.rows;
+        // The document leaves open which of two reasons is given.
+        let words: &[_] = match (self.has_closed, first.cmp(&(self.head.rows + 1))) {
+            _ if is_there => &[],
+            (false, Ordering::Equal) => {
+                self.append(bets);
+                &[]
+            }
+            (true, Ordering::Equal) => &["closed"],
+            (false, Ordering::Greater) => &["gap"],
+            (false, Ordering::Less) => &["overlap"],
+            (true, Ordering::Greater) => &["closed", "gap"],
+            (true, Ordering::Less) => &["closed", "overlap"],
+        };
+        match words {
+            [] => Wanted::exactly(format!("StoreRowsResponse:0;{}", self.head)),
+            _ => Wanted { start: format!("StoreRowsResponse:2;{};", self.head), words },
         }
     }
-    Wanted::exactly(format!("StoreRowsResponse:0;{}", agency.told()))
-}
 
-fn append(number: u32, agency: &mut Agency, bets: &[Bet<'_>], stored: &mut RowSet) {
-    for bet in bets {
-        let (texts, chosen) = (bet.texts, bet.number.to_string());
-        let row = format!("{};{chosen}", texts.join(";"));
-        agency.digest = xxh3_64_with_seed(row.as_bytes(), agency.digest);
-        agency.rows += 1;
-        stored.push(number, texts.into_iter().chain([chosen.as_str()]).map(str::as_bytes));
+    fn append(&mut self, bets: &[Bet<'_>]) {
+        for Bet { texts: [first, last, document, birthdate], number } in bets {
+            self.head.push(&[first, last, document, birthdate, number.to_string().as_str()]);
+        }
     }
 }
 
@@ -155,7 +143,7 @@ mod tests {
     /// The examples of PROTOCOL.md: each line is owed its answer, and not the one of another.
     #[test]
     fn answers_are_those_of_the_document() {
-        let (mut agencies, mut stored) = (Agencies::default(), RowSet::default());
+        let mut agencies = Agencies::default();
         for (line, answer) in [
             ("AgencyStatus:1".to_owned(), "AgencyStatusResponse:0;0000000000000000;open"),
             (format!("StoreRows:1;1:{ANA}:{LEO}"), "StoreRowsResponse:0;2;dd29c9437ef72067"),
@@ -179,16 +167,16 @@ mod tests {
             ("AgencyStatus:".to_owned(), "Error:agency x"),
             ("Hello".to_owned(), "Error:unknown packet"),
         ] {
-            let Effect::Answers(wanted) = agencies.take(line.as_bytes(), &mut stored) else {
+            let Effect::Answers(wanted) = agencies.take(line.as_bytes()) else {
                 panic!("{line} has an answer")
             };
             assert!(wanted.fits(answer), "{line}: {wanted:?}");
             assert!(!wanted.fits(&format!("{answer}x")) || answer.ends_with(" x"), "{line}");
             assert!(!wanted.fits("StoreResponse:2") && !wanted.fits(""), "{line}");
         }
-        assert_eq!(agencies.take(b"AgencyClose:2", &mut stored), Effect::Silent);
-        assert_eq!(agencies.take(b"WinnersRequest:2", &mut stored), Effect::Waits);
-        assert_eq!((agencies.rows(1), agencies.rows(2), stored.count), (2, 1, 3));
+        assert_eq!(agencies.take(b"AgencyClose:2"), Effect::Silent);
+        assert_eq!(agencies.take(b"WinnersRequest:2"), Effect::Waits);
+        assert_eq!((agencies.rows(1), agencies.rows(2), agencies.heads().count()), (2, 1, 2));
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! What PROTOCOL.md says about a line by itself: which packet it is, if it is one, and otherwise by
 //! what it is refused. Written anew from the document, without the server's code.
 
+use chrono::NaiveDate;
+
 /// The highest agency number that a line can name.
 pub const AGENCIES_MAX: u32 = 100_000;
 
-/// A bet as it stands in a packet, but for the number, which is told without leading zeros.
+/// The longest line, without its `\n`.
+const LINE_BYTES_MAX: usize = 65_535;
+
+/// A bet as it stands in a packet, with its number as a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bet<'l> {
     /// First and last name, document, birthdate.
@@ -33,44 +38,64 @@ pub enum Packet<'l> {
 pub enum Line<'l> {
     /// A packet of this agency.
     Of(u32, Packet<'l>),
-    /// A malformed packet, with the start of its refusal, and the words that may come next.
-    PacketError(&'static str, &'static [&'static str]),
+    /// A malformed packet, with the start of its refusal, and the words one of which comes next.
+    Malformed(&'static str, &'static [&'static str]),
     /// No packet.
     Unknown,
 }
-
-const WORDS: &[&str] = &["agency", "invalid"];
 
 /// What `line`, without its `\n`, is on a server that has every agency.
 #[must_use]
 pub fn read(line: &[u8]) -> Line<'_> {
     let Some(end) = line.iter().position(|byte| *byte == b':') else { return Line::Unknown };
-    let (name, body) = (line.get(..end).unwrap_or_default(), line.get(end + 1..));
-    let body = body.unwrap_or_default();
+    let (name, body) = line.split_at(end);
+    let body = body.get(1..).unwrap_or_default();
     let is_declared = body.contains(&b';');
-    let (malformed, words): (_, &[&str]) = match name {
-        b"StoreBet" | b"StoreBatch" => ("StoreResponse:1", &[]),
-        b"StoreRows" => ("StoreRowsResponse:2;0;0000000000000000;", WORDS),
-        b"AgencyClose" if is_declared => ("AgencyCloseResponse:2;", WORDS),
-        b"AgencyClose" | b"AgencyStatus" | b"WinnersRequest" => ("Error:", WORDS),
+    let start = match name {
+        b"StoreBet" | b"StoreBatch" => "StoreResponse:1",
+        b"StoreRows" => "StoreRowsResponse:2;0;0000000000000000;",
+        b"AgencyClose" if is_declared => "AgencyCloseResponse:2;",
+        b"AgencyClose" | b"AgencyStatus" | b"WinnersRequest" => "Error:",
         _ => return Line::Unknown,
     };
-    let packet = std::str::from_utf8(body).ok().and_then(|body| match name {
-        b"StoreBet" => bet_packet(body),
-        b"StoreBatch" => batch_packet(body),
-        b"StoreRows" => rows_packet(body),
-        b"AgencyClose" if is_declared => {
-            let (of, rows) = body.split_once(';')?;
-            Some((agency(of)?, Packet::Close(Some(digits(rows, 20)?))))
-        }
-        b"AgencyClose" => Some((agency(body)?, Packet::Close(None))),
-        b"AgencyStatus" => Some((agency(body)?, Packet::Status)),
-        _ => Some((agency(body)?, Packet::Winners)),
-    });
-    match packet {
-        Some((agency, packet)) => Line::Of(agency, packet),
-        None => Line::PacketError(malformed, words),
-    }
+    let text = str::from_utf8(body).unwrap_or_default();
+    let packet = || {
+        let (of, packet) = match name {
+            b"StoreBet" => {
+                let (of, text) = text.split_once(';')?;
+                (of, Packet::Store(vec![bet(text)?]))
+            }
+            b"StoreBatch" => {
+                let (of, text) = text.split_once([';', ':'])?;
+                (of, Packet::Store(bets(text)?))
+            }
+            b"StoreRows" => {
+                let (head, text) = text.split_once(':')?;
+                let (of, row) = head.split_once(';')?;
+                (of, Packet::StoreRows(digits(row, 20).filter(|row| *row > 0)?, bets(text)?))
+            }
+            b"AgencyClose" if is_declared => {
+                let (of, rows) = text.split_once(';')?;
+                (of, Packet::Close(Some(digits(rows, 20)?)))
+            }
+            b"AgencyClose" => (text, Packet::Close(None)),
+            b"AgencyStatus" => (text, Packet::Status),
+            _ => (text, Packet::Winners),
+        };
+        Some(Line::Of(agency(of)?, packet))
+    };
+    // The document leaves open which of two faults is named.
+    let body = String::from_utf8_lossy(body);
+    let separators: &[char] = if name == b"StoreRows" { &[';', ':'] } else { &[';'] };
+    let field = body.split(separators).next().and_then(agency);
+    let is_too_long = line.len() > LINE_BYTES_MAX;
+    let faults: &[_] = match field {
+        _ if start == "StoreResponse:1" => &[],
+        _ if is_too_long => &["invalid"],
+        Some(_) if start != "Error:" => &["invalid"],
+        _ => &["agency", "invalid"],
+    };
+    packet().filter(|_| !is_too_long).unwrap_or(Line::Malformed(start, faults))
 }
 
 /// Whether the server closes the connection after its answer to `line`: a `StoreBatch` in the
@@ -79,26 +104,6 @@ pub fn read(line: &[u8]) -> Line<'_> {
 pub fn ends_connection(line: &[u8]) -> bool {
     let body = line.strip_prefix(b"StoreBatch:").unwrap_or_default();
     body.iter().find(|byte| b";:".contains(byte)) == Some(&b':')
-}
-
-/// `agency;bet`
-fn bet_packet(body: &str) -> Option<(u32, Packet<'_>)> {
-    let (of, text) = body.split_once(';')?;
-    Some((agency(of)?, Packet::Store(vec![bet(text)?])))
-}
-
-/// `agency;bet:bet…` or `agency:bet:bet…`
-fn batch_packet(body: &str) -> Option<(u32, Packet<'_>)> {
-    let (of, text) = body.split_once([';', ':'])?;
-    Some((agency(of)?, Packet::Store(bets(text)?)))
-}
-
-/// `agency;first_row:bet:bet…`
-fn rows_packet(body: &str) -> Option<(u32, Packet<'_>)> {
-    let (head, text) = body.split_once(':')?;
-    let (of, row) = head.split_once(';')?;
-    let row = digits(row, 20).filter(|row| *row > 0)?;
-    Some((agency(of)?, Packet::StoreRows(row, bets(text)?)))
 }
 
 fn bets(text: &str) -> Option<Vec<Bet<'_>>> {
@@ -113,7 +118,7 @@ fn bet(text: &str) -> Option<Bet<'_>> {
     is_right.then_some(Bet { texts: [first, last, document, birthdate], number })
 }
 
-/// 1 to 100 bytes without control characters; what separates has been taken out but for `:`.
+/// 1 to 100 bytes without control characters; the text before the next separator, so no `;`.
 fn is_name(text: &str) -> bool {
     let is_control = |c: char| matches!(u32::from(c), 0..=0x1f | 0x7f..=0x9f);
     (1..=100).contains(&text.len()) && !text.chars().any(|c| is_control(c) || c == ':')
@@ -125,22 +130,12 @@ fn is_document(text: &str) -> bool {
 }
 
 fn is_date(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let &[year, month, day] = parts.as_slice() else { return false };
-    let lengths = [year.len(), month.len(), day.len()];
-    let (Some(year), Some(month), Some(day)) = (digits(year, 4), digits(month, 2), digits(day, 2))
-    else {
-        return false;
-    };
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 if is_leap => 29,
-        2 => 28,
-        _ => 0,
-    };
-    lengths == [4, 2, 2] && year > 0 && (1..=days).contains(&day)
+    let has_form = text.len() == 10
+        && text.bytes().enumerate().all(|(place, byte)| match place {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    has_form && !text.starts_with("0000") && NaiveDate::parse_from_str(text, "%F").is_ok()
 }
 
 fn agency(text: &str) -> Option<u32> {
@@ -177,9 +172,10 @@ mod tests {
     #[test]
     fn every_line_is_what_the_document_says() {
         let good = || vec![bet(GOOD).unwrap()];
-        let error = Line::PacketError("Error:", WORDS);
-        let store = Line::PacketError("StoreResponse:1", &[]);
-        let rows = Line::PacketError("StoreRowsResponse:2;0;0000000000000000;", WORDS);
+        let (either, invalid): (&[_], &[_]) = (&["agency", "invalid"], &["invalid"]);
+        let error = Line::Malformed("Error:", either);
+        let store = Line::Malformed("StoreResponse:1", &[]);
+        let rows = Line::Malformed("StoreRowsResponse:2;0;0000000000000000;", invalid);
         for (line, is) in [
             (format!("StoreBet:7;{GOOD}"), Line::Of(7, Packet::Store(good()))),
             (format!("StoreBatch:0007:{GOOD}"), Line::Of(7, Packet::Store(good()))),
@@ -193,7 +189,9 @@ mod tests {
             ("StoreRows:7;1".into(), rows),
             ("AgencyClose:7".into(), Line::Of(7, Packet::Close(None))),
             ("AgencyClose:7;3".into(), Line::Of(7, Packet::Close(Some(3)))),
-            ("AgencyClose:7;".into(), Line::PacketError("AgencyCloseResponse:2;", WORDS)),
+            ("AgencyClose:7;".into(), Line::Malformed("AgencyCloseResponse:2;", invalid)),
+            ("AgencyClose:7:1;".into(), Line::Malformed("AgencyCloseResponse:2;", either)),
+            ("AgencyClose:1".repeat(6_000), Line::Malformed("Error:", invalid)),
             ("AgencyClose:100001".into(), error.clone()),
             ("AgencyStatus:00000000007".into(), error.clone()),
             ("AgencyStatus:7".into(), Line::Of(7, Packet::Status)),

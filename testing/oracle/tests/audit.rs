@@ -6,13 +6,13 @@ use std::fs;
 
 use harness::bets_dir::BetsDirectory;
 use harness::volume::Volume;
-use oracle::audit::{Announced, Audit, Expected, Problem};
+use oracle::audit::{Announced, Audit, Expected};
 
 const WINNER: u16 = 7574;
 
 /// A lottery of two agencies that went right: three bets with one winner, and no bet at all.
 struct Lottery {
-    directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
     bets: BetsDirectory,
     volume: Volume,
 }
@@ -30,7 +30,7 @@ impl Lottery {
         let bets = BetsDirectory::given(directory.path(), 2).unwrap();
         let volume = Volume::new(&bets.path().join("volume"));
         fs::create_dir(volume.path()).unwrap();
-        let lottery = Self { directory, bets, volume };
+        let lottery = Self { _directory: directory, bets, volume };
         lottery.store(STORED);
         lottery.close("2\n1\n2\n");
         lottery.draw(|_| {});
@@ -64,91 +64,82 @@ impl Lottery {
         Expected { bets: &self.bets, volume: &self.volume, winner_number: WINNER }
     }
 
-    fn problems(&self) -> Vec<Problem> {
-        Audit::of_draw(&self.expected()).unwrap().problems
-    }
-
-    /// The problems as they are told.
-    fn told(&self) -> Vec<String> {
-        self.problems().iter().map(ToString::to_string).collect()
+    /// The problems as they are printed.
+    fn problems(&self) -> Vec<String> {
+        let audit = Audit::of_draw(&self.expected()).unwrap();
+        audit.problems.iter().map(ToString::to_string).collect()
     }
 }
 
 #[test]
-fn what_is_right_has_no_problem() {
+fn a_right_lottery_has_no_problem() {
     let lottery = Lottery::new();
     let mut audit = Audit::of_draw(&lottery.expected()).unwrap();
-    assert_eq!(audit.problems, []);
     let counts: Vec<_> = audit.agencies.iter().map(|a| (a.agency, a.bets, a.stored)).collect();
     assert_eq!(counts, [(1, 3, 3), (2, 0, 0)]);
     assert_eq!(audit.agencies[0].winners, ["1"]);
-    // By XXH3-64 of the rows as they stand on the wire, computed by another program.
     assert_eq!(audit.agencies[1].digest, "0000000000000000");
     let right = ["1".to_owned()];
     audit.check_announced(&Announced { agency: 1, place: "file", documents: &right });
     audit.check_announced(&Announced { agency: 2, place: "file", documents: &[] });
     assert_eq!(audit.problems, []);
-    drop(lottery.directory);
+    fs::remove_file(lottery.volume.bets()).unwrap();
+    assert_eq!(lottery.problems(), ["agency 1: 3 rows are not stored, from row 1 on"]);
 }
 
 #[test]
-fn a_row_that_is_missing_doubled_swapped_or_changed_is_found() {
+fn every_wrong_row_is_found() {
     let lottery = Lottery::new();
     let lines: Vec<&str> = STORED.split_inclusive('\n').collect();
-    let missing = |rows, row| Problem::Missing { agency: 1, rows, row };
-    lottery.store(&lines[..2].concat());
-    assert_eq!(lottery.problems(), [missing(1, 3)]);
-    fs::remove_file(lottery.volume.bets()).unwrap();
-    assert_eq!(lottery.problems(), [missing(3, 1)]);
-    lottery.store(&format!("{STORED}{}", lines[2]));
-    assert_eq!(lottery.problems(), [Problem::Surplus { agency: 1, rows: 1 }]);
-    lottery.store(&[lines[1], lines[0], lines[2]].concat());
     let differ = |rows, row, stored: &str, wanted: &str| {
-        let (stored, wanted) = (stored.to_owned(), wanted.to_owned());
-        Problem::Differ { agency: 1, rows, row, stored, wanted }
+        format!(
+            "agency 1: {rows} stored rows differ from its file; \
+             row {row} is stored as \"{stored}\" and should be \"{wanted}\""
+        )
     };
-    let rosa = "Ro\"sa\";Gil, M;2;1999-12-31;0";
-    assert_eq!(lottery.problems(), [differ(2, 1, rosa, "Ana;Paz;1;2000-01-01;07574")]);
-    for (from, to) in [("Íñigo", "Inigo"), ("Sol", "sol"), (",3,", ",4,"), ("-29", "-28")] {
-        lottery.store(&STORED.replace(from, to));
-        let wanted = "Íñigo;Sol;3;2000-02-29;8";
-        let stored = format!(";{wanted}").replace(&from.replace(',', ";"), &to.replace(',', ";"));
-        assert_eq!(lottery.problems(), [differ(1, 3, &stored[1..], wanted)], "{from}");
+    let third = |stored| differ(1, 3, stored, "Íñigo;Sol;3;2000-02-29;8");
+    let swapped = differ(2, 1, "Ro\"sa\";Gil, M;2;1999-12-31;0", "Ana;Paz;1;2000-01-01;07574");
+    let missing = |rows, row| format!("agency 1: {rows} rows are not stored, from row {row} on");
+    let surplus = "agency 1: 1 rows are stored beyond the end of its file".to_owned();
+    let foreign = "2 rows of bets.csv belong to no agency of this lottery; the first is row 1";
+    let torn = "bets.csv does not end with a line end: its last row is torn";
+    let not_rows =
+        |lines, rows| format!("bets.csv has {lines} lines and {rows} rows: some lines are no rows");
+    for (rows, problems) in [
+        (lines[..2].concat(), vec![missing(1, 3)]),
+        (format!("{STORED}{}", lines[2]), vec![surplus]),
+        ([lines[1], lines[0], lines[2]].concat(), vec![swapped]),
+        (STORED.replace("Íñigo", "Inigo"), vec![third("Inigo;Sol;3;2000-02-29;8")]),
+        (STORED.replace("Sol", "sol"), vec![third("Íñigo;sol;3;2000-02-29;8")]),
+        (STORED.replace(",3,", ",4,"), vec![third("Íñigo;Sol;4;2000-02-29;8")]),
+        (STORED.replace("-29", "-28"), vec![third("Íñigo;Sol;3;2000-02-28;8")]),
+        (STORED.replace(",8\n", ",80\n"), vec![third("Íñigo;Sol;3;2000-02-29;80")]),
+        (format!("3,Leo,Sol,4,2000-01-01,1\nx\n{STORED}"), vec![foreign.to_owned()]),
+        (STORED.trim_end().to_owned(), vec![torn.to_owned()]),
+        (format!("\n{STORED}"), vec![not_rows(4, 3)]),
+    ] {
+        lottery.store(&rows);
+        assert_eq!(lottery.problems(), problems, "{rows}");
     }
-    lottery.store(&STORED.replace(",8\n", ",80\n"));
-    let stored = "Íñigo;Sol;3;2000-02-29;80";
-    assert_eq!(lottery.problems(), [differ(1, 3, stored, "Íñigo;Sol;3;2000-02-29;8")]);
-}
-
-#[test]
-fn lines_that_are_no_rows_are_found() {
-    let lottery = Lottery::new();
-    lottery.store(&format!("3,Leo,Sol,4,2000-01-01,1\nx\n{STORED}"));
-    assert_eq!(lottery.problems(), [Problem::Foreign { rows: 2, row: 1 }]);
-    lottery.store(STORED.trim_end());
-    assert_eq!(lottery.problems(), [Problem::TornEnd]);
-    lottery.store(&format!("\n{STORED}"));
-    assert_eq!(lottery.problems(), [Problem::Lines { lines: 4, rows: 3 }]);
     // The quote swallows the rest: three lines, one record.
     lottery.store(&STORED.replace('"', "").replace("1,Ana", "1,\"Ana"));
-    let told = lottery.told();
-    assert!(told.contains(&"bets.csv has 3 lines and 1 rows: some lines are no rows".to_owned()));
-    assert!(told.contains(&"agency 1: 2 rows are not stored, from row 2 on".to_owned()));
+    let problems = lottery.problems();
+    assert!(problems.contains(&not_rows(3, 1)) && problems.contains(&missing(2, 2)));
 }
 
 #[test]
 fn wrong_closes_are_found() {
     let lottery = Lottery::new();
-    for (closes, told) in [
+    for (closes, problem) in [
         ("1\n", "agencies_closed.txt: [2] (1) have not closed"),
         ("1\n2\n3\n", "agencies_closed.txt: [3] (1) are no agencies of this lottery"),
         ("1\n2", "agencies_closed.txt: its last line has no end"),
     ] {
         lottery.close(closes);
-        assert_eq!(lottery.told(), [told]);
+        assert_eq!(lottery.problems(), [problem]);
     }
     fs::remove_file(lottery.volume.agencies_closed()).unwrap();
-    assert_eq!(lottery.told(), ["agencies_closed.txt: [1, 2] (2) have not closed"]);
+    assert_eq!(lottery.problems(), ["agencies_closed.txt: [1, 2] (2) have not closed"]);
 }
 
 #[test]
@@ -173,26 +164,26 @@ fn a_wrong_draw_is_found() {
             "the list of agencies is [1] (1) and should be [1, 2] (2)",
         ),
     ];
-    for (change, told) in cases {
+    for (change, problem) in cases {
         lottery.draw(change);
-        assert_eq!(lottery.told(), [format!("draw.json: {told}")]);
+        assert_eq!(lottery.problems(), [format!("draw.json: {problem}")]);
     }
     fs::write(lottery.volume.draw(), "{").unwrap();
-    assert!(matches!(lottery.problems().as_slice(), [Problem::NoDraw(_)]));
+    assert!(lottery.problems()[0].starts_with("draw.json: "));
     fs::remove_file(lottery.volume.draw()).unwrap();
-    assert!(matches!(lottery.problems().as_slice(), [Problem::NoDraw(_)]));
+    assert!(lottery.problems()[0].starts_with("draw.json: "));
 }
 
 #[test]
 fn wrong_announcements_are_found() {
     let lottery = Lottery::new();
-    for (agency, documents, told) in [
+    for (agency, documents, problem) in [
         (1, vec![], "agency 1: its winners on file are [] (0) and should be [1] (1)"),
         (2, vec!["9"], "agency 2: its winners on file are [9] (1) and should be [] (0)"),
     ] {
         let documents: Vec<String> = documents.into_iter().map(str::to_owned).collect();
         let mut audit = Audit::of_draw(&lottery.expected()).unwrap();
         audit.check_announced(&Announced { agency, place: "file", documents: &documents });
-        assert_eq!(audit.problem_lines(), format!("{told}\n"));
+        assert_eq!(audit.problem_lines(), format!("{problem}\n"));
     }
 }

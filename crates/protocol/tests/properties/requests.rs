@@ -1,7 +1,8 @@
 //! Packets to a server: any line is a request, or is refused with a reason.
 
 use protocol::{
-    Bet, Outcome, PacketError, PacketType, Refusal, Request, Response, WireBets, write_row,
+    Bet, BodyError, InvalidField, Outcome, PacketError, PacketType, Refusal, Request, Response,
+    WireBets, write_row,
 };
 
 /// A line is a request, which is written as the same request, or is answered with a refusal that a
@@ -36,8 +37,10 @@ fn holds_rows(request: &Request<'_>) {
     else {
         return;
     };
-    let (mut rows, mut one_by_one) = (Vec::new(), Vec::new());
+    let (mut rows, mut one_by_one) = (Vec::with_capacity(bets.rows_bytes_max()), Vec::new());
+    let capacity = rows.capacity();
     bets.write_rows(*agency, &mut rows);
+    assert_eq!(rows.capacity(), capacity, "writing takes no more than was said");
     bets.iter().for_each(|bet| write_row(*agency, &bet, &mut one_by_one));
     assert_eq!(rows, one_by_one);
     assert!(rows.len() <= bets.rows_bytes_max(), "{} bytes of rows", rows.len());
@@ -46,12 +49,28 @@ fn holds_rows(request: &Request<'_>) {
     assert_eq!(bets.iter().next(), Some(bets.first()));
 }
 
-/// A text is read as bets exactly if each part of it is a bet.
+/// A text is read as the bets that its parts are, or refused for the first part that is not one.
 pub fn bets_are_those_one_by_one(text: &str) {
-    let mut bets = text.split(':').map(|text| text.split(';').collect::<Vec<_>>());
-    let are_bets = bets
-        .all(|fields| <[&str; 5]>::try_from(fields).is_ok_and(|fields| Bet::new(fields).is_ok()));
-    assert_eq!(WireBets::parse(text).is_ok(), are_bets);
+    let found = WireBets::parse(text).map(|bets| (bets.len(), bets.is_canonical()));
+    assert_eq!(found, parse_one_by_one(text), "{text}");
+}
+
+/// The number of the bets, and whether all are canonical.
+fn parse_one_by_one(text: &str) -> Result<(usize, bool), BodyError> {
+    let mut is_canonical = true;
+    for (bet, text) in (1..).zip(text.split(':')) {
+        let fields: Vec<&str> = text.split(';').collect();
+        let Ok(five) = <[&str; 5]>::try_from(fields.as_slice()) else {
+            return Err(BodyError::Fields { bet, fields: fields.len() });
+        };
+        let read = Bet::new(five).map_err(|InvalidField { field, allowed }| BodyError::Bet {
+            bet,
+            field,
+            allowed,
+        })?;
+        is_canonical &= !text.contains([',', '"']) && read.number().to_string() == five[4];
+    }
+    Ok((text.split(':').count(), is_canonical))
 }
 
 fn says_why(error: &PacketError) {
@@ -94,33 +113,27 @@ mod tests {
         "(StoreBet|StoreBatch|StoreRows|AgencyClose|AgencyStatus|WinnersRequest|Store|)";
     const AGENCY: &str = "(1|007|100000|0|100001|-1||99999999999)";
     const ROW: &str = "(1|0|18446744073709551615|18446744073709551616|00000000000000000001|)";
-    const BET: &str = "(Ana|Iñaki|\"|\r| |);(Paz|);(1|A9|ñ|);(2000-02-29|1999-02-29|0000-01-01|);\
-                       (0|07574|9999|10000|00000000000000000001|000000000000000000001|)";
+    const NEAR_BET: &str = "([a-z]{1,45}|[ñº\u{85}]{1,9}|[a,\"\t]{1,4}|);([A-Z]{1,12}|ñ{50}|a{101}|);\
+        ([0-9]{7,8}|[a-zA-Z0-9]{0,21}|-|ñ);\
+        ([12][0-9]{3}-(0[1-9]|1[0-2])-[0-3][0-9]|2000-1-1|0000-01-01);\
+        ([0-9]{0,5}|0{20}|0{21}|[:;x])";
+    const VALID_BET: &str = "([^;:\\pC]{1,25}|[a-z]{1,40}|[,\"]{1,9});[^;:\\pC]{1,25};\
+        [0-9A-Za-z]{1,20};[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8]);0{0,3}[0-9]{1,4}";
+
+    /// Up to five bets, most of them valid.
+    fn bets() -> impl Strategy<Value = String> {
+        let bet = prop_oneof![9 => VALID_BET, 1 => NEAR_BET];
+        proptest::collection::vec(bet, 0..6).prop_map(|bets| bets.join(":"))
+    }
 
     /// Lines that are packets or almost packets.
     fn near_packets() -> impl Strategy<Value = String> {
-        (TYPES, AGENCY, "[;:]?", ROW, "[;:]?", proptest::collection::vec(BET, 0..4)).prop_map(
-            |(name, agency, first, row, second, bets)| {
-                format!("{name}:{agency}{first}{row}{second}{}", bets.join(":"))
-            },
-        )
-    }
-
-    #[test]
-    fn holds_for_every_form() {
-        for line in [
-            "StoreBet:1;Ana;Paz;1;2000-01-01;7",
-            "StoreBatch:1;Ana;Paz;1;2000-01-01;7:Leo;Sol;2;2000-01-02;0008",
-            "StoreBatch:1:Ana;Paz;1;2000-01-01;7",
-            "StoreRows:1;1:Ana;Paz;1;2000-01-01;7:Leo;Sol;2;2000-01-02;8",
-            "AgencyClose:1",
-            "AgencyClose:1;18446744073709551615",
-            "AgencyStatus:100000",
-            "WinnersRequest:0000000001",
-            "WinnersRequest:1;1",
-        ] {
-            a_line_is_a_request_or_refused(line.as_bytes());
-        }
+        let valid = prop_oneof!["StoreBet:1;", "StoreBatch:007[;:]", "StoreRows:[1-9]{1,5};[1-9]:"];
+        let near = (TYPES, AGENCY, "[;:]?", ROW, "[;:]?");
+        let near = near.prop_map(|(name, agency, first, row, second)| {
+            format!("{name}:{agency}{first}{row}{second}")
+        });
+        (prop_oneof![valid, near], bets()).prop_map(|(head, bets)| head + &bets)
     }
 
     proptest! {
@@ -130,8 +143,8 @@ mod tests {
         }
 
         #[test]
-        fn bets_hold_for_near_bets(bets in proptest::collection::vec(BET, 0..4)) {
-            bets_are_those_one_by_one(&bets.join(":"));
+        fn bets_hold_for_near_bets(bets in bets()) {
+            bets_are_those_one_by_one(&bets);
         }
 
         #[test]

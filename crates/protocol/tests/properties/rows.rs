@@ -44,19 +44,18 @@ pub fn lines_are_rows_one_by_one(lines: &[u8]) {
 fn is_written_as_it_was_read(agency: u32, wire: &[u8], document: &str, number: Option<u16>) {
     let Some(agency) = AgencyId::new(agency) else { return };
     let Ok(text) = str::from_utf8(wire) else { return };
-    let Some(fields) = five(text.split(';')) else { return };
+    let Ok(fields) = <[&str; 5]>::try_from(text.split(';').collect::<Vec<_>>()) else { return };
     let Ok(bet) = Bet::new(fields) else { return };
     assert_eq!((bet.document(), Some(bet.number().get())), (document, number));
     let mut written = Vec::new();
     write_row(agency, &bet, &mut written);
+    let mut by_csv = csv::ReaderBuilder::new().has_headers(false).from_reader(&written[..]);
+    let record = by_csv.byte_records().next().expect("a row").expect("a row");
+    let wanted = [fields[0], fields[1], fields[2], fields[3], &bet.number().to_string()];
+    assert!(record.iter().skip(1).eq(wanted.map(str::as_bytes)), "{record:?}");
     assert_eq!(written.pop(), Some(b'\n'));
     let again = read(&mut RowReader::default(), &written);
     assert_eq!(again, Some((agency.get(), wire.to_vec(), document.to_owned(), number)));
-}
-
-fn five<'t>(mut fields: impl Iterator<Item = &'t str>) -> Option<[&'t str; 5]> {
-    let five = [fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?];
-    fields.next().is_none().then_some(five)
 }
 
 /// The records that the `csv` crate finds in `bytes`, written by that crate with either line end,
@@ -79,27 +78,13 @@ mod tests {
     use proptest::prelude::*;
 
     const NEAR_ROW: &str = "\"?(1|2|0|007|100001|4294967296|x|)\"?,(Ana|\"A, B\"|\"\"\"\"|;|\"|),\
-        (Paz|\u{0}|ñ|),(1|),(2000-01-01|1|),\
+        (Paz|\u{0}|ñ|[^;:,\"\\pC]{1,25}|),(1|),(2000-01-01|1|),\
         \"?(7574|0007|00000|12345|000000000000000000001|)\"?\r?";
 
     fn all(bytes: &[u8]) {
         lines_are_rows_one_by_one(bytes);
         a_line_is_one_row_or_damaged(bytes);
         records_are_rows(bytes);
-    }
-
-    #[test]
-    fn hold_for_every_form() {
-        for line in [
-            &b"1,Ana,Paz,1,2000-01-01,07574\r\n"[..],
-            b"\"1\",\"A, \"\"B\"\"\",Paz,1,2000-01-01,\"0\"",
-            b"1,\xff,\0,1,2000-01-01,7",
-            b"1,a;b,Paz,1,2000-01-01,7",
-            b"\"\"",
-            b"1,,,,,",
-        ] {
-            all(line);
-        }
     }
 
     proptest! {

@@ -7,29 +7,26 @@ use anyhow::Context as _;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 
-use crate::attack::{Signals, Tally, Target};
+use crate::attack::{Report, Target};
 
-/// How many are sent before others on this thread have their turn.
+/// How many are sent before the thread does something else.
 const BURST: u32 = 64;
 
 /// Sends them as fast as the system takes them, or at `rate` a second.
-///
-/// # Errors
-/// There is no socket.
-pub async fn flood(target: Target, signals: Signals, rate: Option<u64>) -> anyhow::Result<Tally> {
+pub async fn flood(target: &Target, rate: Option<u64>) -> anyhow::Result<Report> {
     let socket = UdpSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
     let socket = socket.context("open a socket for datagrams")?;
-    socket.set_broadcast(true).context("send datagrams to everybody")?;
+    socket.set_broadcast(true).context("send broadcasts")?;
     let huge = vec![b'x'; 60_000];
     let kinds: [&[u8]; 6] = [b"bet_ended", b"bet_ended", b"", b"bet_ende", &huge, b"\xff\0"];
-    let _ = signals.ready.send(());
-    let (mut tally, mut next) = (Tally::default(), Instant::now());
-    while !signals.stop.is_cancelled() {
+    target.ready.notify_one();
+    let (mut report, mut next) = (Report::default(), Instant::now());
+    while !target.stop.is_cancelled() {
         for datagram in kinds.iter().cycle().take(BURST as usize) {
             // One that the system does not take is lost, as any may be.
             if let Ok(bytes) = socket.try_send_to(datagram, target.udp) {
-                tally.lines += 1;
-                tally.bytes += bytes as u64;
+                report.lines += 1;
+                report.bytes += bytes as u64;
             }
         }
         match rate {
@@ -40,5 +37,5 @@ pub async fn flood(target: Target, signals: Signals, rate: Option<u64>) -> anyho
             }
         }
     }
-    Ok(tally)
+    Ok(report)
 }

@@ -1,7 +1,6 @@
 //! The closed agencies and the draw's record against the files of bets.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::fs;
 use std::io::ErrorKind;
 
@@ -42,7 +41,7 @@ pub fn time_of_draw(volume: &Volume) -> anyhow::Result<String> {
     Ok(serde_json::from_slice::<Held>(&text).context("read draw.json")?.time)
 }
 
-/// The draws that the lines of a log tell of, but for the one that was held at `time`.
+/// The draws that the lines of a log announce, except the one that was held at `time`.
 pub fn other_draws<'l>(
     lines: impl Iterator<Item = &'l str>,
     time: &str,
@@ -62,19 +61,24 @@ pub(super) fn check_closes(
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         read => read.context("read agencies_closed.txt")?,
     };
-    let closed: BTreeSet<&str> = text.lines().collect();
     let all: Vec<String> =
         (1..=expected.bets.agencies()).map(|agency| agency.to_string()).collect();
     let wanted: BTreeSet<&str> = all.iter().map(String::as_str).collect();
-    let mut tell = |difference: Vec<&&str>, what: &str| {
-        if !difference.is_empty() {
-            problems.push(Problem::Closed(format!("{} {what}", brief(&difference))));
-        }
+    let closed: BTreeSet<&str> = text.lines().collect();
+    let mut add = |what: String| {
+        problems.push(Problem::Wrong(format!("agencies_closed.txt: {what}")));
     };
-    tell(wanted.difference(&closed).collect(), "have not closed");
-    tell(closed.difference(&wanted).collect(), "are no agencies of this lottery");
+    for (are, are_not, what) in [
+        (&wanted, &closed, "have not closed"),
+        (&closed, &wanted, "are no agencies of this lottery"),
+    ] {
+        let difference: Vec<_> = are.difference(are_not).collect();
+        if !difference.is_empty() {
+            add(format!("{} {what}", brief(&difference)));
+        }
+    }
     if !text.is_empty() && !text.ends_with('\n') {
-        problems.push(Problem::Closed("its last line has no end".to_owned()));
+        add("its last line has no end".to_owned());
     }
     Ok(())
 }
@@ -85,52 +89,38 @@ pub(super) fn check_draw(
     agencies: &[AgencyAudit],
     problems: &mut Vec<Problem>,
 ) {
-    let read = fs::read(expected.volume.draw()).map_err(|error| error.to_string());
-    let draw = read.and_then(|bytes| {
-        serde_json::from_slice::<Draw>(&bytes).map_err(|error| error.to_string())
-    });
+    let mut add = |what: String| problems.push(Problem::Wrong(format!("draw.json: {what}")));
+    let read = fs::read(expected.volume.draw()).context("read it");
+    let draw = read.and_then(|bytes| Ok(serde_json::from_slice::<Draw>(&bytes)?));
     let draw = match draw {
         Ok(draw) => draw,
-        Err(error) => {
-            problems.push(Problem::NoDraw(error));
-            return;
+        Err(error) => return add(format!("{error:#}")),
+    };
+    let mut check = |is_right: bool, what: &str, recorded: String, wanted: String| {
+        if !is_right {
+            add(format!("{what} is {recorded} and should be {wanted}"));
         }
     };
     let bets: u64 = agencies.iter().map(|agency| agency.bets).sum();
-    check("winning_number", draw.winning_number, expected.winner_number, problems);
-    check("agencies_amount", draw.agencies_amount, expected.bets.agencies(), problems);
-    check("bets", draw.bets, bets, problems);
+    for (what, recorded, wanted) in [
+        ("winning_number", draw.winning_number.into(), expected.winner_number.into()),
+        ("agencies_amount", draw.agencies_amount.into(), expected.bets.agencies().into()),
+        ("bets", draw.bets, bets),
+    ] {
+        check(recorded == wanted, what, recorded.to_string(), wanted.to_string());
+    }
     let recorded: Vec<u32> = draw.agencies.iter().map(|drawn| drawn.agency).collect();
     let wanted: Vec<u32> = agencies.iter().map(|audited| audited.agency).collect();
     if recorded != wanted {
-        let (recorded, wanted) = (brief(&recorded), brief(&wanted));
-        let what = "the list of agencies".to_owned();
-        problems.push(Problem::Draw { what, recorded, wanted });
-        return;
+        return check(false, "the list of agencies", brief(&recorded), brief(&wanted));
     }
     for (drawn, audited) in draw.agencies.iter().zip(agencies) {
-        check_agency(drawn, audited, problems);
-    }
-}
-
-fn check_agency(drawn: &DrawnAgency, audited: &AgencyAudit, problems: &mut Vec<Problem>) {
-    let name = |what: &str| format!("{what} of agency {}", audited.agency);
-    check(name("rows"), drawn.rows, audited.bets, problems);
-    check(name("digest"), &drawn.digest, &audited.digest, problems);
-    if drawn.winners != audited.winners {
-        let (recorded, wanted) = (brief(&drawn.winners), brief(&audited.winners));
-        problems.push(Problem::Draw { what: name("winners"), recorded, wanted });
-    }
-}
-
-fn check<T: PartialEq + Display>(
-    what: impl Display,
-    recorded: T,
-    wanted: T,
-    problems: &mut Vec<Problem>,
-) {
-    if recorded != wanted {
-        let (what, recorded, wanted) = (what.to_string(), recorded.to_string(), wanted.to_string());
-        problems.push(Problem::Draw { what, recorded, wanted });
+        let name = |what: &str| format!("{what} of agency {}", audited.agency);
+        let (rows, bets) = (drawn.rows, audited.bets);
+        check(rows == bets, &name("rows"), rows.to_string(), bets.to_string());
+        let (digest, wanted) = (&drawn.digest, &audited.digest);
+        check(digest == wanted, &name("digest"), digest.clone(), wanted.clone());
+        let (winners, wanted) = (&drawn.winners, &audited.winners);
+        check(winners == wanted, &name("winners"), brief(winners), brief(wanted));
     }
 }

@@ -1,83 +1,55 @@
 //! Packets that are nearly right: valid ones, and what a seed makes of them.
 
-use std::io::Write as _;
-
 use harness::rng::Rng;
 
-/// What is put into packets: what separates, ends, quotes or breaks something somewhere.
-const PIECES: [&[u8]; 26] = [
-    b";",
-    b":",
-    b",",
-    b"\"",
-    b"\"\"",
-    b"\r",
-    b"\n",
-    b"\0",
-    b"\t",
-    b" ",
-    b"=",
-    b"'",
-    b"-1",
-    b"+1",
-    b"0",
-    b"00007",
-    b"65536",
-    b"10000",
-    b"18446744073709551616",
-    b"\xff\xfe",
-    b"\xc3",
-    b"\xc3\xb1",
-    b"\xe2\x80\xae",
-    b"2023-02-29",
-    b"9999-12-31",
-    b"StoreBet:",
-];
+/// What is put into packets: what separates, ends, quotes or breaks something somewhere. The pieces
+/// are separated by `|`.
+const PIECES: &[u8] =
+    b";|:|,|\"|\"\"|\r|\n|\0|\t| |=|'|-1|+1|0|00007|65536|10000|18446744073709551616|\
+    \xff\xfe|\xc3|\xc3\xb1|\xe2\x80\xae|2023-02-29|9999-12-31|StoreBet:";
 
 /// Makes lines for one connection.
 #[derive(Debug)]
 pub struct Mutator {
     rng: Rng,
+    pieces: Vec<&'static [u8]>,
 }
 
 impl Mutator {
     /// All decisions come from `rng`.
     #[must_use]
     pub fn new(rng: Rng) -> Self {
-        Self { rng }
+        Self { rng, pieces: PIECES.split(|byte| *byte == b'|').collect() }
     }
 
-    /// Appends a line about an agency from `least` to `most`, of which `rows` tells how many rows
-    /// it has; most of them are wrong somewhere. Its `\n` is not always its only one.
-    pub fn line(&mut self, least: u32, most: u32, rows: impl Fn(u32) -> u64, out: &mut Vec<u8>) {
+    /// A line about an agency from `least` to `most`, without its `\n`. `rows` gives how many rows an
+    /// agency has. Most lines are wrong somewhere; some contain a `\n`.
+    pub fn line(&mut self, least: u32, most: u32, rows: impl Fn(u32) -> u64) -> Vec<u8> {
         let agency = self.rng.between(least.into(), most.into()) as u32;
-        let start = out.len();
-        self.packet(agency, rows(agency), out);
-        let mut line = out.split_off(start);
+        let mut line = self.packet(agency, rows(agency)).into_bytes();
         for _ in 0..self.rng.weighted(&[(1, 0), (12, 1), (4, 2), (2, 6)]).unwrap_or(1) {
             self.mutate(&mut line);
         }
-        out.append(&mut line);
-        out.push(b'\n');
+        line
     }
 
-    /// Appends a valid packet, without its end.
-    fn packet(&mut self, agency: u32, rows: u64, out: &mut Vec<u8>) {
+    /// A valid packet.
+    fn packet(&mut self, agency: u32, rows: u64) -> String {
         let bets = self.rng.between(1, 3);
-        // A Vec takes every byte.
-        let _ = match self.rng.between(0, 7) {
+        let mut packet = match self.rng.between(0, 7) {
             // Rarely in the reference's form, after which the server closes the connection.
-            0 if self.rng.chance(5) => write!(out, "StoreBatch:{agency}"),
-            0 | 1 => write!(out, "StoreBatch:{agency};{}", self.bet()),
-            2 | 3 => write!(out, "StoreRows:{agency};{}", rows + 1),
-            4 => return drop(write!(out, "AgencyStatus:{agency}")),
-            5 => return drop(write!(out, "AgencyClose:{agency};{}", rows + 1)),
-            6 => return drop(write!(out, "WinnersRequest:x{agency}")),
-            _ => return drop(write!(out, "StoreBet:{agency};{}", self.bet())),
+            0 if self.rng.chance(5) => format!("StoreBatch:{agency}"),
+            0 | 1 => format!("StoreBatch:{agency};{}", self.bet()),
+            2 | 3 => format!("StoreRows:{agency};{}", rows + 1),
+            4 => return format!("AgencyStatus:{agency}"),
+            5 => return format!("AgencyClose:{agency};{}", rows + 1),
+            6 => return format!("WinnersRequest:x{agency}"),
+            _ => return format!("StoreBet:{agency};{}", self.bet()),
         };
         for _ in 0..bets {
-            let _ = write!(out, ":{}", self.bet());
+            packet = packet + ":" + &self.bet();
         }
+        packet
     }
 
     fn bet(&mut self) -> String {
@@ -95,8 +67,8 @@ impl Mutator {
                 }
             }
             1 | 2 => {
-                let piece = self.rng.between(0, PIECES.len() as u64 - 1) as usize;
-                let piece = PIECES.get(piece).copied().unwrap_or_default();
+                let piece = self.rng.between(0, self.pieces.len() as u64 - 1) as usize;
+                let piece = self.pieces.get(piece).copied().unwrap_or_default();
                 line.splice(at..at, piece.iter().copied());
             }
             3 => drop(line.drain(at..until)),
@@ -118,16 +90,18 @@ impl Mutator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use oracle::packet::{self, Line};
 
     #[test]
     fn a_seed_makes_the_same_lines_and_most_are_wrong() {
         let lines = |seed| {
-            let (mut mutator, mut out) = (Mutator::new(Rng::new(seed)), Vec::new());
-            (0..1_000).for_each(|_| mutator.line(1, 9, |_| 0, &mut out));
-            out
+            let mut mutator = Mutator::new(Rng::new(seed));
+            (0..1_000).map(|_| mutator.line(1, 9, |_| 0)).collect::<Vec<_>>()
         };
         assert_eq!(lines(1), lines(1));
         assert_ne!(lines(1), lines(2));
-        assert!(lines(1).split(|byte| *byte == b'\n').count() > 1_000);
+        assert!(lines(1).iter().any(|line| line.contains(&b'\n')));
+        let is_right = |line: &&Vec<u8>| matches!(packet::read(line), Line::Of(..));
+        assert!((20..500).contains(&lines(1).iter().filter(is_right).count()));
     }
 }
