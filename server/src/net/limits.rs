@@ -59,6 +59,9 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long an instance waits after the system refused a new connection, unless one ends first.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// The least time between two warnings that no more connections can be accepted.
+pub const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
 /// What a connection takes without its read buffer, in bytes: its task, the answer being written,
 /// what it waits for, and what the allocator loses between those of many. Measured with 10,000 of
 /// them, and rounded up.

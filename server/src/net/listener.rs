@@ -11,13 +11,13 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::connection::{Shared, serve};
 use super::limits::{
-    ACCEPT_PAUSE, DRAIN_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, KEEPALIVE_TIME,
-    SYSTEM_BUFFER_BYTES,
+    ACCEPT_PAUSE, ACCEPT_WARNING_INTERVAL, DRAIN_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES,
+    KEEPALIVE_TIME, SYSTEM_BUFFER_BYTES,
 };
 use crate::store::Store;
 
@@ -70,6 +70,7 @@ pub fn listen(socket: Socket, backlog: u16) -> io::Result<TcpListener> {
 /// lets each connection finish what it is answering, and ends within [`DRAIN_TIMEOUT`].
 pub async fn run<S: Store>(listener: TcpListener, shared: Shared<S>, connections_max: usize) {
     let (mut connections, shared) = (JoinSet::new(), Arc::new(shared));
+    let mut warning = AcceptWarning::default();
     loop {
         let has_room = connections.len() < connections_max;
         tokio::select! {
@@ -80,18 +81,13 @@ pub async fn run<S: Store>(listener: TcpListener, shared: Shared<S>, connections
                     debug!(action = "accept_connections", result = "success", %peer);
                     connections.spawn(serve(stream, peer, Arc::clone(&shared)));
                     if connections.len() == connections_max {
-                        warn_of_limit(connections_max, "no more are served at once", MORE_FILES);
+                        warning.log(connections_max, "no more are served at once", MORE_FILES);
                     }
                 }
                 Err(error) if is_clients_fault(&error) => {}
                 Err(error) => {
-                    warn_of_limit(connections.len(), &error.to_string(), advice(&error));
-                    // Most likely the system has no more of what each connection takes. One that
-                    // ends frees some.
-                    tokio::select! {
-                        Some(_) = connections.join_next() => {}
-                        () = sleep(ACCEPT_PAUSE) => {}
-                    }
+                    warning.log(connections.len(), &error.to_string(), advice(&error));
+                    pause(&mut connections).await;
                 }
             },
         }
@@ -106,9 +102,29 @@ pub async fn run<S: Store>(listener: TcpListener, shared: Shared<S>, connections
     }
 }
 
-/// Warns that no more connections can be accepted.
-fn warn_of_limit(open: usize, error: &str, next: &str) {
-    warn!(action = "accept_connections", result = "in_progress", open, error, next);
+/// Waits after the system refused a connection, most likely because it has no more of what each
+/// connection takes: until a connection ends, which frees some, or for a moment.
+async fn pause(connections: &mut JoinSet<()>) {
+    tokio::select! {
+        Some(_) = connections.join_next() => {}
+        () = sleep(ACCEPT_PAUSE) => {}
+    }
+}
+
+/// Warns that no more connections can be accepted, but not with every one that ends and makes room
+/// for the next.
+#[derive(Debug, Default)]
+struct AcceptWarning {
+    last: Option<Instant>,
+}
+
+impl AcceptWarning {
+    fn log(&mut self, open: usize, error: &str, next: &str) {
+        if self.last.is_none_or(|last| last.elapsed() >= ACCEPT_WARNING_INTERVAL) {
+            self.last = Some(Instant::now());
+            warn!(action = "accept_connections", result = "in_progress", open, error, next);
+        }
+    }
 }
 
 fn is_clients_fault(error: &io::Error) -> bool {
