@@ -93,17 +93,14 @@ fn start(appended: &File, in_place: &File) -> io::Result<bool> {
 /// # Errors
 /// As the system reports them, for either file.
 fn sync(appended: &File, in_place: &File) -> io::Result<bool> {
-    // Before the first wait, so that the device has both at once.
-    if !start(appended, in_place)? {
-        return Ok(false);
-    }
     // All three: the system then passes over no byte that it finds being written.
     let whole = libc::SYNC_FILE_RANGE_WAIT_BEFORE
         | libc::SYNC_FILE_RANGE_WRITE
         | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-    write_out(in_place, whole)?;
-    appended.sync_data()?;
-    Ok(true)
+    match write_out(in_place, whole) {
+        Err(error) if is_refused(&error) => Ok(false),
+        written => written.and_then(|()| appended.sync_data()).map(|()| true),
+    }
 }
 
 /// Whether the call itself is refused, whatever it is about: by an old kernel, or by a sandbox.
