@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use crate::net::limits::DRAIN_TIMEOUT;
 use journal::limits::{BLOCK_BYTES, LOCK_WAIT_STEP, SCAN_STACK_BYTES, SCAN_THREADS_MAX};
 use protocol::limits::{
     BETS_MAX, CHUNK_BYTES, LINE_BYTES_MAX, LOCK_WAIT_SECONDS_MAX, ROW_EXTRA_BYTES_MAX,
@@ -12,6 +11,9 @@ use protocol::limits::{
 
 /// How long a batch waits for the locks at the most; then it is answered 1 and not stored.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(LOCK_WAIT_SECONDS_MAX);
+
+/// How long what is in flight may take after SIGTERM.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How many requests may wait for the store's thread. All that wait share one lock, one append and
 /// one sync.

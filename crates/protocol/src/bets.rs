@@ -7,9 +7,9 @@
 use memchr::{memchr, memchr_iter, memchr2};
 
 use crate::bet::{Bet, Field};
+use crate::body_error::BodyError;
 use crate::canonical_bet::canonical_bet_len;
 use crate::limits::{AGENCIES_MAX, CHUNK_BYTES, ROW_EXTRA_BYTES_MAX};
-use crate::packet_error::BodyError;
 use crate::row::write_row;
 use crate::simd::{Chunk, chunk_at_start, equal, mask};
 use crate::values::{AgencyId, decimal};

@@ -9,12 +9,12 @@
 
 mod bet;
 mod bets;
+mod body_error;
 mod canonical_bet;
 mod canonical_row;
 mod digest;
 mod frame;
 pub mod limits;
-mod packet_error;
 mod request;
 mod response;
 mod row;
@@ -23,10 +23,10 @@ mod values;
 
 pub use bet::{Bet, Field, InvalidField};
 pub use bets::{OwnedBets, WireBets};
+pub use body_error::BodyError;
 pub use digest::{Digest, ParseDigestError};
 pub use frame::{Frame, Framed, Framer};
-pub use packet_error::{BodyError, PacketError};
-pub use request::{BatchForm, PacketType, Request, write_rows_packet};
+pub use request::{BatchForm, PacketError, PacketType, Request, write_rows_packet};
 pub use response::{AgencyState, Outcome, Refusal, Response, ResponseError, WINNERS_HEAD};
 pub use row::{DamagedRow, RowReader, StoredRow, write_row};
 pub use values::{AgencyId, BetNumber, InvalidValue};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::Digest;
 use crate::bets::WireBets;
-use crate::packet_error::{BodyError, PacketError};
+use crate::body_error::BodyError;
 use crate::response::{Outcome, Refusal, Response};
 use crate::values::{AgencyId, parse_digits};
 
@@ -141,6 +141,36 @@ impl PacketType {
             Self::AgencyClose | Self::AgencyStatus | Self::WinnersRequest => {
                 Response::Error(format!("{refusal} {reason}"))
             }
+        }
+    }
+}
+
+/// Why a line is not a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketError {
+    /// The type is unknown.
+    UnknownType,
+    /// The type is known and the body is wrong.
+    Body(PacketType, BodyError),
+}
+
+impl PacketError {
+    /// The error for a line that is too long, from its first bytes.
+    #[must_use]
+    pub fn too_long(head: &[u8]) -> Self {
+        match split_type(head).and_then(|(name, body)| PacketType::of(name, body)) {
+            Some(packet) => Self::Body(packet, BodyError::TooLong),
+            None => Self::UnknownType,
+        }
+    }
+
+    /// The answer to the line.
+    #[must_use]
+    pub fn response(&self) -> Response {
+        match self {
+            Self::UnknownType => Response::Error("unknown packet".to_owned()),
+            Self::Body(packet, error @ BodyError::Agency) => packet.refuse(Refusal::Agency, error),
+            Self::Body(packet, error) => packet.refuse(Refusal::Invalid, error),
         }
     }
 }

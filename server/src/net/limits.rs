@@ -53,9 +53,6 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// How many probes may stay unanswered before the connection counts as dead.
 pub const KEEPALIVE_PROBES: u32 = 4;
 
-/// How long what is in flight may take after SIGTERM.
-pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
-
 /// How long an instance waits after the system refused a new connection, unless one ends first.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 

@@ -16,9 +16,10 @@ use tracing::{debug, warn};
 
 use super::connection::{Shared, serve};
 use super::limits::{
-    ACCEPT_PAUSE, ACCEPT_WARNING_INTERVAL, DRAIN_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES,
-    KEEPALIVE_TIME, SYSTEM_BUFFER_BYTES,
+    ACCEPT_PAUSE, ACCEPT_WARNING_INTERVAL, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, KEEPALIVE_TIME,
+    SYSTEM_BUFFER_BYTES,
 };
+use crate::limits::DRAIN_TIMEOUT;
 use crate::store::Store;
 
 /// The advice if there are as many connections as there may be.

@@ -1,7 +1,5 @@
-//! Why a line is not a packet, and the answer to it.
+//! Why the body of a packet is wrong.
 
-use crate::request::{PacketType, split_type};
-use crate::response::{Refusal, Response};
 use crate::{Field, limits};
 
 /// Why the body of a packet of a known type is wrong.
@@ -49,34 +47,4 @@ pub enum BodyError {
         /// What should have been a number.
         what: &'static str,
     },
-}
-
-/// Why a line is not a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PacketError {
-    /// The type is unknown.
-    UnknownType,
-    /// The type is known and the body is wrong.
-    Body(PacketType, BodyError),
-}
-
-impl PacketError {
-    /// The error for a line that is too long, from its first bytes.
-    #[must_use]
-    pub fn too_long(head: &[u8]) -> Self {
-        match split_type(head).and_then(|(name, body)| PacketType::of(name, body)) {
-            Some(packet) => Self::Body(packet, BodyError::TooLong),
-            None => Self::UnknownType,
-        }
-    }
-
-    /// The answer to the line.
-    #[must_use]
-    pub fn response(&self) -> Response {
-        match self {
-            Self::UnknownType => Response::Error("unknown packet".to_owned()),
-            Self::Body(packet, error @ BodyError::Agency) => packet.refuse(Refusal::Agency, error),
-            Self::Body(packet, error) => packet.refuse(Refusal::Invalid, error),
-        }
-    }
 }
