@@ -36,7 +36,7 @@ program::setting_keys! {
     GENERATE_ROWS = "CLI_GENERATE_ROWS" in_file "generate_rows";
 }
 
-/// The variables of a single bet, in the order of [`Field::ALL`].
+/// The variables of a single bet, in the order of [`protocol::Field::ALL`].
 pub const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
 
 const ID_ALLOWED: &str = "an agency number, 1 to 100000, or auto";
