@@ -29,13 +29,13 @@ pub const COMMIT_DELAY_MAX: Duration = Duration::from_millis(5);
 /// The most groups without a commit delay, after delays for agencies that did not come.
 pub const COMMIT_DELAY_RESTS_MAX: u32 = 64;
 
-/// How many bytes of rows may wait for the store's thread, or be worked on by it.
+/// How many bytes of bets and their rows may wait for the store's thread, or be worked on by it.
 pub const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The most of it that the rows of one packet can claim: see
+/// The most of it that one packet can claim, for its bets and for their rows: see
 /// [`protocol::WireBets::rows_bytes_max`].
 pub const BATCH_BYTES_MAX: usize =
-    LINE_BYTES_MAX * 2 + BETS_MAX * ROW_EXTRA_BYTES_MAX + CHUNK_BYTES;
+    LINE_BYTES_MAX * 3 + BETS_MAX * ROW_EXTRA_BYTES_MAX + CHUNK_BYTES;
 
 /// The stack of the store's thread, in bytes.
 pub const STORE_STACK_BYTES: usize = 256 * 1024;

@@ -24,6 +24,9 @@ pub(super) struct OwnedBatch {
     pub(super) agency: AgencyId,
     pub(super) first_row: Option<u64>,
     pub(super) bets: OwnedBets,
+    /// The bets as they will stand in the log. The connections encode them, each its own, so that
+    /// the store's thread does not do it for all.
+    pub(super) rows: Vec<u8>,
 }
 
 impl OwnedBatch {
@@ -35,7 +38,10 @@ impl OwnedBatch {
 
 impl From<&Batch<'_>> for OwnedBatch {
     fn from(batch: &Batch<'_>) -> Self {
-        Self { agency: batch.agency, first_row: batch.first_row, bets: batch.bets.into() }
+        let Batch { agency, first_row, bets } = *batch;
+        let mut rows = Vec::with_capacity(bets.rows_bytes_max());
+        bets.write_rows(agency, &mut rows);
+        Self { agency, first_row, bets: bets.into(), rows }
     }
 }
 
@@ -187,15 +193,16 @@ pub(super) fn commit<D: Disk>(
     group: &mut Vec<PendingBatch>,
     deadline: Instant,
 ) -> Result<Committed, StoreError> {
-    // Before the lock, because most groups are stored whole.
-    let mut rows = encode("", group.iter().map(|pending| &pending.request));
+    let bytes = group.iter().map(|pending| pending.request.rows.len()).sum::<usize>();
+    let mut rows = Vec::with_capacity(bytes + 1);
     // Locks, recovers and catches up.
     let mut locked = volume.lock(deadline)?;
-    let (mut plan, separator) = (locked.state.plan(), locked.bets.separator());
+    let mut plan = locked.state.plan();
     let decisions: Vec<_> = group.iter().map(|it| plan.decide(&it.request.head())).collect();
-    if !separator.is_empty() || decisions.iter().any(|it| *it != Decision::Store) {
-        let stored = group.iter().zip(&decisions).filter(|(_, it)| **it == Decision::Store);
-        rows = encode(separator, stored.map(|(pending, _)| &pending.request));
+    for (pending, _) in group.iter().zip(&decisions).filter(|(_, it)| **it == Decision::Store) {
+        let separator = if rows.is_empty() { locked.bets.separator() } else { "" };
+        rows.extend_from_slice(separator.as_bytes());
+        rows.extend_from_slice(&pending.request.rows);
     }
     if !rows.is_empty() {
         locked.bets.write_intent(&rows)?;
@@ -225,20 +232,6 @@ pub(super) fn commit<D: Disk>(
     volume.metrics.count_commit(agencies.len(), new, rows.len(), sync_took);
     group.drain(..).zip(answers).for_each(|(pending, answer)| pending.answer(answer));
     Ok(Committed { agencies, sync_took })
-}
-
-/// The rows of these batches as they will stand in the log, behind the `separator`; nothing if
-/// there are none.
-fn encode<'b>(separator: &str, batches: impl Iterator<Item = &'b OwnedBatch> + Clone) -> Vec<u8> {
-    let bytes = batches.clone().map(|batch| batch.bets.as_wire().rows_bytes_max()).sum::<usize>();
-    let mut rows = Vec::with_capacity(separator.len() + bytes);
-    for batch in batches {
-        if rows.is_empty() {
-            rows.extend_from_slice(separator.as_bytes());
-        }
-        batch.bets.as_wire().write_rows(batch.agency, &mut rows);
-    }
-    rows
 }
 
 /// Commits a group of closes; returns whether any was new. Everything that is stored is durable

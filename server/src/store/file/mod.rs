@@ -163,8 +163,8 @@ impl FileStore {
 
 impl Store for FileStore {
     async fn append(&self, batch: &Batch<'_>) -> Result<Appended, Unknown> {
-        let (bytes, request) = (batch.bets.rows_bytes_max(), || OwnedBatch::from(batch));
-        let appended = self.submit(bytes, request, Work::Append).await?;
+        let bytes = batch.bets.text().len() + batch.bets.rows_bytes_max();
+        let appended = self.submit(bytes, || OwnedBatch::from(batch), Work::Append).await?;
         Ok(appended.unwrap_or_else(|reason| {
             let outcome = Outcome::TryAgain(reason.to_owned());
             Appended { outcome, stored: AgencyRows::default(), is_new: false }
