@@ -3,8 +3,8 @@
 //! An agency waits for the reply before it sends more. So agencies that were answered together send
 //! again together, a moment later. If the next group starts without them, they need another sync; if
 //! it waits that moment, one sync stores them all. This pays where a sync takes longer than the
-//! moment. So a group waits for the agencies of the last group that stored something, for half as
-//! long as a sync takes. If they did not come, the next groups do not wait.
+//! moment, and as long as the group is small. So a small group waits for the agencies of the last
+//! group that stored something, for half as long as a sync takes.
 //!
 //! Decides only; `queue.rs` waits and wakes.
 
@@ -13,19 +13,15 @@ use std::time::Duration;
 
 use protocol::AgencyId;
 
-use crate::limits::{COMMIT_DELAY_MAX, COMMIT_DELAY_RESTS_MAX};
+use crate::limits::COMMIT_DELAY_MAX;
 
-/// The agencies that are waited for, and whether waiting has been of use.
+/// The agencies that are waited for, and for how long.
 #[derive(Debug, Default)]
 pub(super) struct CommitDelay {
     /// The agencies of the last group that have not come again.
     missing: HashSet<AgencyId>,
     /// How long the last sync took.
     sync_took: Duration,
-    /// How many groups in a row waited for agencies that did not come.
-    failed: u32,
-    /// How many groups more do not wait.
-    rests: u32,
 }
 
 impl CommitDelay {
@@ -36,8 +32,7 @@ impl CommitDelay {
 
     /// How long the group may wait for more in all; `None` if no agency is missing.
     pub(super) fn limit(&self) -> Option<Duration> {
-        let waits = self.rests == 0 && !self.missing.is_empty();
-        waits.then(|| (self.sync_took / 2).min(COMMIT_DELAY_MAX))
+        (!self.missing.is_empty()).then(|| (self.sync_took / 2).min(COMMIT_DELAY_MAX))
     }
 
     /// A group was committed with a sync that took so long, with new batches of these agencies. If
@@ -45,14 +40,6 @@ impl CommitDelay {
     pub(super) fn stored(&mut self, agencies: &[AgencyId], sync_took: Duration) {
         if agencies.is_empty() {
             return;
-        }
-        if self.rests > 0 {
-            self.rests -= 1;
-        } else if self.missing.is_empty() {
-            self.failed = 0;
-        } else {
-            self.failed += 1;
-            self.rests = (1 << self.failed.min(31)).min(COMMIT_DELAY_RESTS_MAX) - 1;
         }
         self.missing.clear();
         self.missing.extend(agencies);
@@ -93,19 +80,6 @@ mod tests {
         assert_eq!(delay.limit(), None);
         delay.stored(&agencies(&[1, 2, 3]), Duration::from_secs(3));
         assert_eq!(delay.limit(), Some(COMMIT_DELAY_MAX));
-    }
-
-    #[test]
-    fn delays_without_success_become_rare_until_one_succeeds() {
-        let mut delay = CommitDelay::default();
-        let waits: Vec<bool> =
-            (0..2_000).map(|round| group(&mut delay, &[round % 2 + 1])).collect();
-        let of = |waits: &[bool]| waits.iter().filter(|waited| **waited).count();
-        assert!(waits[1], "the first time it is not known");
-        assert!((8..=40).contains(&of(&waits)), "{}", of(&waits));
-        (0..100).for_each(|_| _ = group(&mut delay, &[1, 2]));
-        come(&mut delay, &[1]);
-        assert!(delay.limit().is_some());
     }
 
     #[test]

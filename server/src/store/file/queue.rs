@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use protocol::AgencyId;
 
 use super::commit_delay::CommitDelay;
-use crate::limits::QUEUE_REQUESTS_MAX;
+use crate::limits::COMMIT_DELAY_REQUESTS_MAX;
 
 /// A request in the queue.
 #[derive(Debug)]
@@ -171,8 +171,8 @@ impl<W> State<W> {
         if self.requests.is_empty() {
             return (!self.is_over).then_some(Duration::MAX);
         }
-        let may_wait =
-            self.one_may_wait && self.requests.len() < QUEUE_REQUESTS_MAX && !self.is_over;
+        let is_small = self.requests.len() < COMMIT_DELAY_REQUESTS_MAX;
+        let may_wait = self.one_may_wait && is_small && !self.is_over;
         let limit = self.delay.limit().filter(|_| may_wait);
         Some(limit.map_or(Duration::ZERO, |limit| {
             let now = Instant::now();
