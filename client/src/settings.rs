@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use program::log::{Form, Level};
-use program::settings::{self, Key, SettingError, SettingErrors, Settings, Shown};
+use program::settings::{self, Key, SettingError, SettingErrors, Settings};
 use protocol::limits::{AGENCIES_MAX, LINE_BYTES_MAX};
 use protocol::{AgencyId, Bet};
 
@@ -168,7 +168,7 @@ pub fn read(
 /// The table of all settings that are keys: each with its default and what is allowed.
 fn read_config(all: &mut Settings) -> Config {
     const ADDRESSES: &str = "one or more host:port, separated by commas";
-    let path = |text: &str| Some(Shown(text.into()));
+    let path = |text: &str| Some(text.to_owned());
     let mut config = Config {
         id: all.read_optional(ID, ID_ALLOWED, agency_or_auto),
         winners_file: all.read_optional(WINNERS_FILE, "a path", |text| Some(text.into())),
@@ -177,7 +177,7 @@ fn read_config(all: &mut Settings) -> Config {
             .split(',')
             .map(str::to_owned)
             .collect(),
-        bets_dir: all.read(BETS_DIR, Shown("bets".into()), "a directory", path).0,
+        bets_dir: all.read(BETS_DIR, "bets".to_owned(), "a directory", path).into(),
         limits: BatchLimits {
             bets: number(
                 all,
@@ -211,7 +211,7 @@ fn read_config(all: &mut Settings) -> Config {
             legacy_detection: limits::LEGACY_DETECTION_TIME,
         },
         is_fallback_allowed: all.read(FALLBACK, "yes", "yes or no", yes_or_no) == "yes",
-        claims_dir: all.read(CLAIMS_DIR, Shown("claims".into()), "a directory", path).0,
+        claims_dir: all.read(CLAIMS_DIR, "claims".to_owned(), "a directory", path).into(),
         agencies: number(all, AGENCIES_AMOUNT, NUMBER, 5, 1..=AGENCIES_MAX),
         generate_rows: number(all, GENERATE_ROWS, NUMBER, 0, 0..=limits::GENERATED_ROWS_MAX),
         bet: None,

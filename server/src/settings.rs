@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use config::{FileFormat, Source as _};
 use program::log::{Form, Level};
-use program::settings::{Settings, Shown, number};
+use program::settings::{Settings, number};
 use protocol::BetNumber;
 use protocol::limits::{AGENCIES_MAX, NUMBER_MAX};
 
@@ -80,7 +80,7 @@ impl Config {
     pub fn read(mut all: Settings) -> anyhow::Result<Self> {
         let unknown = all.unknown_keys(&KEYS);
         let used_port = |text: &str| number(text).filter(|port| *port > 0);
-        let name = |path: &str| Shown(PathBuf::from(path));
+        let is_path = |text: &String| !text.contains(char::is_control);
         let settings = Self {
             port: all.read(SERVER_PORT, 12_345, "a port, 0 to 65535 (0: any free one)", number),
             ip: all.read(SERVER_IP, Ipv4Addr::UNSPECIFIED, IP_ALLOWED, ip_of),
@@ -104,10 +104,10 @@ impl Config {
                 |text| text.parse().ok(),
             ),
             volume: all
-                .read(SHARED_VOLUME, name("shared-volume"), VOLUME_ALLOWED, |text| {
-                    (!text.contains(char::is_control)).then(|| name(text))
+                .read(SHARED_VOLUME, "shared-volume".to_owned(), VOLUME_ALLOWED, |text| {
+                    Some(text.to_owned()).filter(is_path)
                 })
-                .0,
+                .into(),
             level: all.read(LOGGING_LEVEL, Level::Info, Level::ALLOWED, |text| text.parse().ok()),
             form: all.read(LOG_FORMAT, Form::Text, Form::ALLOWED, |text| text.parse().ok()),
             effective: Vec::new(),

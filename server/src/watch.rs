@@ -48,7 +48,7 @@ pub async fn watch<S: Store, A: Announcer>(
             biased;
             () = shutdown.cancelled() => break,
             () = hear(&announcer, &mut deaf) => (is_heard, due) = (true, None),
-            () = sleep_until_due(due) => {
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 due = None;
                 // The day may have been put away since.
                 if draw.borrow().is_some() {
@@ -131,14 +131,6 @@ async fn announce(announcer: &impl Announcer, deaf: &mut bool) {
 /// one that announces is heard by the others, because each waits for another time.
 fn announcement_deadline() -> Instant {
     Instant::now() + LOOK_INTERVAL.mul_f64(rand::random_range(1.0..2.0))
-}
-
-/// Waits until `due`, or for ever if nothing is.
-async fn sleep_until_due(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => pending().await,
-    }
 }
 
 /// Without a working socket nothing is ever heard, which is logged once; looking by itself goes on.

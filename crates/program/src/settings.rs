@@ -44,16 +44,6 @@ macro_rules! setting_keys {
     };
 }
 
-/// A path as a setting's value, which can be displayed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown(pub PathBuf);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.display().fmt(f)
-    }
-}
-
 /// A value that is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}={} ({source_name}): must be {allowed}", in_one_line(value))]

@@ -88,7 +88,12 @@ pub async fn run<S: Store>(listener: TcpListener, shared: Shared<S>, connections
                 Err(error) if is_clients_fault(&error) => {}
                 Err(error) => {
                     warning.log(connections.len(), &error.to_string(), advice(&error));
-                    pause(&mut connections).await;
+                    // Most likely the system has no more of what each connection takes. One that
+                    // ends frees some.
+                    tokio::select! {
+                        Some(_) = connections.join_next() => {}
+                        () = sleep(ACCEPT_PAUSE) => {}
+                    }
                 }
             },
         }
@@ -100,15 +105,6 @@ pub async fn run<S: Store>(listener: TcpListener, shared: Shared<S>, connections
         let open = connections.len();
         warn!(action = "shutdown", result = "in_progress", open, next = "closes them unanswered");
         connections.shutdown().await;
-    }
-}
-
-/// Waits after the system refused a connection, most likely because it has no more of what each
-/// connection takes: until a connection ends, which frees some, or for a moment.
-async fn pause(connections: &mut JoinSet<()>) {
-    tokio::select! {
-        Some(_) = connections.join_next() => {}
-        () = sleep(ACCEPT_PAUSE) => {}
     }
 }
 

@@ -138,10 +138,7 @@ pub(super) fn serve<D: Disk>(
     let Group { mut batches, statuses, mut closes, looks } = group;
     if !batches.is_empty() {
         let committed = commit(volume, &mut batches, deadline);
-        let progress = |committed: &Committed| match committed.agencies.len() {
-            0 => Progress::Locked,
-            _ => Progress::Appended,
-        };
+        let progress = |it: &Committed| Progress::of(!it.agencies.is_empty());
         match volume.watch_outages(committed, progress)? {
             Ok(Committed { agencies, sync_took }) => queue.stored(&agencies, sync_took),
             Err(Unavailable(reason)) => batches.into_iter().for_each(|pending| {
@@ -163,7 +160,7 @@ pub(super) fn serve<D: Disk>(
     }
     if !closes.is_empty() {
         let closed = commit_closes(volume, &mut closes, deadline);
-        let progress = |is_new: &bool| if *is_new { Progress::Appended } else { Progress::Locked };
+        let progress = |is_new: &bool| Progress::of(*is_new);
         if let Err(Unavailable(reason)) = volume.watch_outages(closed, progress)? {
             let closed = Closed { outcome: Outcome::TryAgain(reason), is_new: false };
             closes.into_iter().for_each(|pending| pending.answer(closed.clone()));

@@ -27,6 +27,13 @@ pub(super) enum Progress {
     Appended,
 }
 
+impl Progress {
+    /// Of a request that had both locks.
+    pub(super) fn of(has_appended: bool) -> Self {
+        if has_appended { Self::Appended } else { Self::Locked }
+    }
+}
+
 /// What an operator can do about an error. `None` if it passes without an operator: a lock that is
 /// held, or a day that is being archived.
 fn advice(error: &StoreError) -> Option<&'static str> {
