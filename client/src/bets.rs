@@ -2,7 +2,7 @@
 //!
 //! Each physical line is a row, so that an unbalanced quote affects its own line only. The last
 //! line needs no line end. One blank line at the very end is skipped; any other blank line is an
-//! error. Knows nothing of connections.
+//! error. It does not know connections.
 //!
 //! **Invariant**: each row in [`Bets`] is a valid bet in the wire form. So consecutive rows are a
 //! slice of one text, which a packet contains without being checked again.

@@ -3,7 +3,7 @@
 //!
 //! `agency_run` is the whole of it, by `replay` or `fallback`, then `winners`. `session` finds an
 //! instance for each packet, with `endpoints` and `server_connection`. `input` and `bets` have the
-//! agency's bets. `limits` has every limit. Knows nothing of the servers' files.
+//! agency's bets. `limits` has every limit. It does not know the servers' files.
 //!
 //! **Invariant**: no state of the client's memory is needed after a restart. The client asks the
 //! servers what is stored, each time.

@@ -15,7 +15,7 @@ pub enum JournalError {
     /// A file could not be read, or recovery failed.
     #[error("read or mend {}", .0.display())]
     Read(PathBuf, #[source] io::Error),
-    /// Nothing of the group is in the log.
+    /// The log has no byte of the group.
     #[error("append to {}", path.display())]
     Append {
         /// The log.

@@ -1,6 +1,6 @@
 //! A locked, durable, append-only log of lines on files that several processes share.
 //!
-//! Knows nothing of what the lines mean, and logs nothing: taking the lock returns what it found
+//! It does not know what the lines mean, and it logs nothing: taking the lock returns what it found
 //! ([`Found`]), and the caller decides what an operator has to know.
 //!
 //! **Invariant**: a group of lines is in the log whole or not at all, also when its writer or the

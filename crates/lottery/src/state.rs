@@ -56,7 +56,7 @@ impl State {
         u32::try_from(self.agencies.len()).unwrap_or(u32::MAX)
     }
 
-    /// The rows of an agency; none of an agency that is not of this lottery.
+    /// The rows of an agency; 0 rows if the agency is not one of this lottery.
     #[must_use]
     pub fn stored(&self, agency: AgencyId) -> AgencyRows {
         self.agencies.get(agency.index()).copied().unwrap_or_default().stored

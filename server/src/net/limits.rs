@@ -31,7 +31,7 @@ pub const LINE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection may rest between packets. Waiting for the draw is not resting.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// How long a client may take none of the bytes that are written to it.
+/// How long a client may leave the bytes unread that are written to it.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The first delay of a connection that sends what stores nothing, after the first such packet.

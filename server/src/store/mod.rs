@@ -1,6 +1,6 @@
 //! The store: every bet and every close, durable, and the draw over them.
 //!
-//! The rest of the server knows the trait [`Store`], and nothing of how bets are kept. The rules
+//! The rest of the server knows the trait [`Store`], and does not know how bets are kept. The rules
 //! are those of the crate `lottery`, whichever store it is.
 
 #[cfg(test)]
