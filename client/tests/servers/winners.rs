@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::scripted::Failure;
-use crate::support::{Agency, Lottery, bets, row, rows};
+use crate::scripted::{self, Failure};
+use crate::support::{Lottery, bets, config, row, rows, run};
 use protocol::AgencyState::{Closed, Open};
 
 #[tokio::test]
@@ -12,42 +12,33 @@ async fn what_is_stored_is_checked_while_and_after_it_waits_for_the_draw() {
     for (what, stored, state, drawn, wanted) in [
         ("nothing is changed", rows(5), Closed, Some("1;2"), Ok("1;2")),
         ("archived after the draw", rows(1), Open, Some("1;5"), Ok("1;5")),
-        (
-            "archived before",
-            Vec::new(),
-            Open,
-            None,
-            Err("5 rows were stored for this agency and now 0"),
-        ),
-        ("lost", Vec::new(), Closed, Some(""), Err("5 rows were stored for this agency and now 0")),
-        ("cut", rows(3), Closed, Some("1;2"), Err("5 rows were stored for this agency and now 3")),
-        (
-            "edited",
-            changed,
-            Closed,
-            Some("1"),
-            Err("the 5 rows that are stored for this agency are"),
-        ),
-        ("too many", rows(6), Closed, Some("6"), Err("6 rows are stored for this agency, and")),
+        ("archived before", rows(0), Open, None, Err("5 rows were stored … and now 0 are")),
+        ("lost", rows(0), Closed, Some(""), Err("5 rows were stored … and now 0 are")),
+        ("cut", rows(3), Closed, Some("1;2"), Err("5 rows were stored … and now 3 are")),
+        ("edited", changed, Closed, Some("1"), Err("the 5 rows that are stored … are not")),
+        ("too many", rows(6), Closed, Some("6"), Err("6 rows are stored …, and")),
     ] {
         for script in [&[][..], &[("WinnersRequest", Failure::CloseBehind)]] {
-            let lottery = Lottery::default();
-            let mut agency = Agency::new(&[lottery.serve(script).await]);
-            agency.config.timeouts.winners = Duration::from_millis(10);
+            let lottery = Lottery::new(None);
+            let mut config = config(&[lottery.serve(script).await]);
+            config.timeouts.winners = Duration::from_millis(10);
             let change = async {
                 lottery.wait_for(1, "WinnersRequest").await;
-                lottery.set(|volume| (volume.rows, volume.state) = (stored.clone(), state));
-                if let Some(winners) = drawn {
-                    lottery.draw(winners);
-                }
+                lottery.set(|volume| {
+                    (volume.rows, volume.state, volume.winners) = (stored.clone(), state, drawn);
+                });
             };
-            let bets = bets(5);
-            match (tokio::join!(agency.run(&bets), change).0, wanted) {
+            match (tokio::join!(run(&config, bets(5)), change).0, wanted) {
                 (Ok(winners), Ok(wanted)) => {
                     assert_eq!(winners, wanted, "{what}");
-                    assert_eq!(lottery.packets().last().unwrap(), "AgencyStatus:1", "{what}");
+                    assert_eq!(
+                        lottery.volume().packets.last().unwrap(),
+                        "AgencyStatus:1",
+                        "{what}"
+                    );
                 }
                 (Err(error), Err(wanted)) => {
+                    let wanted = wanted.replace('…', "for this agency");
                     assert!(error.starts_with(&format!("conflict: {wanted}")), "{what}: {error}");
                 }
                 (ended, _) => panic!("{what}: {ended:?}"),
@@ -58,31 +49,34 @@ async fn what_is_stored_is_checked_while_and_after_it_waits_for_the_draw() {
 
 #[tokio::test]
 async fn the_draw_is_waited_for_longer_than_any_timeout() {
-    let lottery = Lottery::default();
-    let mut agency = Agency::new(&[lottery.serve(&[]).await, lottery.serve(&[]).await]);
-    agency.config.timeouts.winners = Duration::from_millis(10);
-    agency.config.timeouts.give_up = Duration::from_millis(50);
+    let lottery = Lottery::new(None);
+    let mut config = config(&[lottery.serve(&[]).await, lottery.serve(&[]).await]);
+    config.timeouts.winners = Duration::from_millis(10);
+    config.timeouts.give_up = Duration::from_millis(50);
     let draw = async {
         lottery.wait_for(20, "WinnersRequest").await;
-        lottery.draw("4");
+        lottery.set(|volume| volume.winners = Some("4"));
     };
-    let bets = bets(5);
-    assert_eq!(tokio::join!(agency.run(&bets), draw).0.unwrap(), "4");
+    assert_eq!(tokio::join!(run(&config, bets(5)), draw).0.unwrap(), "4");
 }
 
 #[tokio::test]
 async fn winners_must_be_own_bets_and_win_as_often_as_they_are_stored() {
-    for (is_legacy, winners, is_own) in
-        [(false, "1;6", false), (true, "1;6", false), (true, "3;3", true)]
-    {
-        let lottery = Lottery::drawn(winners);
-        let server = match is_legacy {
-            true => lottery.serve_reference(&[]).await,
-            false => lottery.serve(&[]).await,
-        };
-        match Agency::new(&[server]).run(&bets(5)).await {
-            Ok(returned) => assert!(is_own && returned == winners),
-            Err(error) => assert!(!is_own && error.contains("is not in agency-1.csv"), "{error}"),
+    for (is_legacy, winners, foreign) in [
+        (false, "1;6", Some("\"6\"")),
+        (true, "1;6", Some("\"6\"")),
+        (false, "Paz", Some("\"Paz\"")),
+        (false, "1;\u{1b}[2J", Some("\"\\u{1b}[2J\"")),
+        (true, "3;3", None),
+    ] {
+        let server = scripted::serve(Lottery::new(Some(winners)), is_legacy, Vec::new()).await;
+        match (run(&config(&[server]), bets(5)).await, foreign) {
+            (Ok(returned), None) => assert_eq!(returned, winners),
+            (Err(error), Some(document)) => {
+                let wanted = format!("the winner's document {document} is not in agency-1.csv");
+                assert!(error.starts_with(&format!("conflict: {wanted}")), "{error}");
+            }
+            (ended, _) => panic!("{winners}: {ended:?}"),
         }
     }
 }
