@@ -6,10 +6,6 @@ use crate::limits;
 const ANA: &str = "Ana;Paz;1;2000-01-01;7";
 const LEO: &str = "Leo;Sol;2;2000-01-02;8";
 
-fn parse(line: &str) -> Result<Request<'_>, PacketError> {
-    Request::parse(line.as_bytes())
-}
-
 #[test]
 fn reads_and_writes_every_form() {
     let (agency, both) = (AgencyId::new(3).unwrap(), format!("{ANA}:{LEO}"));
@@ -28,7 +24,7 @@ fn reads_and_writes_every_form() {
         let mut written = Vec::new();
         request.write(&mut written);
         assert_eq!(String::from_utf8(written).unwrap(), format!("{line}\n"));
-        assert_eq!(parse(&line), Ok(request), "{line}");
+        assert_eq!(Request::parse(line.as_bytes()), Ok(request), "{line}");
     }
 }
 
@@ -37,8 +33,9 @@ fn as_many_bets_as_the_limit_says_fill_a_packet() {
     let packet = |bets| format!("StoreBatch:1:{}\n", vec!["a;b;1;2000-01-01;0"; bets].join(":"));
     let (most, more) = (packet(limits::BETS_MAX), packet(limits::BETS_MAX + 1));
     assert!(most.len() <= limits::LINE_BYTES_MAX && more.len() > limits::LINE_BYTES_MAX);
-    let Ok(Request::StoreBatch { bets, .. }) = parse(most.trim_end()) else { panic!("is valid") };
-    assert_eq!((bets.len(), limits::BETS_MAX), (3_448, 3_448), "as PROTOCOL.md says");
+    let most = Request::parse(most.trim_end().as_bytes());
+    assert!(matches!(most, Ok(Request::StoreBatch { bets, .. }) if bets.len() == limits::BETS_MAX));
+    assert_eq!(limits::BETS_MAX, 3_448, "as PROTOCOL.md says");
     assert!(include_str!("../../../../docs/PROTOCOL.md").contains("at most 3,448 |"));
 }
 
@@ -75,7 +72,7 @@ fn answers_what_is_malformed_as_its_type_wants() {
         ("WinnersRequest:-1", "Error:", agency),
     ] {
         let mut out = Vec::new();
-        parse(line).unwrap_err().response().write(&mut out);
+        Request::parse(line.as_bytes()).unwrap_err().response().write(&mut out);
         assert_eq!(String::from_utf8(out).unwrap(), format!("{start}{reason}\n"), "{line}");
     }
 }
