@@ -132,11 +132,6 @@ mod tests {
         SocketAddr::from(([127, 0, 0, host], 12345))
     }
 
-    /// The first `count` addresses.
-    fn known(count: u8) -> Vec<SocketAddr> {
-        (1..=count).map(address).collect()
-    }
-
     const SECOND: Duration = Duration::from_secs(1);
 
     /// The first of these events, from 1, that makes the servers legacy servers. Each is `period`
@@ -144,11 +139,11 @@ mod tests {
     /// away, `s1` that it is silent, and `t1` that its answer is truncated.
     fn legacy_at(
         servers: &mut LegacyDetection,
-        known_count: u8,
+        known: u8,
         period: Duration,
         events: &str,
     ) -> Option<u32> {
-        let start = Instant::now();
+        let (start, known) = (Instant::now(), (1..=known).map(address).collect::<Vec<_>>());
         (1..).zip(events.split(' ')).find_map(|(place, event)| {
             let server = address(event.trim_start_matches(char::is_alphabetic).parse().unwrap());
             let error = match event.chars().next() {
@@ -157,7 +152,7 @@ mod tests {
                 Some('t') => ExchangeError::TruncatedAnswer,
                 _ => {
                     let now = start + period * place;
-                    return servers.note_close(server, &known(known_count), now).then_some(place);
+                    return servers.note_close(server, &known, now).then_some(place);
                 }
             };
             servers.note_error(server, &error);
@@ -198,8 +193,8 @@ mod tests {
             |known: &[SocketAddr], after| servers.note_close(address(1), known, start + after);
         assert!(!close(&all, DURATION) && !close(&all, DURATION * 2 - DURATION / 2));
         // Two other servers are there now, and have not been asked yet.
-        assert!(!close(&known(3), DURATION * 3));
-        assert!(close(&known(1), DURATION * 4), "it is the only one");
+        assert!(!close(&[1, 2, 3].map(address), DURATION * 3));
+        assert!(close(&[address(1)], DURATION * 4), "it is the only one");
     }
 
     #[test]
