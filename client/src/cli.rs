@@ -146,17 +146,17 @@ mod tests {
     #[test]
     fn wrong_values_are_refused_and_more_winners_than_rows_with_both_options() {
         for (arguments, wanted) in [
-            ("generate --agencies 0", Err("--agencies")),
-            ("generate --winner-number 10000", Err("--winner-number")),
-            ("generate --rows 40000001", Err("--rows")),
-            ("winners --agency x", Err("--agency")),
-            ("generate --rows 3 --winners 3 --last-winners 3", Ok(3)),
-            ("generate --rows 1", Ok(1)),
-            ("generate --rows 5", Ok(2)),
+            ("generate --agencies 0", "--agencies"),
+            ("generate --winner-number 10000", "--winner-number"),
+            ("generate --rows 40000001", "--rows"),
+            ("winners --agency x", "--agency"),
+            ("generate --rows 3 --winners 3 --last-winners 3", "3 winners"),
+            ("generate --rows 1", "1 winners"),
+            ("generate --rows 5", "2 winners"),
             (
                 "generate --rows 3 --winners 4 --last-winners 5",
-                Err("--winners 4: must be at most --rows 3\n\
-                     --last-winners 5: must be at most --rows 3"),
+                "--winners 4: must be at most --rows 3\n\
+                 --last-winners 5: must be at most --rows 3",
             ),
         ] {
             let words = ["client"].into_iter().chain(arguments.split(' '));
@@ -165,10 +165,8 @@ mod tests {
                 Some(Command::Generate(generate)) => generate.check().map(|()| generate.winners()),
                 other => panic!("{other:?}"),
             });
-            match (&winners, wanted) {
-                (Err(error), Err(wanted)) => assert!(error.contains(wanted), "{error}"),
-                _ => assert_eq!(winners, wanted.map_err(str::to_owned), "{arguments}"),
-            }
+            let found = winners.map_or_else(|error| error, |count| format!("{count} winners"));
+            assert!(found.contains(wanted), "{arguments}: {found}");
         }
     }
 }

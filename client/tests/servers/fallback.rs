@@ -21,7 +21,7 @@ async fn a_legacy_server_stores_each_bet_at_least_once() {
         lottery.set(|volume| volume.rows = rows(stored));
         let mut config = config(&[lottery.serve_reference(&script).await]);
         config.timeouts.legacy_detection = Duration::from_millis(50);
-        assert_eq!(run(&config, bets(25)).await.unwrap(), "3", "{what}");
+        assert_eq!(run(&config, bets(25)).await, "3 won", "{what}");
         let volume = lottery.volume();
         assert_eq!(volume.rows, [rows(stored), rows(doubled), rows(25)].concat(), "{what}");
         assert_eq!((volume.count("StoreBatch"), volume.count("StoreRows")), (batches, 0), "{what}");
@@ -39,7 +39,7 @@ async fn beside_a_server_of_ours_every_bet_is_stored_once() {
         let others = [lottery.serve_reference(&[]).await, lottery.serve_reference(&[]).await];
         let mut config = config(&[others[0], ours, others[1]]);
         config.limits.bets = 1;
-        assert_eq!(run(&config, bets(60)).await.unwrap(), "3");
+        assert_eq!(run(&config, bets(60)).await, "3 won");
         let volume = lottery.volume();
         assert_eq!(volume.rows, rows(60));
         assert_eq!(volume.count("StoreBatch") > 0, is_fallback);
@@ -64,7 +64,7 @@ async fn a_server_that_answers_ends_the_fallback_and_stores_the_rest_once() {
         let lottery = Lottery::new(Some("3"));
         lottery.set(|volume| volume.rows = rows(stored));
         let config = config(&[lottery.serve(&script).await]);
-        assert_eq!(run(&config, bets(25)).await.unwrap(), "3", "{what}");
+        assert_eq!(run(&config, bets(25)).await, "3 won", "{what}");
         let volume = lottery.volume();
         assert_eq!(volume.rows, rows(25), "{what}");
         let sent = (volume.count("StoreBatch"), volume.count("StoreRows"));
@@ -78,7 +78,7 @@ async fn rows_that_the_fallback_stored_twice_are_found_by_their_digest() {
     let lottery = Lottery::new(Some("3"));
     lottery.set(|volume| volume.rows = rows(10));
     let config = config(&[lottery.serve(&[("AgencyStatus", Close); 4]).await]);
-    let error = run(&config, bets(25)).await.unwrap_err();
+    let error = run(&config, bets(25)).await;
     assert!(error.starts_with("conflict: ") && error.contains("CLI_FALLBACK"), "{error}");
     let volume = lottery.volume();
     assert_eq!((&volume.rows, volume.count("StoreRows")), (&[rows(10), rows(10)].concat(), 0));
@@ -97,7 +97,7 @@ async fn it_gives_up_if_the_fallback_is_forbidden_or_the_closes_are_within_a_sho
         config.is_fallback_allowed = is_allowed;
         config.timeouts.legacy_detection = LEGACY_DETECTION_TIME;
         config.timeouts.give_up = Duration::from_millis(millis);
-        let error = run(&config, bets(5)).await.unwrap_err();
+        let error = run(&config, bets(5)).await;
         assert!(error.contains(wanted), "{error}");
         let volume = lottery.volume();
         assert!(!is_allowed || volume.count("AgencyStatus") > 3);

@@ -151,10 +151,12 @@ pub fn config(servers: &[SocketAddr]) -> Config {
     config
 }
 
-/// An agency run; returns the winners, or why it ended without them.
-pub async fn run(config: &Config, bets: Bets) -> Result<String, String> {
+/// An agency run; returns its winners as `1;2 won`, or why it ended without them.
+pub async fn run(config: &Config, bets: Bets) -> String {
     let input = Input { bets, source: "agency-1.csv".to_owned(), is_single: false };
     let mut session = Session::new(config, AgencyId::new(1).unwrap(), CancellationToken::new());
-    let winners = agency_run::run(&mut session, &input).await;
-    winners.map(|winners| winners.to_string()).map_err(|error| error.to_string())
+    match agency_run::run(&mut session, &input).await {
+        Ok(winners) => format!("{winners} won"),
+        Err(error) => error.to_string(),
+    }
 }
