@@ -133,8 +133,7 @@ async fn what_is_not_right_and_a_client_that_fails_are_named_and_the_files_are_k
         let ended = place.run(1, &arguments).await;
         let result = json(&ended);
         assert_eq!(result["ok"], false);
-        let first = result["problems"][0].as_str().unwrap();
-        assert!(first.starts_with(problem), "{first}");
+        assert!(result["problems"][0].as_str().unwrap().starts_with(problem), "{result}");
         assert_has(&ended.log, &[problem, texts[0], texts[1], "the files are kept in"]);
         assert_eq!(place.left(), 1);
     }
