@@ -5,18 +5,11 @@ use std::process::Command;
 
 use fs2::FileExt as _;
 use harness::directory::RunDirectory;
-use harness::log::LogLine;
 use harness::process::Launch;
 
-use crate::common::{LIMIT, Setup, WINNER, assert_has, binary, logs, rows, run};
+use crate::common::{LIMIT, Setup, WINNER, assert_has, binary, lines, logs, rows, run};
 
 const SHUTDOWN: &str = "action: shutdown | result: success";
-
-/// The lines of this action, without their times and levels.
-fn lines<'l>(log: &'l str, action: &str) -> Vec<&'l str> {
-    let lines = log.lines().filter(|line| LogLine(line).field("action") == Some(action));
-    lines.map(|line| &line[line.find("action: ").unwrap()..]).collect()
-}
 
 /// The log has the line once, and at its end.
 fn assert_shut_down(log: &str) {
@@ -41,13 +34,13 @@ async fn a_day_and_a_single_bet_are_logged_with_the_fields_of_the_reference() {
     assert!(lottery.stored().contains(row), "{}", lottery.stored());
     let sent = ["100", "50"]
         .map(|count| format!("action: apuestas_enviadas | result: success | cantidad: {count}"));
-    assert_eq!(lines(&day.log, "apuestas_enviadas"), sent);
+    assert_eq!(lines(&day.log, &["apuestas_enviadas"]), sent);
     let sent = "action: apuesta_enviada | result: success | dni: 30904465 | numero: 7574";
-    assert_eq!(lines(&single.log, "apuesta_enviada"), [sent]);
+    assert_eq!(lines(&single.log, &["apuesta_enviada"]), [sent]);
     for (ended, count) in [(day, 2), (single, 1)] {
         let winners =
             format!("action: consulta_ganadores | result: success | cant_ganadores: {count}");
-        assert_eq!(lines(&ended.log, "consulta_ganadores"), [winners]);
+        assert_eq!(lines(&ended.log, &["consulta_ganadores"]), [winners]);
         assert_shut_down(&ended.log);
     }
     lottery.end().await;

@@ -16,8 +16,8 @@ use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
 use crate::common::{
-    ANA, ANA_ROW, LIMIT, Lottery, assert_has, assert_starts, binary, health, rows_response, run,
-    store_rows, stored,
+    ANA, ANA_ROW, LIMIT, Lottery, assert_has, assert_starts, binary, health, lines, rows_response,
+    run, store_rows, stored,
 };
 
 #[tokio::test]
@@ -72,14 +72,6 @@ async fn sigterm_ends_an_instance_that_waits_for_a_lock_and_nothing_is_stored() 
     lottery.end().await;
 }
 
-/// What stands behind the level, in the lines of these actions that an instance logged.
-fn logged(server: &ServerProcess, actions: &[&str]) -> Vec<String> {
-    let log = fs::read_to_string(server.process().log_path()).unwrap();
-    let is_wanted = |line: &&str| actions.contains(&LogLine(line).field("action").unwrap_or(""));
-    let text = |line: &str| line[line.find("action: ").unwrap()..].to_owned();
-    log.lines().filter(is_wanted).map(text).collect()
-}
-
 /// The reference's scripts read these lines by their ends.
 #[tokio::test]
 async fn lines_of_the_references_actions_end_with_its_fields() {
@@ -90,8 +82,8 @@ async fn lines_of_the_references_actions_end_with_its_fields() {
     lottery.ask(0, &store_rows(1, 4, &[ANA, ANA])).await;
     lottery.ask(0, "AgencyClose:1;5").await;
     lottery.assert_winners(&["1;1;1;1;1"]).await;
-    let server = &mut lottery.cluster.servers_mut()[0];
-    server.stop().await.unwrap();
+    lottery.cluster.servers_mut()[0].stop().await.unwrap();
+    let log = lottery.cluster.servers()[0].log().tail(usize::MAX).join("\n");
     let actions = ["apuesta_almacenada", "apuestas_almacenadas", "sorteo", "shutdown"];
     let wanted = [
         "action: apuesta_almacenada | result: success | dni: 1 | numero: 7574",
@@ -102,10 +94,10 @@ async fn lines_of_the_references_actions_end_with_its_fields() {
         "action: shutdown | result: in_progress | signal: SIGTERM",
         "action: shutdown | result: success",
     ];
-    assert_eq!(logged(server, &actions), wanted);
+    assert_eq!(lines(&log, &actions), wanted);
     let time = audit::time_of_draw(&lottery.volume).unwrap();
     let draw = "action: draw | result: success | numero: 7574 | cantidad: 5 | time: ";
-    assert_eq!(logged(server, &["draw"]), [format!("{draw}{time}")]);
+    assert_eq!(lines(&log, &["draw"]), [format!("{draw}{time}")]);
     lottery.end().await;
 }
 
@@ -121,32 +113,16 @@ fn server(volume: &Path) -> Launch {
 /// Every key with its wrong values is in the unit tests of `server/src/settings.rs`.
 #[tokio::test]
 async fn wrong_server_settings_are_named_with_what_is_allowed() {
-    let volume = |path| [("SHARED_VOLUME", path)];
+    let wrong = "# of this machine\nSERVER_PORT=1\nAGENCIES_AMOUNT=none\n";
     for (dotenv, settings, named) in [
-        ("", &[("SERVER_PORT", "70000")][..], &["SERVER_PORT=70000", "0 to 65535"][..]),
+        ("", &[("SERVER_PORT", "70000")][..], "0 to 65535"),
         // All at once, each in a line of its own.
-        (
-            "",
-            &[("SERVER_PORT", "x"), ("AGENCIES_AMOUNT", "y")],
-            &["SERVER_PORT=x", "AGENCIES_AMOUNT=y"],
-        ),
-        (
-            "",
-            &volume("/dev/null/volume"),
-            &["SHARED_VOLUME=/dev/null/volume", "must be a directory"],
-        ),
-        ("", &volume("/dev/null"), &["SHARED_VOLUME=/dev/null", "must be a directory"]),
-        ("", &volume("/proc/none/v"), &["SHARED_VOLUME=/proc/none/v", "must be a directory"]),
-        (
-            "# of this machine\nSERVER_PORT=1\nAGENCIES_AMOUNT=none\n",
-            &[],
-            &["AGENCIES_AMOUNT=none (from line 3 of .env): must be"],
-        ),
-        (
-            "AGENCIES_AMOUNT=2\nSHARED_VOLUME=my volume\n",
-            &[],
-            &["line 2 of .env: must be NAME=value"],
-        ),
+        ("", &[("SERVER_PORT", "x"), ("AGENCIES_AMOUNT", "y")], "must be"),
+        ("", &[("SHARED_VOLUME", "/dev/null/volume")], "must be a directory"),
+        ("", &[("SHARED_VOLUME", "/dev/null")], "must be a directory"),
+        ("", &[("SHARED_VOLUME", "/proc/none/volume")], "must be a directory"),
+        (wrong, &[], "AGENCIES_AMOUNT=none (from line 3 of .env): must be"),
+        ("A=2\nSHARED_VOLUME=my volume\n", &[], "line 2 of .env: must be NAME=value"),
     ] {
         let directory = RunDirectory::temporary().unwrap();
         fs::write(directory.path().join(".env"), dotenv).unwrap();
@@ -154,7 +130,10 @@ async fn wrong_server_settings_are_named_with_what_is_allowed() {
         let launch = settings.iter().fold(server, |server, (key, value)| server.with(key, value));
         let ended = run("wrong", &launch, &directory).await;
         assert_eq!(ended.code, Some(2), "{}", ended.log);
-        assert_has(&ended.log, named);
+        assert_has(&ended.log, &[named]);
+        for (key, value) in settings {
+            assert_has(&ended.log, &[&format!("{key}={value} ")]);
+        }
         assert!(!ended.log.contains("action: volume | result: success"), "{}", ended.log);
     }
 }

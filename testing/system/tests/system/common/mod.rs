@@ -18,8 +18,8 @@ use harness::bets_dir::BetsDirectory;
 use harness::client_process::{ClientEnd, ClientProcess};
 use harness::cluster::{Cluster, Plan};
 use harness::directory::{self, RunDirectory};
-pub use harness::process::Ended;
-use harness::process::{self, Launch};
+use harness::log::LogLine;
+use harness::process::{self, Ended, Launch};
 use harness::raw_connection::RawConnection;
 use harness::volume::Volume;
 use oracle::audit::{AgencyAudit, Audit, Expected};
@@ -324,6 +324,13 @@ pub fn assert_has(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
+}
+
+/// The lines of these actions, without their times and levels.
+pub fn lines<'l>(log: &'l str, actions: &[&str]) -> Vec<&'l str> {
+    let text = |line: &'l str| &line[line.find("action: ").unwrap_or(0)..];
+    let is_wanted = |line: &&str| actions.contains(&LogLine(line).field("action").unwrap_or(""));
+    log.lines().filter(is_wanted).map(text).collect()
 }
 
 /// Asks an instance at `address` for its health.
