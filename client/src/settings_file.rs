@@ -85,6 +85,8 @@ mod tests {
     fn lists_are_joined_and_anything_but_a_map_of_words_or_an_absent_file_is_refused() {
         let wanted = [("server.address".to_owned(), "a:1,b:2".to_owned())];
         assert_eq!(flatten("server:\n  address: [a:1, b:2]\nid:\n").unwrap(), wanted.into());
+        let (dotted, nested) = ("log.level: info\n", "log:\n  level: info\n");
+        assert_eq!(flatten(dotted).unwrap(), flatten(nested).unwrap());
         for text in ["- a\n", "text", "a: [[1]]", "[1]: 2", "a: ["] {
             assert!(flatten(text).is_err(), "{text}");
         }
