@@ -354,10 +354,4 @@ mod tests {
         let millis = [0, 1, 2, 5, 6, 31, 32, u32::MAX].map(|n| pause(n, least, most).as_millis());
         assert_eq!(millis, [100, 200, 400, 3200, 5000, 5000, 5000, 5000]);
     }
-
-    #[test]
-    fn a_reason_starts_with_its_word() {
-        let words = ["agency 7 is unknown", "unknown packet", "busy", ""].map(first_word);
-        assert_eq!(words, ["agency", "unknown", "busy", ""]);
-    }
 }

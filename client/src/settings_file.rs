@@ -81,28 +81,15 @@ fn scalar(value: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn pairs(text: &str) -> Vec<(String, String)> {
-        flatten(text).unwrap().into_iter().collect()
-    }
-
     #[test]
-    fn maps_become_dotted_keys() {
-        let text = "id: 3\nserver:\n  address: [a:1, b:2]\nlog: {level: debug}\nwinners_file:\n";
-        let wanted = [("id", "3"), ("log.level", "debug"), ("server.address", "a:1,b:2")];
-        assert_eq!(pairs(text), wanted.map(|(k, v)| (k.to_owned(), v.to_owned())));
-        assert_eq!(pairs("log.level: info\n"), pairs("log:\n  level: info\n"));
-        assert_eq!(pairs("# nothing\n"), []);
-    }
-
-    #[test]
-    fn anything_but_a_map_of_words_is_refused() {
+    fn lists_are_joined_and_anything_but_a_map_of_words_or_an_absent_file_is_refused() {
+        let wanted = [("server.address".to_owned(), "a:1,b:2".to_owned())];
+        assert_eq!(flatten("server:\n  address: [a:1, b:2]\nid:\n").unwrap(), wanted.into());
+        let (dotted, nested) = ("log.level: info\n", "log:\n  level: info\n");
+        assert_eq!(flatten(dotted).unwrap(), flatten(nested).unwrap());
         for text in ["- a\n", "text", "a: [[1]]", "[1]: 2", "a: ["] {
             assert!(flatten(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn a_given_file_must_exist() {
         let error = load(Some(Path::new("/no/such/file.yaml"))).unwrap_err();
         assert!(format!("{error:#}").starts_with("--config /no/such/file.yaml: "), "{error:#}");
     }

@@ -42,14 +42,17 @@ fn the_environment_goes_before_the_file() {
         "HOSTNAME" => Some("0123456789ab".to_owned()),
         _ => None,
     };
-    let yaml = "id: 3\nbatch_size: 5\nanswer_timeout: 6\nspeed: 1\nlog:\n  level: fatal\n";
+    let yaml = "id: 3\nbatch_size: 5\nanswer_timeout: 6\nspeed: 1\nlog:\n  level: fatal\n\
+                fallback: No";
     let config = read_text(yaml, environment).unwrap();
     assert_eq!(config.id, Some(Id::Number(AgencyId::new(7).unwrap())));
     assert_eq!(config.servers, ["a:1", "[::1]:2"]);
     assert_eq!((config.limits.bets, config.limits.bytes), (5, 8192));
     assert_eq!((config.timeouts.answer, config.level), (Duration::from_secs(6), Level::Critical));
     assert_eq!((config.host.as_str(), config.unknown), ("0123456789ab", vec!["speed".to_owned()]));
-    assert!(config.effective.contains(&("CLI_ID", "7".to_owned())));
+    assert!(config.effective.contains(&("CLI_ID", "7".to_owned())) && !config.is_fallback_allowed);
+    let config = read_text("id: AUTO\nfallback: YES", nothing).unwrap();
+    assert!(config.id == Some(Id::Auto) && config.is_fallback_allowed, "words are in any case");
 }
 
 #[test]
@@ -70,29 +73,9 @@ fn every_wrong_value_is_refused_by_name() {
     assert_eq!(wrong_keys(yaml), wanted.map(str::to_owned).into());
 }
 
+/// One that is whole and valid is sent in `testing/system`.
 #[test]
-fn words_are_in_any_case() {
-    let config = |yaml: &str| read_text(yaml, nothing).unwrap();
-    for (word, is_allowed) in [("yes", true), ("YES", true), ("no", false), ("No", false)] {
-        let config = config(&format!("id: 1\nfallback: {word}"));
-        assert_eq!(config.is_fallback_allowed, is_allowed, "{word}");
-    }
-    for auto in ["id: auto", "id: AUTO"] {
-        assert_eq!(config(auto).id, Some(Id::Auto));
-    }
-}
-
-#[test]
-fn a_bet_of_the_environment_is_whole_and_valid() {
-    let whole = |name: &str| {
-        let bet = ["Santiago Lionel", "Lorca", "30904465", "1999-03-17", "7574"];
-        let place = BET_VARIABLES.iter().position(|variable| *variable == name)?;
-        Some(bet[place].to_owned())
-    };
-    let bets = read_text("id: 1", whole).unwrap().bet.unwrap();
-    let batch = bets.batch(1, BatchLimits { bets: 1, bytes: limits::PACKET_BYTES_MIN }).unwrap();
-    assert_eq!(batch.wire, "Santiago Lionel;Lorca;30904465;1999-03-17;7574");
-
+fn of_a_bet_of_the_environment_every_missing_or_wrong_field_is_named() {
     let partly = |name: &str| (name == "NOMBRE").then(|| "Ana".to_owned());
     let errors = read_text("id: 1", partly).unwrap_err();
     assert!(errors.iter().map(|error| &error.key).eq(&BET_VARIABLES[1..]));

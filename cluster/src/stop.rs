@@ -56,24 +56,3 @@ impl Stop {
         done.unwrap_or_else(|| self.check().and_then(|()| bail!("stopped")))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::future::pending;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_signal_or_the_time_ends_a_run() {
-        let (signal, limit) = (CancellationToken::new(), Duration::from_secs(30));
-        let stop = Stop::when(signal.clone(), limit);
-        assert_eq!(stop.or(async { Ok(7) }).await.unwrap(), 7);
-        signal.cancel();
-        let late = Stop::when(CancellationToken::new(), limit);
-        for (stop, reason) in
-            [(stop, INTERRUPTED), (late, "not done after 30 s; --timeout allows more")]
-        {
-            let error = stop.or(pending::<anyhow::Result<()>>()).await.unwrap_err();
-            assert_eq!(error.to_string(), reason);
-        }
-    }
-}

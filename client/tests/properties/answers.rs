@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use client::server_connection::{ExchangeError, ServerConnection};
 use protocol::Response;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWriteExt as _, DuplexStream};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -24,11 +24,7 @@ pub fn a_connection_gives_answers_or_says_why(bytes: &[u8], piece: usize, bytes_
     });
 }
 
-async fn receives(
-    mut connection: ServerConnection<tokio::io::DuplexStream>,
-    bytes: &[u8],
-    max: usize,
-) {
+async fn receives(mut connection: ServerConnection<DuplexStream>, bytes: &[u8], max: usize) {
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let answer = connection.receive(LIMIT, LIMIT, max).await;
         let content = line.strip_suffix(b"\n");
@@ -59,30 +55,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LINE: &str = "(StoreResponse:[0-2]|Error:[a-z\r;]{0,40}|WinnersResponse:(1;){0,20}|\
+    const LINE: &str = "(StoreResponse:[0-2]|Error:[a-z\r;\u{1b}]{0,40}|WinnersResponse:(1;){0,20}|\
                         AgencyStatusResponse:1;0000000000000000;open|\u{0}|)\n?";
 
-    #[test]
-    fn holds_for_every_end() {
-        for bytes in [&b""[..], b"\n", b"StoreResponse:0\nStore", b"\xff\n", b"Error:\x1b[2J"] {
-            for piece in [1, 100] {
-                a_connection_gives_answers_or_says_why(bytes, piece, 30);
-            }
-        }
-    }
-
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2 * 256))]
         #[test]
-        fn holds_for_near_answers(
-            lines in proptest::collection::vec(LINE, 0..6),
-            piece in 1..80_usize, max in 1..80_usize,
-        ) {
-            a_connection_gives_answers_or_says_why(lines.concat().as_bytes(), piece, max);
-        }
-
-        #[test]
-        fn holds_for_any_bytes(
-            bytes in proptest::collection::vec(any::<u8>(), 0..100),
+        fn holds_for_near_answers_and_any_bytes(
+            bytes in prop_oneof![
+                prop::collection::vec(LINE, 0..6).prop_map(|lines| lines.concat().into_bytes()),
+                prop::collection::vec(any::<u8>(), 0..100),
+            ],
             piece in 1..80_usize, max in 1..80_usize,
         ) {
             a_connection_gives_answers_or_says_why(&bytes, piece, max);

@@ -24,14 +24,11 @@ pub fn a_file_is_bets_or_its_bad_lines_are_named(bytes: &[u8], piece: usize, bat
             assert!((1..=lines).contains(&bad.count));
             assert_eq!(bad.lines.len() as u64, bad.count.min(BAD_LINES_SHOWN_MAX as u64));
             assert!(bad.lines.is_sorted_by(|one, next| one.0 < next.0), "in their order, once");
+            let is_plain = |why: &str| !why.is_empty() && !why.chars().any(char::is_control);
             assert!(bad.lines.iter().all(|(line, why)| *line <= lines && is_plain(why)));
         }
         (read, in_pieces) => panic!("{read:?} at once, {in_pieces:?} in pieces"),
     }
-}
-
-fn is_plain(reason: &str) -> bool {
-    !reason.is_empty() && !reason.chars().any(char::is_control)
 }
 
 fn batches_are_packets_of_all(bets: &Bets, batch: usize) {
@@ -50,18 +47,10 @@ fn batches_are_packets_of_all(bets: &Bets, batch: usize) {
         };
         assert_eq!((first_row, sent.len() as u64), (row, batch.rows));
         assert!(sent.len() <= limits.bets);
-        for bet in sent.iter() {
-            digest = digest.fold(&wire(&bet));
-        }
+        digest = sent.texts().fold(digest, |digest, bet| digest.fold(bet.as_bytes()));
         row = batch.last_row() + 1;
     }
     assert_eq!((row - 1, Some(digest)), (bets.rows(), bets.digest(bets.rows())));
-}
-
-fn wire(bet: &Bet<'_>) -> Vec<u8> {
-    let mut wire = Vec::new();
-    bet.write_wire(&mut wire);
-    wire
 }
 
 /// The records that the `csv` crate finds in `bytes`, written by that crate, are read as the same
@@ -75,7 +64,10 @@ pub fn records_are_bets(bytes: &[u8]) {
         writer.write_record(&record).expect("a Vec takes every byte");
         file.extend(writer.into_inner().expect("a Vec takes every byte"));
         match <[&str; 5]>::try_from(record.iter().collect::<Vec<_>>()).map(Bet::new) {
-            Ok(Ok(bet)) => wanted.extend([wire(&bet), b":".to_vec()].concat()),
+            Ok(Ok(bet)) => {
+                bet.write_wire(&mut wanted);
+                wanted.push(b':');
+            }
             _ => none += 1,
         }
     }
@@ -108,49 +100,19 @@ mod tests {
                         2000-0[1-3]-(01|30),(7|0007|12345)\"?\r?\n{0,2}";
     const BET: &str = "(Ana|\"A, B\"|\"A\"\"\"),\"?[a-zñ]{1,80}\"?,A9,2000-01-01,7\r?\n";
 
-    fn all(bytes: &[u8], piece: usize, batch: usize) {
-        a_file_is_bets_or_its_bad_lines_are_named(bytes, piece, batch);
-        records_are_bets(bytes);
-    }
-
-    #[test]
-    fn hold_for_every_form() {
-        for file in [
-            "",
-            "\n",
-            "\r\n\r\n",
-            "\u{feff}",
-            "\u{feff}\"Ana, B\",Paz,1,2000-01-01,7\r\nLeo,Sol,2,2000-01-02,0008",
-            "Ana,Paz,1,2000-01-01,7\n\n",
-            "\"Ana,Paz,1,2000-01-01,7\nLeo,\"\"\"\",2,2000-01-02,8\n",
-            "\"\"\n",
-        ] {
-            all(file.as_bytes(), 3, 1);
-        }
-    }
-
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3 * 256))]
         #[test]
-        fn hold_for_bets(
-            lines in proptest::collection::vec(BET, 0..12),
+        fn hold_for_bets_near_bets_and_any_bytes(
+            bytes in prop_oneof![
+                prop::collection::vec(BET, 0..12).prop_map(|lines| lines.concat().into_bytes()),
+                prop::collection::vec(LINE, 0..6).prop_map(|lines| lines.concat().into_bytes()),
+                prop::collection::vec(any::<u8>(), 0..100),
+            ],
             piece in 0..9_usize, batch in 0..5_usize,
         ) {
-            all(lines.concat().as_bytes(), piece, batch);
-        }
-
-        #[test]
-        fn hold_for_near_bets(
-            lines in proptest::collection::vec(LINE, 0..6),
-            piece in 0..9_usize, batch in 0..5_usize,
-        ) {
-            all(lines.concat().as_bytes(), piece, batch);
-        }
-
-        #[test]
-        fn hold_for_any_bytes(
-            bytes in proptest::collection::vec(any::<u8>(), 0..100), piece in 0..9_usize,
-        ) {
-            all(&bytes, piece, 1);
+            a_file_is_bets_or_its_bad_lines_are_named(&bytes, piece, batch);
+            records_are_bets(&bytes);
         }
     }
 }

@@ -2,87 +2,65 @@
 
 use std::time::Duration;
 
-use crate::scripted::Failure;
-use crate::support::{Agency, Lottery, bets, row, rows};
+use crate::scripted::{self, Failure};
+use crate::support::{Lottery, bets, config, row, rows, run};
 use protocol::AgencyState::{Closed, Open};
 
 #[tokio::test]
 async fn what_is_stored_is_checked_while_and_after_it_waits_for_the_draw() {
     let changed = vec![row(1), row(2), row(3), row(4), row(6)];
     for (what, stored, state, drawn, wanted) in [
-        ("nothing is changed", rows(5), Closed, Some("1;2"), Ok("1;2")),
-        ("archived after the draw", rows(1), Open, Some("1;5"), Ok("1;5")),
-        (
-            "archived before",
-            Vec::new(),
-            Open,
-            None,
-            Err("5 rows were stored for this agency and now 0"),
-        ),
-        ("lost", Vec::new(), Closed, Some(""), Err("5 rows were stored for this agency and now 0")),
-        ("cut", rows(3), Closed, Some("1;2"), Err("5 rows were stored for this agency and now 3")),
-        (
-            "edited",
-            changed,
-            Closed,
-            Some("1"),
-            Err("the 5 rows that are stored for this agency are"),
-        ),
-        ("too many", rows(6), Closed, Some("6"), Err("6 rows are stored for this agency, and")),
+        ("nothing is changed", rows(5), Closed, Some("1;2"), "1;2 won"),
+        ("archived after the draw", rows(1), Open, Some("1;5"), "1;5 won"),
+        ("archived before", rows(0), Open, None, "conflict: 5 rows were stored … and now 0 are"),
+        ("lost", rows(0), Closed, Some(""), "conflict: 5 rows were stored … and now 0 are"),
+        ("cut", rows(3), Closed, Some("1;2"), "conflict: 5 rows were stored … and now 3 are"),
+        ("edited", changed, Closed, Some("1"), "conflict: the 5 rows that are stored … are not"),
+        ("too many", rows(6), Closed, Some("6"), "conflict: 6 rows are stored …, and"),
     ] {
         for script in [&[][..], &[("WinnersRequest", Failure::CloseBehind)]] {
-            let lottery = Lottery::default();
-            let mut agency = Agency::new(&[lottery.serve(script).await]);
-            agency.config.timeouts.winners = Duration::from_millis(10);
+            let lottery = Lottery::new(None);
+            let mut config = config(&[lottery.serve(script).await]);
+            config.timeouts.winners = Duration::from_millis(10);
             let change = async {
                 lottery.wait_for(1, "WinnersRequest").await;
-                lottery.set(|volume| (volume.rows, volume.state) = (stored.clone(), state));
-                if let Some(winners) = drawn {
-                    lottery.draw(winners);
-                }
+                lottery.set(|volume| {
+                    (volume.rows, volume.state, volume.winners) = (stored.clone(), state, drawn);
+                });
             };
-            let bets = bets(5);
-            match (tokio::join!(agency.run(&bets), change).0, wanted) {
-                (Ok(winners), Ok(wanted)) => {
-                    assert_eq!(winners, wanted, "{what}");
-                    assert_eq!(lottery.packets().last().unwrap(), "AgencyStatus:1", "{what}");
-                }
-                (Err(error), Err(wanted)) => {
-                    assert!(error.starts_with(&format!("conflict: {wanted}")), "{what}: {error}");
-                }
-                (ended, _) => panic!("{what}: {ended:?}"),
-            }
+            let ended = tokio::join!(run(&config, bets(5)), change).0;
+            let wanted = wanted.replace('…', "for this agency");
+            assert!(ended.starts_with(&wanted), "{what}: {ended}");
+            let is_asked_last = lottery.volume().packets.last().unwrap() == "AgencyStatus:1";
+            assert!(is_asked_last || !ended.ends_with("won"), "{what}");
         }
     }
 }
 
 #[tokio::test]
 async fn the_draw_is_waited_for_longer_than_any_timeout() {
-    let lottery = Lottery::default();
-    let mut agency = Agency::new(&[lottery.serve(&[]).await, lottery.serve(&[]).await]);
-    agency.config.timeouts.winners = Duration::from_millis(10);
-    agency.config.timeouts.give_up = Duration::from_millis(50);
+    let lottery = Lottery::new(None);
+    let mut config = config(&[lottery.serve(&[]).await, lottery.serve(&[]).await]);
+    config.timeouts.winners = Duration::from_millis(10);
+    config.timeouts.give_up = Duration::from_millis(50);
     let draw = async {
         lottery.wait_for(20, "WinnersRequest").await;
-        lottery.draw("4");
+        lottery.set(|volume| volume.winners = Some("4"));
     };
-    let bets = bets(5);
-    assert_eq!(tokio::join!(agency.run(&bets), draw).0.unwrap(), "4");
+    assert_eq!(tokio::join!(run(&config, bets(5)), draw).0, "4 won");
 }
 
 #[tokio::test]
 async fn winners_must_be_own_bets_and_win_as_often_as_they_are_stored() {
-    for (is_legacy, winners, is_own) in
-        [(false, "1;6", false), (true, "1;6", false), (true, "3;3", true)]
-    {
-        let lottery = Lottery::drawn(winners);
-        let server = match is_legacy {
-            true => lottery.serve_reference(&[]).await,
-            false => lottery.serve(&[]).await,
-        };
-        match Agency::new(&[server]).run(&bets(5)).await {
-            Ok(returned) => assert!(is_own && returned == winners),
-            Err(error) => assert!(!is_own && error.contains("is not in agency-1.csv"), "{error}"),
-        }
+    for (is_legacy, winners, wanted) in [
+        (false, "1;6", "conflict: the winner's document \"6\" is not in agency-1.csv"),
+        (true, "1;6", "conflict: the winner's document \"6\" is not in agency-1.csv"),
+        (false, "Paz", "conflict: the winner's document \"Paz\" is not in agency-1.csv"),
+        (false, "1;\u{1b}[2J", "conflict: the winner's document \"\\u{1b}[2J\" is not in"),
+        (true, "3;3", "3;3 won"),
+    ] {
+        let server = scripted::serve(Lottery::new(Some(winners)), is_legacy, Vec::new()).await;
+        let ended = run(&config(&[server]), bets(5)).await;
+        assert!(ended.starts_with(wanted), "{ended}");
     }
 }

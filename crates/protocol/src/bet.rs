@@ -169,22 +169,6 @@ fn is_leap(year: u32) -> bool {
 mod tests {
     use super::*;
 
-    fn bet<'a>(fields: [&'a str; 5]) -> Result<Bet<'a>, Field> {
-        Bet::new(fields).map_err(|invalid| invalid.field)
-    }
-
-    #[test]
-    fn accepts_the_edges_of_every_field() {
-        let long = "ñ".repeat(50);
-        for fields in [
-            ["a", "b", "1", "2000-02-29", "0"],
-            [&long, "O'Brien, \"Pat\"", "ABC12345678901234567", "0001-01-01", "9999"],
-            ["=1+1", " ", "x", "9999-12-31", "00000000000000000075"],
-        ] {
-            assert!(bet(fields).is_ok(), "{fields:?}");
-        }
-    }
-
     #[test]
     fn dates_are_those_of_the_calendar() {
         for year in [0, 1, 4, 100, 400].into_iter().chain(1890..=2110).chain(9996..=9999) {
@@ -197,28 +181,32 @@ mod tests {
     }
 
     #[test]
-    fn names_the_field_that_breaks_its_rule() {
-        let long = "a".repeat(101);
-        for (fields, field) in [
-            (["", "b", "1", "2000-01-01", "0"], Field::FirstName),
-            ([&long, "b", "1", "2000-01-01", "0"], Field::FirstName),
-            (["a\u{85}", "b", "1", "2000-01-01", "0"], Field::FirstName),
-            (["a", "b\r", "1", "2000-01-01", "0"], Field::LastName),
-            (["a", "ñ;", "1", "2000-01-01", "0"], Field::LastName),
-            (["a", "ñ:", "1", "2000-01-01", "0"], Field::LastName),
-            (["a", "b", "", "2000-01-01", "0"], Field::Document),
-            (["a", "b", "123456789012345678901", "2000-01-01", "0"], Field::Document),
-            (["a", "b", "12-3", "2000-01-01", "0"], Field::Document),
-            (["a", "b", "ñ", "2000-01-01", "0"], Field::Document),
-            (["a", "b", "1", "1999-02-29", "0"], Field::Birthdate),
-            (["a", "b", "1", "2000-1-01", "0"], Field::Birthdate),
-            (["a", "b", "1", "2000/01/01", "0"], Field::Birthdate),
-            (["a", "b", "1", "2000-01-01", ""], Field::Number),
-            (["a", "b", "1", "2000-01-01", "+1"], Field::Number),
-            (["a", "b", "1", "2000-01-01", "10000"], Field::Number),
-            (["a", "b", "1", "2000-01-01", "000000000000000000001"], Field::Number),
+    fn the_field_that_breaks_its_rule_is_named() {
+        let (long, longer) = ("ñ".repeat(50), "a".repeat(101));
+        for (fields, wrong) in [
+            (["a", "b", "1", "2000-02-29", "0"], None),
+            ([&long, "O'Brien, \"Pat\"", "ABC12345678901234567", "0001-01-01", "9999"], None),
+            (["=1+1", " ", "x", "9999-12-31", "00000000000000000075"], None),
+            (["", "b", "1", "2000-01-01", "0"], Some(Field::FirstName)),
+            ([&longer, "b", "1", "2000-01-01", "0"], Some(Field::FirstName)),
+            (["a\u{85}", "b", "1", "2000-01-01", "0"], Some(Field::FirstName)),
+            (["a", "b\r", "1", "2000-01-01", "0"], Some(Field::LastName)),
+            (["a", "ñ;", "1", "2000-01-01", "0"], Some(Field::LastName)),
+            (["a", "ñ:", "1", "2000-01-01", "0"], Some(Field::LastName)),
+            (["a", "b", "", "2000-01-01", "0"], Some(Field::Document)),
+            (["a", "b", "123456789012345678901", "2000-01-01", "0"], Some(Field::Document)),
+            (["a", "b", "12-3", "2000-01-01", "0"], Some(Field::Document)),
+            (["a", "b", "ñ", "2000-01-01", "0"], Some(Field::Document)),
+            (["a", "b", "1", "1999-02-29", "0"], Some(Field::Birthdate)),
+            (["a", "b", "1", "2000-1-01", "0"], Some(Field::Birthdate)),
+            (["a", "b", "1", "2000/01/01", "0"], Some(Field::Birthdate)),
+            (["a", "b", "1", "2000-01-01", ""], Some(Field::Number)),
+            (["a", "b", "1", "2000-01-01", "7\r"], Some(Field::Number)),
+            (["a", "b", "1", "2000-01-01", "+1"], Some(Field::Number)),
+            (["a", "b", "1", "2000-01-01", "10000"], Some(Field::Number)),
+            (["a", "b", "1", "2000-01-01", "000000000000000000001"], Some(Field::Number)),
         ] {
-            assert_eq!(bet(fields), Err(field), "{fields:?}");
+            assert_eq!(Bet::new(fields).err().map(|invalid| invalid.field), wrong, "{fields:?}");
         }
     }
 }

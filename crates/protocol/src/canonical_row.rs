@@ -46,26 +46,3 @@ pub(crate) fn split_agency(line: &[u8]) -> Option<(u32, &[u8])> {
     }
     None
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::simd::chunk_at_start;
-
-    #[test]
-    fn most_rows_are_canonical() {
-        let is_canonical = |line: &str| {
-            CanonicalRow::of(chunk_at_start(line.as_bytes(), b'\n', &mut [0; CHUNK_BYTES]))
-                .is_some()
-        };
-        assert!(
-            is_canonical("3,Ana,Paz,1,2000-01-01,7")
-                && is_canonical("3,Ana,Paz,1,2000-01-01,0\r\n")
-        );
-        let row_of = |bytes: usize| format!("3,{},,,,7", "a".repeat(bytes - 7));
-        assert!(is_canonical(&row_of(63)) && !is_canonical(&row_of(64)));
-        for other in ["3,Ana,\"Paz\",1,2000-01-01,7", "3,Ana,Paz,1,2000-01-01,07", "3,Ana,7"] {
-            assert!(!is_canonical(other), "{other}");
-        }
-    }
-}

@@ -39,28 +39,3 @@ impl FromStr for Digest {
         u64::from_str_radix(text, 16).map(Self).map_err(|_| ParseDigestError)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chains_rows_in_their_order() {
-        let ana = b"Ana;Paz;1;2000-01-01;7";
-        let leo = b"Leo;Sol;2;2000-01-02;8";
-        let both = Digest::default().fold(ana).fold(leo);
-        assert_eq!(both, Digest(xxh3_64_with_seed(leo, xxh3_64_with_seed(ana, 0))));
-        assert_ne!(both, Digest::default().fold(leo).fold(ana));
-    }
-
-    #[test]
-    fn prints_and_parses_16_hex_digits() {
-        for digest in [Digest(0), Digest(1), Digest(u64::MAX)] {
-            assert_eq!(digest.to_string().len(), 16);
-            assert_eq!(digest.to_string().parse(), Ok(digest));
-        }
-        for text in ["", "0", "000000000000000g", "+000000000000001", "00000000000000000"] {
-            assert!(text.parse::<Digest>().is_err(), "{text}");
-        }
-    }
-}

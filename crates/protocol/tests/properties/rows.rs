@@ -79,28 +79,21 @@ mod tests {
 
     const NEAR_ROW: &str = "\"?(1|2|0|007|100001|4294967296|x|)\"?,(Ana|\"A, B\"|\"\"\"\"|;|\"|),\
         (Paz|\u{0}|ñ|[^;:,\"\\pC]{1,25}|),(1|),(2000-01-01|1|),\
-        \"?(7574|0007|00000|12345|000000000000000000001|)\"?\r?";
-
-    fn all(bytes: &[u8]) {
-        lines_are_rows_one_by_one(bytes);
-        a_line_is_one_row_or_damaged(bytes);
-        records_are_rows(bytes);
-    }
+        \"?(7574|07|0007|00000|12345|000000000000000000001|)\"?\r?";
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3 * 256))]
         #[test]
-        fn hold_for_near_rows(line in NEAR_ROW) {
-            all(line.as_bytes());
-        }
-
-        #[test]
-        fn hold_for_lines_of_near_rows(lines in proptest::collection::vec(NEAR_ROW, 1..5)) {
-            all(lines.join("\n").as_bytes());
-        }
-
-        #[test]
-        fn hold_for_any_bytes(line in proptest::collection::vec(any::<u8>(), 0..100)) {
-            all(&line);
+        fn hold_for_near_rows_and_any_bytes(
+            bytes in prop_oneof![
+                NEAR_ROW.prop_map(String::into_bytes),
+                prop::collection::vec(NEAR_ROW, 1..5).prop_map(|lines| lines.join("\n").into()),
+                prop::collection::vec(any::<u8>(), 0..100),
+            ],
+        ) {
+            lines_are_rows_one_by_one(&bytes);
+            a_line_is_one_row_or_damaged(&bytes);
+            records_are_rows(&bytes);
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::fs;
 
 use harness::log::LogLine;
-use harness::process::Launch;
+use harness::udp_port::UdpPort;
 
+use crate::common::other_server::OtherServer;
 use crate::common::{
-    ANA, ANA_ROW, CLOSED, EMPTY, LEO, LEO_ROW, LIMIT, Lottery, WINNER, assert_has, assert_starts,
-    binary, status, store_rows, stored,
+    ANA, ANA_ROW, CLOSED, LEO, LEO_ROW, LIMIT, Lottery, assert_has, assert_starts, status,
+    store_rows, stored,
 };
 
 #[tokio::test]
@@ -18,6 +19,8 @@ async fn winners_are_the_same_before_during_and_after_on_every_instance() {
     lottery.ask(2, &store_rows(2, 1, &[LEO])).await;
     // Before any close, and while one agency is still open.
     let mut early = lottery.send_to_all("WinnersRequest:1").await;
+    // A client that sends no more is still answered.
+    early[0].finish().await.unwrap();
     assert_eq!(lottery.ask(0, "AgencyClose:1;3").await, CLOSED);
     assert_eq!(lottery.ask(1, "AgencyClose:2;1").await, CLOSED);
     let mut waiting = lottery.send_to_all("WinnersRequest:2").await;
@@ -45,11 +48,15 @@ async fn winners_are_the_same_before_during_and_after_on_every_instance() {
 #[tokio::test]
 async fn an_instance_that_hears_no_datagram_looks_by_itself() {
     let mut lottery = Lottery::start(3, 2).await;
-    for server in lottery.cluster.servers_mut() {
+    // Each has a port of its own, from which others are kept.
+    let ports = [0, 1, 2].map(|_| UdpPort::take().unwrap());
+    for (place, port) in ports.iter().enumerate() {
+        let server = &mut lottery.cluster.servers_mut()[place];
+        server.set("UDP_BROADCAST_PORT", port.number().unwrap());
         // What is heard is logged at this level.
         server.set("LOGGING_LEVEL", "DEBUG");
+        lottery.restart(place).await;
     }
-    let _ports = lottery.keep_datagrams_apart().await;
     lottery.ask(1, &store_rows(1, 1, &[ANA, LEO])).await;
     let waiting = lottery.send_to_all("WinnersRequest:1").await;
     assert_eq!(lottery.ask(2, "AgencyClose:1;2").await, CLOSED);
@@ -95,8 +102,8 @@ async fn after_an_archive_the_next_day_starts_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_day_without_a_draw_is_archived_on_demand_only() {
-    let mut lottery = Lottery::start(1, 1).await;
+async fn a_day_without_a_draw_is_archived_on_demand_and_a_cut_short_archive_is_finished_first() {
+    let mut lottery = Lottery::start(2, 1).await;
     for reason in [
         "nothing to put away",
         "the draw has not been held: 2 bets are stored",
@@ -105,42 +112,34 @@ async fn a_day_without_a_draw_is_archived_on_demand_only() {
     ] {
         lottery.expect_alarms("archive", &["archive"], reason);
     }
-    lottery.archive(&[], 1).await;
-    lottery.ask(0, &store_rows(1, 1, &[ANA])).await;
-    {
-        let _lock = lottery.locked("bets.csv.lock");
-        crate::common::append(&lottery.volume.bets(), "1,Leo,Sol,2,2000-01-02,8\r\n");
-    }
-    lottery.archive(&[], 1).await;
-    lottery.archive(&["--unfinished"], 0).await;
-    assert_eq!(lottery.ask(0, "AgencyStatus:1").await, EMPTY);
-    assert_eq!(lottery.stored(), "");
-    lottery.end().await;
-}
-
-#[tokio::test]
-async fn an_archive_that_was_cut_short_is_finished_before_bets_are_taken_again() {
-    let mut lottery = Lottery::start(2, 1).await;
     let asked = ["apuesta_almacenada", "apuestas_almacenadas", "agencia_cerrada"];
     lottery.expect_alarms("server", &asked, "server archive");
-    lottery.allow_alarms("server", &["agencia_consultada", "look"], "server archive");
+    lottery.allow_alarms("server", &["look"], "server archive");
+    lottery.archive(&[], 1).await;
     lottery.ask(0, &store_rows(1, 1, &[ANA])).await;
+    let others = LEO_ROW.replace('\n', "\r\n");
+    OtherServer::on(lottery.volume.path()).store(&others);
+    lottery.archive(&[], 1).await;
+    // As an archive leaves it that was asked for and has not moved anything yet.
     let (day, marker) = ("2026-01-31T10-00-00.000Z", lottery.volume.path().join("locks/archiving"));
     fs::write(&marker, day).unwrap();
     for place in 0..2 {
-        let answer = lottery.ask(place, &store_rows(1, 2, &[LEO])).await;
+        let answer = lottery.ask(place, &store_rows(1, 3, &[LEO])).await;
         assert_starts(&answer, "StoreRowsResponse:1;");
         assert_has(&answer, &["server archive"]);
         assert_eq!(lottery.ask(place, &format!("StoreBet:1;{LEO}")).await, "StoreResponse:1");
-        assert_starts(&lottery.ask(place, "AgencyClose:1;1").await, "AgencyCloseResponse:1;");
+        assert_starts(&lottery.ask(place, "AgencyClose:1;2").await, "AgencyCloseResponse:1;");
     }
     lottery.archive(&[], 0).await;
     assert!(!marker.exists());
     let archived = lottery.volume.archive().join(day).join("bets.csv");
-    assert_eq!(fs::read_to_string(archived).unwrap(), ANA_ROW);
+    assert_eq!(fs::read_to_string(archived).unwrap(), format!("{ANA_ROW}{others}"));
     assert_eq!(lottery.ask(0, &store_rows(1, 1, &[LEO])).await, stored(&[LEO]));
     assert_eq!(lottery.ask(1, &store_rows(1, 2, &[ANA])).await, stored(&[LEO, ANA]));
     assert_eq!(lottery.stored(), format!("{LEO_ROW}{ANA_ROW}"));
+    lottery.archive(&["--unfinished"], 0).await;
+    lottery.assert_status(1, &[], "open").await;
+    assert_eq!(lottery.stored(), "");
     lottery.end().await;
 }
 
@@ -170,43 +169,19 @@ async fn a_day_that_was_brought_back_is_archived_again_beside_itself() {
     lottery.end().await;
 }
 
-/// One more instance, on a port of its own.
-fn another_server(lottery: &Lottery) -> Launch {
-    Launch::new(&binary(), &["server"])
-        .with("SERVER_PORT", 0)
-        .with("SERVER_IP", "127.0.0.1")
-        .with("AGENCIES_AMOUNT", 1)
-        .with("LOTTERY_WINNER_NUMBER", WINNER)
-        .with("SHARED_VOLUME", lottery.volume.path().display())
-}
-
-#[tokio::test]
-async fn settings_that_contradict_the_draw_are_refused_with_the_way_out() {
-    let mut lottery = Lottery::start(1, 1).await;
-    lottery.ask(0, "AgencyClose:1;0").await;
-    lottery.assert_winners(&[""]).await;
-    for (key, value, drawn) in [("AGENCIES_AMOUNT", 12, 1), ("LOTTERY_WINNER_NUMBER", 1, 7574)] {
-        let contradicts = format!("{key}={value} contradicts");
-        lottery.expect_alarms("contradiction", &["config"], &contradicts);
-        let launch = another_server(&lottery).with(key, value);
-        let ended = lottery.run("contradiction", &launch, 2).await;
-        let way_out = format!("set {key}={drawn}");
-        assert_has(&ended.log, &[&contradicts, &way_out, "docker compose run --rm"]);
-    }
-    lottery.end().await;
-}
-
+/// It may run before the draw, and cannot start after it.
 #[tokio::test]
 async fn a_running_instance_with_other_settings_than_the_draws_logs_the_difference() {
     let mut lottery = Lottery::start(2, 2).await;
-    let server = &mut lottery.cluster.servers_mut()[1];
-    server.set("AGENCIES_AMOUNT", 3);
-    server.set("LOTTERY_WINNER_NUMBER", 8);
-    lottery.restart(1).await;
-    for key in ["AGENCIES_AMOUNT=2", "LOTTERY_WINNER_NUMBER=7574"] {
-        let error = format!("the draw was held with {key}, by another instance");
+    let udp_port = UdpPort::take().unwrap();
+    let plan = lottery.cluster.plan().server(3, udp_port.number().unwrap());
+    let settings = [("AGENCIES_AMOUNT", 3, 2), ("LOTTERY_WINNER_NUMBER", 8, 7574)];
+    for (key, other, drawn) in settings {
+        lottery.cluster.servers_mut()[1].set(key, other);
+        let error = format!("the draw was held with {key}={drawn}, by another instance");
         lottery.expect_alarms("server-2", &["config"], &error);
     }
+    lottery.restart(1).await;
     for agency in 1..=2 {
         assert_eq!(lottery.ask(0, &format!("AgencyClose:{agency};0")).await, CLOSED);
     }
@@ -215,6 +190,13 @@ async fn a_running_instance_with_other_settings_than_the_draws_logs_the_differen
     server.wait_for("the difference", LIMIT, |line| line.is("config", "fail")).await.unwrap();
     let took_no_part = "Error:agency agency 3 took no part in the draw";
     assert_eq!(lottery.ask(1, "WinnersRequest:3").await, took_no_part);
+    for (key, other, drawn) in settings {
+        let contradicts = format!("{key}={other} contradicts");
+        lottery.expect_alarms("late", &["config"], &contradicts);
+        let ended = lottery.run("late", &plan.clone().with(key, other), 2).await;
+        let way_out = format!("set {key}={drawn}");
+        assert_has(&ended.log, &[&contradicts, &way_out, "docker compose run --rm"]);
+    }
     lottery.end().await;
 }
 
@@ -238,7 +220,9 @@ async fn with_a_damaged_record_nothing_goes_on_until_it_is_moved_away() {
         assert_starts(&answer, "Error:busy ");
         assert_has(&answer, &["move it away"]);
     }
-    let ended = lottery.run("damaged", &another_server(&lottery), 1).await;
+    let udp_port = UdpPort::take().unwrap();
+    let launch = lottery.cluster.plan().server(3, udp_port.number().unwrap());
+    let ended = lottery.run("damaged", &launch, 1).await;
     assert_has(&ended.log, &["move it away"]);
     lottery.archive(&[], 1).await;
     fs::remove_file(&path).unwrap();

@@ -52,7 +52,7 @@ fn alerts(lottery: &Lottery, result: &str) -> usize {
 #[tokio::test]
 async fn a_full_disk_is_answered_and_nothing_is_stored_half() {
     let setup = Setup::new(2, 1);
-    let Some(disk) = SmallDisk::mount(setup.volume.path()) else {
+    let Some(disk) = SmallDisk::mount(setup.plan.volume.path()) else {
         let is_required = std::env::var("CI_REQUIRES_FULL_DISK").is_ok_and(|value| value == "1");
         assert!(!is_required, "CI_REQUIRES_FULL_DISK=1, and no small file system can be mounted");
         println!("skipped: no right to mount a small file system");

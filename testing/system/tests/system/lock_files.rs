@@ -1,11 +1,11 @@
 //! Lock files that are removed or replaced while instances run. Truncating them, as the other
 //! system does each time that it opens them, changes nothing (`other_system.rs`).
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 
 use crate::common::{
-    ANA, CLOSED, LEO, LEO_ROW, Lottery, Setup, assert_starts, rows, rows_response, store_rows,
+    ANA, ANA_ROW, CLOSED, LEO, LEO_ROW, Lottery, Setup, assert_starts, rows_response, store_rows,
     stored,
 };
 
@@ -16,11 +16,7 @@ fn locks(lottery: &Lottery) -> PathBuf {
 /// One of the instances starts again and opens other files than those that the other has open.
 #[tokio::test]
 async fn instances_that_opened_other_lock_files_do_not_write_at_the_same_time() {
-    let mut setup = Setup::new(2, 4);
-    for agency in 1..=4 {
-        setup = setup.rows(agency, &rows(agency, 10_000, agency));
-    }
-    let mut lottery = setup.start().await;
+    let mut lottery = Setup::with_rows(2, 4, 10_000).start().await;
     lottery.expect_alarms("server-1", &["lock"], "it was replaced while servers run");
     lottery.allow_alarms("server", &["mend_log"], "a group whose writer died");
     let gone = "agencies_closed.lock is gone";
@@ -40,30 +36,6 @@ async fn instances_that_opened_other_lock_files_do_not_write_at_the_same_time() 
     drop(held);
     lottery.kill_and_restart(1).await;
     lottery.end_right(&mut clients).await;
-}
-
-/// What an instance knew of a log is not trusted when the lock turns out to be another one.
-#[tokio::test]
-async fn behind_a_replaced_lock_the_log_is_read_anew() {
-    let mut lottery = Lottery::start(2, 1).await;
-    lottery.expect_alarms("server-1", &["lock"], "bets.csv.lock");
-    lottery.expect_alarms("server-2", &["lock"], "bets.csv.lock");
-    lottery.ask(0, &store_rows(1, 1, &[ANA, ANA])).await;
-    lottery.assert_status(1, &[ANA, ANA], "open").await;
-    let held = lottery.lock_all();
-    let path = locks(&lottery).join("bets.csv.lock");
-    fs::remove_file(&path).unwrap();
-    File::create(&path).unwrap();
-    // As long as the file was, but other rows.
-    let rows = "1,Ana,Paz,1,2000-01-01,7575\n".repeat(2);
-    fs::write(lottery.volume.bets(), &rows).unwrap();
-    drop(held);
-    let other = ANA.replace("7574", "7575");
-    lottery.assert_status(1, &[&other, &other], "open").await;
-    let answer = lottery.ask(0, &store_rows(1, 3, &[LEO])).await;
-    assert_eq!(answer, stored(&[&other, &other, LEO]));
-    assert_eq!(lottery.stored(), rows + LEO_ROW);
-    lottery.end().await;
 }
 
 /// A volume that was unmounted, for example, or moved: nothing is made in its place.
@@ -99,9 +71,10 @@ async fn while_the_volume_is_gone_nothing_is_stored_and_no_winners_are_sent() {
     lottery.end().await;
 }
 
-/// The message says to do that.
+/// The message says to start any server again. What the other one knew of the log is not trusted,
+/// because its lock turns out to be another one.
 #[tokio::test]
-async fn a_removed_lock_file_is_made_anew_by_any_server_that_starts_again() {
+async fn a_removed_lock_file_is_made_anew_by_any_server_and_the_log_is_read_anew() {
     let mut lottery = Lottery::start(2, 1).await;
     for server in ["server-1", "server-2"] {
         lottery.expect_alarms(server, &["apuestas_almacenadas"], "bets.csv.lock is gone: the volu");
@@ -110,15 +83,24 @@ async fn a_removed_lock_file_is_made_anew_by_any_server_that_starts_again() {
     }
     let next = "compare `client status` of every agency";
     lottery.expect_alarms("server-2", &["lock"], next);
+    lottery.ask(0, &store_rows(1, 1, &[ANA, ANA])).await;
+    lottery.assert_status(1, &[ANA, ANA], "open").await;
+    let held = lottery.lock_all();
     fs::remove_file(locks(&lottery).join("bets.csv.lock")).unwrap();
-    let packet = store_rows(1, 1, &[ANA]);
+    // As long as the file was, but other rows.
+    let (other, rows) = (ANA.replace("7574", "7575"), ANA_ROW.replace("7574", "7575").repeat(2));
+    fs::write(lottery.volume.bets(), &rows).unwrap();
+    drop(held);
     for place in 0..2 {
-        assert_starts(&lottery.ask(place, &packet).await, &rows_response(1, &[], ""));
+        let answer = lottery.ask(place, &store_rows(1, 3, &[LEO])).await;
+        assert_starts(&answer, &rows_response(1, &[ANA, ANA], ""));
     }
     lottery.restart(0).await;
     // Also by the instance that was not started again.
     for place in [1, 0] {
-        assert_eq!(lottery.ask(place, &packet).await, stored(&[ANA]));
+        let answer = lottery.ask(place, &store_rows(1, 3, &[LEO])).await;
+        assert_eq!(answer, stored(&[&other, &other, LEO]));
     }
+    assert_eq!(lottery.stored(), rows + LEO_ROW);
     lottery.end().await;
 }

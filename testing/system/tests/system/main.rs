@@ -10,19 +10,12 @@ mod clients;
 mod common;
 mod draw;
 mod full_disk;
-mod limits;
 mod lock_files;
 mod mixed_versions;
 mod other_system;
 mod programs;
 mod protocol_examples;
 mod recovery;
-#[path = "../../../../client/tests/servers/reference.rs"]
-mod reference;
-mod reference_servers;
-#[path = "../../../../client/tests/servers/scripted.rs"]
-#[allow(dead_code, reason = "the client's own tests use all of it")]
-mod scripted;
 mod scripts;
 mod store;
 mod wire;

@@ -6,7 +6,7 @@ use harness::process::Launch;
 use harness::server_process::ServerProcess;
 use harness::udp_port::UdpPort;
 
-use crate::common::{Setup, rows};
+use crate::common::Setup;
 
 /// The variable that names the server of the other version.
 const OTHER_SERVER: &str = "OTHER_SERVER";
@@ -21,11 +21,7 @@ const ROWS: u32 = 20_000;
 #[ignore = "scripts/mixed-versions.sh builds the other version and runs this"]
 async fn killed_instances_of_two_versions_store_every_row_once_and_hold_one_draw() {
     let other = std::env::var_os(OTHER_SERVER).expect("OTHER_SERVER names a program");
-    let mut setup = Setup::new(2, 4);
-    for agency in 1..=4 {
-        setup = setup.rows(agency, &rows(agency, ROWS, agency));
-    }
-    let mut lottery = setup.start().await;
+    let mut lottery = Setup::with_rows(2, 4, ROWS).start().await;
     lottery.allow_alarms("", &["mend_log"], "a group whose writer died");
     lottery.allow_alarms("client", &["connect", "connection"], "next: another server");
     let udp_port = UdpPort::take().unwrap();

@@ -13,8 +13,8 @@ use socket2::{Domain, Socket, Type};
 
 use crate::common::other_server::OtherServer;
 use crate::common::{
-    ANA, ANA_ROW, CLOSED, LEO, LEO_ROW, LIMIT, Lottery, Setup, assert_starts, digest, rows,
-    store_rows, stored,
+    ANA, ANA_ROW, CLOSED, LEO, LEO_ROW, LIMIT, Lottery, Setup, assert_starts, digest, store_rows,
+    stored,
 };
 
 fn other(lottery: &Lottery) -> OtherServer {
@@ -35,11 +35,7 @@ async fn restart(lottery: &mut Lottery, is_killed: bool) {
 /// Before it writes again, one of ours looks: the other would go on in the middle of a line.
 #[tokio::test]
 async fn processes_of_both_systems_die_among_each_others_batches() {
-    let mut setup = Setup::new(2, 3);
-    for agency in 1..=3 {
-        setup = setup.rows(agency, &rows(agency, 4_000, 3));
-    }
-    let mut lottery = setup.start().await;
+    let mut lottery = Setup::with_rows(2, 3, 4_000).start().await;
     lottery.expect_alarms("server", &["mend_log"], "a last line without its end");
     lottery.allow_alarms("server", &["mend_log"], "a group whose writer died");
     lottery.allow_alarms("client", &["connect", "connection"], "next: another server");
@@ -60,7 +56,7 @@ async fn processes_of_both_systems_die_among_each_others_batches() {
     // The agency that the other system served asks one of ours, and finds its rows in place.
     lottery.finish_clients(&mut [lottery.spawn(3)]).await;
     for is_killed in [false, true] {
-        for agency in lottery.assert_right().agencies {
+        for agency in lottery.assert_right() {
             let status = format!("AgencyStatusResponse:{};{};drawn", agency.stored, agency.digest);
             lottery.assert_all_answer(&format!("AgencyStatus:{}", agency.agency), &status).await;
         }

@@ -16,12 +16,12 @@ use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
 use crate::common::{
-    ANA, ANA_ROW, Ended, LIMIT, Lottery, assert_has, assert_starts, binary, health, rows_response,
+    ANA, ANA_ROW, LIMIT, Lottery, assert_has, assert_starts, binary, health, lines, rows_response,
     run, store_rows, stored,
 };
 
 #[tokio::test]
-async fn sigterm_ends_an_instance_well_whatever_is_connected() {
+async fn sigterm_ends_an_instance_well_and_loses_nothing_that_was_answered() {
     let mut lottery = Lottery::start(1, 2).await;
     let mut idle = lottery.connect(0).await;
     assert_eq!(idle.ask(&format!("StoreBet:1;{ANA}")).await.unwrap(), "StoreResponse:0");
@@ -30,28 +30,22 @@ async fn sigterm_ends_an_instance_well_whatever_is_connected() {
     let mut waiting = lottery.connect(0).await;
     waiting.send("AgencyClose:2\nWinnersRequest:2\n").await.unwrap();
     assert_starts(&lottery.ask(0, "AgencyStatus:2").await, "AgencyStatusResponse:0;");
+    let mut storing = lottery.connect(0).await;
+    let batch = format!("StoreBatch:1;{}\n", [ANA; 20].join(":"));
+    storing.send(batch.repeat(40)).await.unwrap();
+    assert_eq!(storing.line().await.unwrap(), "StoreResponse:0");
     let server = &mut lottery.cluster.servers_mut()[0];
     server.stop().await.unwrap();
     server.wait_for("its end", LIMIT, |line| line.is("shutdown", "success")).await.unwrap();
     for connection in [idle, torn, waiting] {
         assert_eq!(connection.end().await.unwrap(), b"");
     }
-    assert_eq!(lottery.stored(), ANA_ROW);
-    lottery.end().await;
-}
-
-#[tokio::test]
-async fn sigterm_loses_nothing_that_was_answered_and_stores_no_batch_in_part() {
-    let mut lottery = Lottery::start(1, 1).await;
-    let mut connection = lottery.connect(0).await;
-    let batch = format!("StoreBatch:1;{}\n", [ANA; 20].join(":"));
-    connection.send(batch.repeat(40)).await.unwrap();
-    assert_eq!(connection.line().await.unwrap(), "StoreResponse:0");
-    lottery.cluster.servers_mut()[0].stop().await.unwrap();
-    let rest = connection.end().await.unwrap();
-    let answered = 1 + rest.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
-    let stored = lottery.stored().lines().count();
-    assert!(stored >= 20 * answered && stored % 20 == 0, "{stored} stored, {answered} answered");
+    // What was answered is stored, and no batch in part.
+    let rest = String::from_utf8(storing.end().await.unwrap()).unwrap();
+    let (answered, stored) = (1 + rest.lines().count(), lottery.stored());
+    let batches = stored.lines().count() / 20;
+    assert!(batches >= answered, "{batches} stored, {answered} answered");
+    assert_eq!(stored, ANA_ROW.repeat(1 + 20 * batches));
     lottery.end().await;
 }
 
@@ -78,14 +72,6 @@ async fn sigterm_ends_an_instance_that_waits_for_a_lock_and_nothing_is_stored() 
     lottery.end().await;
 }
 
-/// What stands behind the level, in the lines of these actions that an instance logged.
-fn logged(server: &ServerProcess, actions: &[&str]) -> Vec<String> {
-    let log = fs::read_to_string(server.process().log_path()).unwrap();
-    let is_wanted = |line: &&str| actions.contains(&LogLine(line).field("action").unwrap_or(""));
-    let text = |line: &str| line[line.find("action: ").unwrap()..].to_owned();
-    log.lines().filter(is_wanted).map(text).collect()
-}
-
 /// The reference's scripts read these lines by their ends.
 #[tokio::test]
 async fn lines_of_the_references_actions_end_with_its_fields() {
@@ -96,8 +82,8 @@ async fn lines_of_the_references_actions_end_with_its_fields() {
     lottery.ask(0, &store_rows(1, 4, &[ANA, ANA])).await;
     lottery.ask(0, "AgencyClose:1;5").await;
     lottery.assert_winners(&["1;1;1;1;1"]).await;
-    let server = &mut lottery.cluster.servers_mut()[0];
-    server.stop().await.unwrap();
+    lottery.cluster.servers_mut()[0].stop().await.unwrap();
+    let log = lottery.cluster.servers()[0].log().tail(usize::MAX).join("\n");
     let actions = ["apuesta_almacenada", "apuestas_almacenadas", "sorteo", "shutdown"];
     let wanted = [
         "action: apuesta_almacenada | result: success | dni: 1 | numero: 7574",
@@ -108,10 +94,10 @@ async fn lines_of_the_references_actions_end_with_its_fields() {
         "action: shutdown | result: in_progress | signal: SIGTERM",
         "action: shutdown | result: success",
     ];
-    assert_eq!(logged(server, &actions), wanted);
+    assert_eq!(lines(&log, &actions), wanted);
     let time = audit::time_of_draw(&lottery.volume).unwrap();
     let draw = "action: draw | result: success | numero: 7574 | cantidad: 5 | time: ";
-    assert_eq!(logged(server, &["draw"]), [format!("{draw}{time}")]);
+    assert_eq!(lines(&log, &["draw"]), [format!("{draw}{time}")]);
     lottery.end().await;
 }
 
@@ -124,77 +110,46 @@ fn server(volume: &Path) -> Launch {
         .with("SHARED_VOLUME", volume.display())
 }
 
-/// Runs a program whose settings are wrong: exit code 2, and all of these texts in its log.
-async fn refuses(launch: Launch, texts: &[&str]) -> Ended {
-    refuses_in(&RunDirectory::temporary().unwrap(), launch, texts).await
-}
-
-async fn refuses_in(directory: &RunDirectory, launch: Launch, texts: &[&str]) -> Ended {
-    let ended = run("wrong", &launch, directory).await;
-    assert_eq!(ended.code, Some(2), "{}", ended.log);
-    assert_has(&ended.log, texts);
-    ended
-}
-
 /// Every key with its wrong values is in the unit tests of `server/src/settings.rs`.
 #[tokio::test]
 async fn wrong_server_settings_are_named_with_what_is_allowed() {
-    let server = || Launch::new(&binary(), &["server"]);
-    for (key, value, allowed) in [
-        ("SERVER_PORT", "70000", "0 to 65535"),
-        ("LOGGING_LEVEL", "LOUD", "NOTSET, DEBUG, INFO, WARNING, ERROR, CRITICAL"),
-        ("LOG_FORMAT", "xml", "text or json"),
-        ("SHARED_VOLUME", "/dev/null/volume", "must be a directory"),
-        ("SHARED_VOLUME", "/dev/null", "must be a directory"),
-        ("SHARED_VOLUME", "/proc/none/volume", "must be a directory"),
-    ] {
-        refuses(server().with(key, value), &[&format!("{key}={value}"), allowed]).await;
-    }
-    // All at once, each in a line of its own.
-    let both = server().with("SERVER_PORT", "x").with("AGENCIES_AMOUNT", "y");
-    refuses(both, &["SERVER_PORT=x", "AGENCIES_AMOUNT=y"]).await;
-    refuses(Launch::new(&binary(), &["server", "serve", "--nonsense"]), &["--nonsense"]).await;
-}
-
-#[tokio::test]
-async fn what_is_wrong_with_dotenv_is_named_with_its_line() {
-    for (text, named) in [
-        (
-            "# of this machine\nSERVER_PORT=1\nAGENCIES_AMOUNT=none\n",
-            "AGENCIES_AMOUNT=none (from line 3 of .env): must be",
-        ),
-        ("AGENCIES_AMOUNT=2\nSHARED_VOLUME=my volume\n", "line 2 of .env: must be NAME=value"),
+    let wrong = "# of this machine\nSERVER_PORT=1\nAGENCIES_AMOUNT=none\n";
+    for (dotenv, settings, named) in [
+        ("", &[("SERVER_PORT", "70000")][..], "0 to 65535"),
+        // All at once, each in a line of its own.
+        ("", &[("SERVER_PORT", "x"), ("AGENCIES_AMOUNT", "y")], "must be"),
+        ("", &[("SHARED_VOLUME", "/dev/null/volume")], "must be a directory"),
+        ("", &[("SHARED_VOLUME", "/dev/null")], "must be a directory"),
+        ("", &[("SHARED_VOLUME", "/proc/none/volume")], "must be a directory"),
+        (wrong, &[], "AGENCIES_AMOUNT=none (from line 3 of .env): must be"),
+        ("A=2\nSHARED_VOLUME=my volume\n", &[], "line 2 of .env: must be NAME=value"),
     ] {
         let directory = RunDirectory::temporary().unwrap();
-        fs::write(directory.path().join(".env"), text).unwrap();
-        refuses_in(&directory, server(directory.path()), &[named]).await;
+        fs::write(directory.path().join(".env"), dotenv).unwrap();
+        let server = server(directory.path());
+        let launch = settings.iter().fold(server, |server, (key, value)| server.with(key, value));
+        let ended = run("wrong", &launch, &directory).await;
+        assert_eq!(ended.code, Some(2), "{}", ended.log);
+        assert_has(&ended.log, &[named]);
+        for (key, value) in settings {
+            assert_has(&ended.log, &[&format!("{key}={value} ")]);
+        }
+        assert!(!ended.log.contains("action: volume | result: success"), "{}", ended.log);
     }
-    let directory = RunDirectory::temporary().unwrap();
-    fs::create_dir(directory.path().join(".env")).unwrap();
-    let ended = refuses_in(&directory, server(directory.path()), &[]).await;
-    assert_eq!(ended.log.matches("(os error 21)").count(), 1, "{}", ended.log);
 }
 
-/// Every key with its wrong values is in the unit tests of `client/src/settings_tests.rs`.
 #[tokio::test]
-async fn wrong_client_settings_are_named_with_what_is_allowed() {
-    let client = || {
-        Launch::new(&binary(), &["client"])
-            .with("CLI_ID", 1)
-            .with("CLI_SERVER_ADDRESS", "127.0.0.1:1")
-            .with("CLI_BETS_DIR", ".")
-    };
-    for (key, value) in
-        [("CLI_BATCH_SIZE", "x"), ("CLI_SERVER_ADDRESS", "nowhere"), ("CLI_LOG_LEVEL", "loud")]
-    {
-        refuses(client().with(key, value), &[&format!("{key}={value}"), "must be"]).await;
+async fn an_unknown_option_or_an_unreadable_dotenv_is_refused() {
+    let directory = RunDirectory::temporary().unwrap();
+    for arguments in [&["server", "serve", "--nonsense"][..], &["client", "--nonsense"]] {
+        let ended = run("wrong", &Launch::new(&binary(), arguments), &directory).await;
+        assert_eq!(ended.code, Some(2), "{}", ended.log);
+        assert_has(&ended.log, &["--nonsense"]);
     }
-    // In the same form as the server's, each in a line of its own.
-    let both = client().with("CLI_ID", "x").with("CLI_BATCH_SIZE", "y");
-    let line = "CRITICAL action: config | result: fail | error: CLI_";
-    refuses(both, &[&format!("{line}ID=x (from"), &format!("{line}BATCH_SIZE=y (from")]).await;
-    refuses(client().with("CLI_BETS_DIR", "no-such-directory"), &["no-such-directory"]).await;
-    refuses(Launch::new(&binary(), &["client", "--nonsense"]), &["--nonsense"]).await;
+    fs::create_dir(directory.path().join(".env")).unwrap();
+    let ended = run("wrong", &server(directory.path()), &directory).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
+    assert_eq!(ended.log.matches("(os error 21)").count(), 1, "{}", ended.log);
 }
 
 #[tokio::test]
@@ -245,22 +200,6 @@ async fn health_says_whether_an_instance_serves_and_why_not() {
     lottery.end().await;
 }
 
-/// Waits until the process has a file of this name open.
-async fn wait_until_open(process: &ChildProcess, name: &str) {
-    let descriptors = format!("/proc/{}/fd", process.id().unwrap());
-    let is_open = || {
-        let open = fs::read_dir(&descriptors).unwrap().flatten();
-        let mut files = open.filter_map(|descriptor| descriptor.path().read_link().ok());
-        files.any(|file| file.ends_with(name))
-    };
-    let opening = tokio::time::timeout(LIMIT, async {
-        while !is_open() {
-            tokio::task::yield_now().await;
-        }
-    });
-    opening.await.expect("it opens the file");
-}
-
 #[tokio::test]
 async fn an_instance_that_cannot_serve_yet_accepts_no_connection() {
     let directory = RunDirectory::temporary().unwrap();
@@ -270,7 +209,18 @@ async fn an_instance_that_cannot_serve_yet_accepts_no_connection() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let launch = server(directory.path()).with("SERVER_PORT", free.port());
     let mut process = ChildProcess::spawn("starting", &launch, directory.path()).unwrap();
-    wait_until_open(&process, "bets.csv").await;
+    let descriptors = format!("/proc/{}/fd", process.id().unwrap());
+    let has_opened = || {
+        let open = fs::read_dir(&descriptors).unwrap().flatten();
+        let mut files = open.filter_map(|descriptor| descriptor.path().read_link().ok());
+        files.any(|file| file.ends_with("bets.csv"))
+    };
+    let opening = tokio::time::timeout(LIMIT, async {
+        while !has_opened() {
+            tokio::task::yield_now().await;
+        }
+    });
+    opening.await.expect("it opens the file");
     let refused = TcpStream::connect(free).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     drop(OpenOptions::new().write(true).open(&draw).unwrap());
@@ -288,10 +238,6 @@ async fn a_volume_is_logged_as_made_if_it_was_made() {
         assert_eq!(made, usize::from(is_made));
         server.stop().await.unwrap();
     }
-    fs::write(directory.path().join("file"), "").unwrap();
-    let launch = server(&directory.path().join("file/volume"));
-    let ended = refuses_in(&directory, launch, &["CRITICAL"]).await;
-    assert!(!ended.log.contains("action: volume | result: success"), "{}", ended.log);
 }
 
 #[tokio::test]

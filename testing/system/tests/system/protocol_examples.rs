@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use harness::raw_connection::RawConnection;
+use oracle::packet::ends_connection;
 
 use crate::common::Lottery;
 
@@ -148,7 +149,7 @@ impl Player {
         }
         let connection = self.connections.get_mut(name).unwrap();
         connection.send(format!("{packet}\n")).await.unwrap();
-        if ends_connection(packet) {
+        if ends_connection(packet.as_bytes()) {
             self.ending.insert(name.to_owned());
         }
     }
@@ -192,13 +193,6 @@ async fn every_example_is_what_a_server_does() {
     }
     let missing: Vec<_> = TYPES.iter().filter(|known| !types.contains(**known)).collect();
     assert!(missing.is_empty(), "no example of {missing:?}");
-}
-
-/// Whether the server closes the connection after the answer to `packet`: a `StoreBatch` in the
-/// reference's form, whose first separator is a `:`.
-fn ends_connection(packet: &str) -> bool {
-    let body = packet.strip_prefix("StoreBatch:").unwrap_or_default();
-    body.find([';', ':']).is_some_and(|at| body[at..].starts_with(':'))
 }
 
 /// The content of a file, without what differs from run to run.

@@ -1,14 +1,26 @@
-//! The volume as others may leave it: removed, cut, locked; and instances that are paused or killed
-//! between a packet and its answer. Torn rows are in `other_system.rs`.
+//! The volume as others may leave it: removed, cut, locked; and instances that are paused while they
+//! wait for a lock, or killed between a packet and its answer. Torn rows are in `other_system.rs`,
+//! instances that are paused while they hold a lock in `testing/chaos`.
 
 use std::fs::{self, OpenOptions};
+use std::time::Duration;
 
 use harness::log::LogLine;
+use harness::server_process::ServerProcess;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::common::{
     ANA, ANA_ROW, CLOSED, LEO, LIMIT, Lottery, assert_starts, rows_response, status, store_rows,
     stored,
 };
+
+/// How long a lock is waited for.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a machine that does other things may add to it.
+const MARGIN: Duration = Duration::from_secs(3);
+
+const HELD: &str = "another instance holds the lock";
 
 /// The rows that are cut off then were acknowledged, and no server died.
 #[tokio::test]
@@ -69,10 +81,11 @@ async fn a_lock_that_stays_taken_is_answered_and_nothing_is_stored() {
     let mut lottery = Lottery::start(1, 1).await;
     let asked =
         ["apuesta_almacenada", "apuestas_almacenadas", "agencia_cerrada", "agencia_consultada"];
-    lottery.expect_alarms("server", &asked, "another instance holds the lock");
+    lottery.expect_alarms("server", &asked, HELD);
     // It looks by itself meanwhile, but not when everything else waits already.
-    lottery.allow_alarms("server", &["look"], "another instance holds the lock");
+    lottery.allow_alarms("server", &["look"], HELD);
     let lock = lottery.locked("bets.csv.lock");
+    let asked = Instant::now();
     let ask = async |packet: &str| lottery.ask(0, packet).await;
     let hang_up = async {
         let mut connection = lottery.connect(0).await;
@@ -89,6 +102,7 @@ async fn a_lock_that_stays_taken_is_answered_and_nothing_is_stored() {
         ask("AgencyStatus:1"),
         hang_up,
     );
+    assert!(asked.elapsed() < LOCK_LIMIT + MARGIN, "{:?}", asked.elapsed());
     assert_eq!((&*bet, &*batch), ("StoreResponse:1", "StoreResponse:1"));
     assert_starts(&not_stored, &rows_response(1, &[], ""));
     assert_starts(&close, "AgencyCloseResponse:1;");
@@ -102,21 +116,52 @@ async fn a_lock_that_stays_taken_is_answered_and_nothing_is_stored() {
     lottery.end().await;
 }
 
+/// Whether every thread of it has stopped.
+fn is_paused(server: &ServerProcess) -> bool {
+    let id = server.process().id().unwrap();
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    tasks.flatten().all(|task| {
+        // A thread may have ended since.
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        status.is_empty() || status.contains("\nState:\tT")
+    })
+}
+
 #[tokio::test]
-async fn a_paused_instance_stops_no_other() {
-    let mut lottery = Lottery::start(2, 1).await;
-    lottery.pause(0);
+async fn an_instance_that_slept_while_it_waited_for_a_lock_stores_nothing_twice_or_too_late() {
+    let mut lottery = Lottery::start(2, 2).await;
+    lottery.allow_alarms("server-1", &["apuestas_almacenadas", "look"], HELD);
+    let lock = lottery.locked("agencies_closed.lock");
+    let (mut first, mut second) = (lottery.connect(0).await, lottery.connect(0).await);
+    let asked = Instant::now();
+    for (connection, packet) in
+        [(&mut first, store_rows(1, 1, &[ANA])), (&mut second, store_rows(2, 1, &[LEO]))]
+    {
+        // The answer to the first packet goes out just before the second one is executed.
+        connection.send(format!("Hello\n{packet}\n")).await.unwrap();
+        assert_eq!(connection.line().await.unwrap(), "Error:unknown packet");
+    }
+    let server = &lottery.cluster.servers()[0];
+    server.pause().unwrap();
+    let pausing = timeout(LIMIT, async {
+        while !is_paused(server) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+    pausing.await.expect("every thread stops");
+    drop(lock);
+    // The other instance answers for one of the two batches meanwhile.
     assert_eq!(lottery.ask(1, &store_rows(1, 1, &[ANA])).await, stored(&[ANA]));
-    // The kernel of the paused one accepts and takes the packet; it is answered later.
-    let mut waiting = lottery.connect(0).await;
-    waiting.send(store_rows(1, 2, &[LEO]) + "\n").await.unwrap();
-    assert_eq!(lottery.ask(1, "AgencyClose:1;1").await, CLOSED);
-    assert_eq!(lottery.ask(1, "WinnersRequest:1").await, "WinnersResponse:1");
-    lottery.expect_alarms("server-1", &["apuestas_almacenadas"], "error: drawn ");
-    lottery.cluster.servers()[0].resume().unwrap();
-    assert_starts(&waiting.line().await.unwrap(), &rows_response(2, &[ANA], "drawn "));
-    lottery.assert_winners(&["1"]).await;
-    assert_eq!(lottery.stored(), ANA_ROW);
+    sleep_until(asked + LOCK_LIMIT).await;
+    server.resume().unwrap();
+    let (first, second) = (first.line().await.unwrap(), second.line().await.unwrap());
+    assert!(first == stored(&[ANA]) || first.starts_with("StoreRowsResponse:1;"), "{first}");
+    let is_stored = second == stored(&[LEO]);
+    if !is_stored {
+        assert_starts(&second, &rows_response(1, &[], ""));
+    }
+    lottery.assert_status(1, &[ANA], "open").await;
+    lottery.assert_status(2, if is_stored { &[LEO] } else { &[] }, "open").await;
     lottery.end().await;
 }
 

@@ -7,24 +7,22 @@
 mod alarms;
 pub mod other_server;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use alarms::KnownAlarms;
+use alarms::Known;
 
 use harness::bets_dir::BetsDirectory;
 use harness::client_process::{ClientEnd, ClientProcess};
 use harness::cluster::{Cluster, Plan};
 use harness::directory::{self, RunDirectory};
-pub use harness::process::Ended;
-use harness::process::{self, Launch};
+use harness::log::LogLine;
+use harness::process::{self, Ended, Launch};
 use harness::raw_connection::RawConnection;
-use harness::udp_port::UdpPort;
 use harness::volume::Volume;
-use oracle::audit::{Audit, Expected};
+use oracle::audit::{AgencyAudit, Audit, Expected};
 use tokio::time::timeout;
 
 /// The number that wins in all tests.
@@ -36,9 +34,6 @@ pub const LEO: &str = "Leo;Sol;2;2000-01-02;8";
 pub const EVA: &str = "Eva, \"E\";Gómez;3;2000-02-29;7574";
 pub const ANA_ROW: &str = "1,Ana,Paz,1,2000-01-01,7574\n";
 pub const LEO_ROW: &str = "1,Leo,Sol,2,2000-01-02,8\n";
-
-/// The status of an agency that has stored nothing.
-pub const EMPTY: &str = "AgencyStatusResponse:0;0000000000000000;open";
 
 /// The answer to a close that is done.
 pub const CLOSED: &str = "AgencyCloseResponse:0";
@@ -59,15 +54,14 @@ pub struct Lottery {
     pub cluster: Cluster,
     pub bets: BetsDirectory,
     pub volume: Volume,
-    alarms: KnownAlarms,
+    alarms: Vec<Known>,
     // Last, so that it outlives the processes in it.
     pub directory: RunDirectory,
 }
 
 /// A lottery that has not started yet.
 pub struct Setup {
-    pub bets: BetsDirectory,
-    pub volume: Volume,
+    bets: BetsDirectory,
     pub plan: Plan,
     directory: RunDirectory,
 }
@@ -88,11 +82,17 @@ impl Setup {
             winner_number: WINNER,
             network: [127, rand::random_range(1..=254), rand::random()],
             directory: directory.path().to_owned(),
-            volume: volume.clone(),
+            volume,
             server_settings: Vec::new(),
         };
         let bets = BetsDirectory::given(&bets, agencies).unwrap();
-        Self { bets, volume, plan, directory }
+        Self { bets, plan, directory }
+    }
+
+    /// Servers, and agencies with so many rows each, of which agency k has k winners.
+    pub fn with_rows(servers: u8, agencies: u32, count: u32) -> Self {
+        let setup = Self::new(servers, agencies);
+        (1..=agencies).fold(setup, |setup, agency| setup.rows(agency, &rows(agency, count, agency)))
     }
 
     /// Gives `agency` these rows.
@@ -103,12 +103,13 @@ impl Setup {
 
     /// Starts the servers.
     pub async fn start(self) -> Lottery {
-        let Self { bets, volume, plan, directory } = self;
+        let Self { bets, plan, directory } = self;
+        let volume = plan.volume.clone();
         let cluster = Cluster::start(plan).await.unwrap();
-        let mut alarms = KnownAlarms::default();
+        let mut lottery = Lottery { cluster, bets, volume, alarms: Vec::new(), directory };
         // Agencies have no bets unless a test gives them some.
-        alarms.add("client", "bets_read", ".csv has no bets: the agency closes", false);
-        Lottery { cluster, bets, volume, alarms, directory }
+        lottery.allow_alarms("client", &["bets_read"], ".csv has no bets: the agency closes");
+        lottery
     }
 }
 
@@ -219,27 +220,18 @@ impl Lottery {
     }
 
     /// Waits for these clients as [`Lottery::finish_clients`] does, and ends: all of it is right.
-    pub async fn end_right(self, clients: &mut [ClientProcess]) -> RunDirectory {
+    pub async fn end_right(self, clients: &mut [ClientProcess]) {
         self.finish_clients(clients).await;
         self.assert_right();
-        self.end().await
+        self.end().await;
     }
 
-    /// What the independent count has to compare.
-    pub fn expected(&self) -> Expected<'_> {
-        Expected { bets: &self.bets, volume: &self.volume, winner_number: WINNER }
-    }
-
-    /// The lottery is done and all of it is right, by an independent count.
-    pub fn assert_right(&self) -> Audit {
-        let audit = Audit::of_draw(&self.expected()).unwrap();
+    /// The lottery is done and all of it is right, by an independent count, which is returned.
+    pub fn assert_right(&self) -> Vec<AgencyAudit> {
+        let (bets, volume) = (&self.bets, &self.volume);
+        let audit = Audit::of_draw(&Expected { bets, volume, winner_number: WINNER }).unwrap();
         assert!(audit.problems.is_empty(), "{}", audit.problem_lines());
-        audit
-    }
-
-    /// The winners of all agencies, by the independent count.
-    pub fn winners(&self) -> Vec<Vec<String>> {
-        Audit::of_rows(&self.expected()).unwrap().agencies.into_iter().map(|a| a.winners).collect()
+        audit.agencies
     }
 
     /// What `bets.csv` holds; nothing if it is not there.
@@ -257,38 +249,15 @@ impl Lottery {
         LOCKS.map(|name| self.locked(name))
     }
 
-    /// Pauses the instance at `place`, which holds no lock then.
-    pub fn pause(&self, place: usize) {
-        let _locks = self.lock_all();
-        self.cluster.servers()[place].pause().unwrap();
-    }
-
-    /// Starts every instance again with a UDP port of its own, on which it hears only itself, and
-    /// gives the ports: others are kept from them until they are dropped.
-    pub async fn keep_datagrams_apart(&mut self) -> Vec<UdpPort> {
-        let mut ports = Vec::new();
-        for place in 0..self.cluster.servers().len() {
-            let port = UdpPort::take().unwrap();
-            self.cluster.servers_mut()[place].set("UDP_BROADCAST_PORT", port.number().unwrap());
-            self.restart(place).await;
-            ports.push(port);
-        }
-        ports
-    }
-
     /// A process whose name starts with `who` must log an alarm of each of these actions, with this
     /// reason.
     pub fn expect_alarms(&mut self, who: &str, actions: &[&str], reason: &str) {
-        for action in actions {
-            self.alarms.add(who, action, reason, true);
-        }
+        self.alarms.extend(actions.iter().map(|action| Known::new(who, action, reason, true)));
     }
 
     /// As [`Lottery::expect_alarms`], for what need not come: it depends on what came first.
     pub fn allow_alarms(&mut self, who: &str, actions: &[&str], reason: &str) {
-        for action in actions {
-            self.alarms.add(who, action, reason, false);
-        }
+        self.alarms.extend(actions.iter().map(|action| Known::new(who, action, reason, false)));
     }
 
     /// Stops every server that runs; each must end with exit code 0. No process may have logged
@@ -298,7 +267,7 @@ impl Lottery {
         if let Err(errors) = self.cluster.stop().await {
             panic!("{}", errors.iter().map(|error| format!("{error:#}\n")).collect::<String>());
         }
-        self.alarms.compare(self.directory.path());
+        alarms::compare(&self.alarms, self.directory.path());
         self.directory
     }
 }
@@ -345,12 +314,6 @@ pub fn stored(bets: &[&str]) -> String {
     rows_response(0, bets, "")
 }
 
-/// Appends `text` to a file, as another program does.
-pub fn append(path: &Path, text: &str) {
-    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
-
 /// Asserts that `answer` starts with `start`.
 pub fn assert_starts(answer: &str, start: &str) {
     assert!(answer.starts_with(start), "{answer:?} does not start with {start:?}");
@@ -363,21 +326,18 @@ pub fn assert_has(text: &str, parts: &[&str]) {
     }
 }
 
+/// The lines of these actions, without their times and levels.
+pub fn lines<'l>(log: &'l str, actions: &[&str]) -> Vec<&'l str> {
+    let text = |line: &'l str| &line[line.find("action: ").unwrap_or(0)..];
+    let is_wanted = |line: &&str| actions.contains(&LogLine(line).field("action").unwrap_or(""));
+    log.lines().filter(is_wanted).map(text).collect()
+}
+
 /// Asks an instance at `address` for its health.
 pub fn health(address: SocketAddr) -> Launch {
     Launch::new(&binary(), &["server", "health"])
         .with("SERVER_IP", address.ip())
         .with("SERVER_PORT", address.port())
-}
-
-/// A client with one bet in its environment, which wins.
-pub fn with_one_bet(client: Launch) -> Launch {
-    client
-        .with("NOMBRE", "Santiago Lionel")
-        .with("APELLIDO", "Lorca")
-        .with("DOCUMENTO", "30904465")
-        .with("NACIMIENTO", "1999-03-17")
-        .with("NUMERO", WINNER)
 }
 
 /// Waits until `client` has logged such a line; says whether it did before its end.

@@ -11,7 +11,6 @@ use fs2::FileExt as _;
 const BUFFER_BYTES: usize = 8 * 1024;
 
 /// See the module.
-#[derive(Clone)]
 pub struct OtherServer {
     volume: PathBuf,
 }
@@ -40,22 +39,6 @@ impl OtherServer {
         for piece in bytes.chunks(BUFFER_BYTES) {
             file.write_all(piece).unwrap();
         }
-    }
-
-    /// The lines of the bets, read under the lock.
-    pub fn bets(&self) -> Vec<String> {
-        self.lines("bets.csv", "bets.csv.lock")
-    }
-
-    /// The lines of the closes, read under the lock.
-    pub fn closes(&self) -> Vec<String> {
-        self.lines("agencies_closed.txt", "agencies_closed.lock")
-    }
-
-    fn lines(&self, name: &str, lock: &str) -> Vec<String> {
-        let _lock = locked(&self.volume, lock);
-        let text = fs::read_to_string(self.volume.join(name)).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
     }
 }
 
