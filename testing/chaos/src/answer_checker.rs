@@ -7,7 +7,7 @@
 //! and all, and end where a batch ends that was delivered whole and not answered with a refusal:
 //! so a batch stored in part is seen, and one that was stored though it was answered 1. No draw is
 //! announced before every agency has asked for its close, and no answer takes longer than a lock is
-//! waited for, of a server that is awake.
+//! waited for, of a server that is available.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -217,19 +217,19 @@ impl AnswerChecker {
         }
     }
 
-    /// Whether the answer that came now came in time. What was paused has time from when it
-    /// wakes; winners have all the time there is.
+    /// Whether the answer that came now came in time. The time of a paused server
+    /// counts from when it is resumed; winners have all the time there is.
     ///
     /// # Errors
     /// It did not; says how long it took.
     pub fn check_time(&self, sent: &Sent) -> Result<(), String> {
-        let Some(awake) = self.registry.awake_since(sent.place) else { return Ok(()) };
-        let took = sent.at.max(awake).elapsed();
+        let Some(available) = self.registry.available_since(sent.place) else { return Ok(()) };
+        let took = sent.at.max(available).elapsed();
         if took <= ANSWER_TIME_MAX || sent.line.starts_with("WinnersRequest") {
             return Ok(());
         }
         let (seconds, place) = (took.as_secs_f32(), sent.place + 1);
-        Err(format!("server-{place} was awake and took {seconds:.1} s"))
+        Err(format!("server-{place} was available and took {seconds:.1} s"))
     }
 
     /// Rows in an answer are the first of the agency's file, and end where a batch ends that may be

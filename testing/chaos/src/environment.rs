@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer_checker::AnswerChecker;
 use crate::draw_watch::DrawWatch;
-use crate::fault::{Fault, Target};
-use crate::plan::{Kind, RunPlan};
+use crate::fault::{Fault, Kind, Target};
+use crate::plan::RunPlan;
 use crate::registry::ServerRegistry;
 use crate::report::Report;
 use harness::bets_dir::{BetsDirectory, Generate};
@@ -127,7 +127,7 @@ pub struct Lottery<M> {
     pub volume: Volume,
     /// Compares answers.
     pub checker: AnswerChecker,
-    /// Where servers are, and since when they are awake.
+    /// The addresses of the servers, and since when each of them is available.
     pub registry: ServerRegistry,
     /// Looks at the record of the draw.
     pub draw: DrawWatch,

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::plan::{Kind, short_or_long};
 use harness::rng::Rng;
 
 /// The longest that locks are waited for; some pauses are longer, so that it is seen.
@@ -14,6 +13,15 @@ const LEFT_BYTES_MAX: u64 = 32 * 1024;
 
 /// The most bytes that a server still writes before it dies of it.
 const TORN_BYTES_MAX: u64 = 4 * 1024;
+
+/// Where a run takes place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Processes of this machine, with proxies between them.
+    Processes,
+    /// Containers of a Compose project.
+    Containers,
+}
 
 /// What a fault is done to: one of those that are there, by its place modulo their count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,4 +214,10 @@ impl Dice {
         let meanwhile = self.rng.weighted(&all).unwrap_or(Meanwhile::Nothing);
         Fault::CutOff { target, away, meanwhile }
     }
+}
+
+/// How long something lasts: `short`, in this many of a hundred cases, or `long`. In milliseconds.
+fn short_or_long(rng: &mut Rng, percent: u64, short: (u64, u64), long: (u64, u64)) -> Duration {
+    let (least, most) = if rng.chance(percent) { short } else { long };
+    rng.millis(least, most)
 }

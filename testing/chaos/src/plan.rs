@@ -3,11 +3,8 @@
 //! Moments are shares of the bytes that the volume will have, not times, so that a seed means the
 //! same on a slow machine.
 
-use std::time::Duration;
-
-use crate::fault::{Dice, Fault};
-use crate::processes::network::connection_faults::ConnectionFaults;
-use crate::processes::network::datagrams::DatagramFaults;
+use crate::fault::{Dice, Fault, Kind};
+use crate::network_faults::{ConnectionFaults, DatagramFaults};
 use harness::rng::Rng;
 
 /// Each part of a run that takes decisions of its own has a generator: datagrams, the intruder,
@@ -19,15 +16,6 @@ pub const INTRUDER_PART: u64 = 901;
 pub const PROXY_PART: u64 = 1_000;
 /// See [`DATAGRAMS_PART`].
 pub const AGENCY_PART: u64 = 2_000;
-
-/// Where a run takes place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Processes of this machine, with proxies between them.
-    Processes,
-    /// Containers of a Compose project.
-    Containers,
-}
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -178,12 +166,6 @@ pub fn batch(rng: &mut Rng) -> u64 {
     let ranges = [(1, 5), (5, 30), (30, 120), (100, 1_000)];
     let (least, most) = *ranges.get(rng.between(0, 3) as usize).unwrap_or(&(1, 5));
     rng.between(least, most)
-}
-
-/// How long something lasts: `short`, in this many of a hundred cases, or `long`. In milliseconds.
-pub fn short_or_long(rng: &mut Rng, percent: u64, short: (u64, u64), long: (u64, u64)) -> Duration {
-    let (least, most) = if rng.chance(percent) { short } else { long };
-    rng.millis(least, most)
 }
 
 #[cfg(test)]

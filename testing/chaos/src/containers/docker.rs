@@ -27,7 +27,8 @@ pub struct Said {
 /// One Compose project and the settings of its file.
 #[derive(Debug, Clone)]
 pub struct Docker {
-    project: String,
+    /// Its name.
+    pub project: String,
     files: [PathBuf; 2],
     settings: BTreeMap<&'static str, String>,
 }
@@ -39,12 +40,6 @@ impl Docker {
     pub fn new(project: &str, overrides: &Path, settings: BTreeMap<&'static str, String>) -> Self {
         let files = ["docker-compose.yaml".into(), overrides.to_owned()];
         Self { project: project.to_owned(), files, settings }
-    }
-
-    /// The project's name.
-    #[must_use]
-    pub fn project(&self) -> &str {
-        &self.project
     }
 
     /// `docker ARGUMENTS`.

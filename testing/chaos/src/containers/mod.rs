@@ -19,8 +19,8 @@ use self::container::{Container, SERVER_NAME, SERVER_PORT};
 use self::docker::Docker;
 use crate::checks;
 use crate::environment::{Environment, Locked, Lottery, Member as _, WINNER};
-use crate::fault::{Fault, Meanwhile, Target};
-use crate::plan::{Kind, RunPlan};
+use crate::fault::{Fault, Kind, Meanwhile, Target};
+use crate::plan::RunPlan;
 use crate::report::Report;
 use harness::directory;
 use harness::volume::Volume;
@@ -127,7 +127,7 @@ impl Environment for ContainerEnvironment {
         let mut all = self.removed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for server in self.lottery.servers() {
             let server = server.lock().await;
-            let name = server.log_name();
+            let name = server.name();
             let log = server.written(&self.lottery.directory, &name).await?.log;
             all.push((name, log));
         }
@@ -139,7 +139,7 @@ impl Environment for ContainerEnvironment {
         let _ = self.server_logs().await;
         for client in self.lottery.clients() {
             let client = client.lock().await;
-            let _ = client.written(&self.lottery.directory, &client.log_name()).await;
+            let _ = client.written(&self.lottery.directory, &client.name()).await;
         }
         self.docker.compose(&["down", "--volumes", "--timeout", "8"]).await.map(drop)
     }
@@ -148,16 +148,15 @@ impl Environment for ContainerEnvironment {
 impl ContainerEnvironment {
     async fn start_all(&self) -> anyhow::Result<()> {
         self.docker.compose(&["up", "--detach", "--no-build"]).await?;
-        self.find_containers(SERVER_NAME, &[], "").await?;
-        self.find_containers("client", &[], "").await
+        self.find_containers(SERVER_NAME, &[]).await?;
+        self.find_containers("client", &[]).await
     }
 
-    /// Adds the containers of `service` that are not `known`; their logs' names end in `mark`.
+    /// Adds the containers of `service` that are not `known`.
     async fn find_containers(
         &self,
         service: &str,
         known: &[Locked<Container>],
-        mark: &'static str,
     ) -> anyhow::Result<()> {
         for name in self.docker.names(service).await? {
             if known.iter().all(|container| container.name != name) {
@@ -166,7 +165,6 @@ impl ContainerEnvironment {
                     name,
                     is_server: service == SERVER_NAME,
                     is_impatient: self.is_impatient,
-                    mark,
                     printed_before: 0,
                     volume: self.lottery.volume.clone(),
                     report: self.lottery.report.clone(),
@@ -183,7 +181,7 @@ impl ContainerEnvironment {
         let scale = format!("server={}", servers.len() + 1);
         let up = ["up", "--detach", "--no-build", "--no-recreate", "--scale", &scale, SERVER_NAME];
         self.docker.compose(&up).await?;
-        self.find_containers(SERVER_NAME, &servers, "-added").await?;
+        self.find_containers(SERVER_NAME, &servers).await?;
         self.lottery.report.fault("server added");
         Ok(())
     }
@@ -199,7 +197,7 @@ impl ContainerEnvironment {
         self.lottery.report.fault("server removed");
         // The next one that is added may get its name.
         let count = self.removed.lock().unwrap_or_else(PoisonError::into_inner).len();
-        let name = format!("{}-removed-{}", server.log_name(), count + 1);
+        let name = format!("{}-removed-{}", server.name(), count + 1);
         let log = server.written(&self.lottery.directory, &name).await?.log;
         server.run(&["rm"]).await?;
         self.lottery.remove(&server);

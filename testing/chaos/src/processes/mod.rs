@@ -9,8 +9,9 @@ pub mod mounts;
 pub mod network;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,15 +22,15 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::intruder::Intruder;
 use self::member::{Client, Process, Role, Server};
-use self::mounts::{SmallDisk, copy_files};
+use self::mounts::SmallDisk;
 use self::network::datagrams;
 use self::network::entry_points::{EntryPoints, Network, host};
 use self::network::names::Names;
 use self::network::proxy::ProxyContext;
 use crate::checks::DISK_FULL;
 use crate::environment::{Environment, Lottery, Member as _, WINNER};
-use crate::fault::{Fault, Target};
-use crate::plan::{AGENCY_PART, AgencyPlan, DATAGRAMS_PART, INTRUDER_PART, Kind, RunPlan};
+use crate::fault::{Fault, Kind, Target};
+use crate::plan::{AGENCY_PART, AgencyPlan, DATAGRAMS_PART, INTRUDER_PART, RunPlan};
 use crate::report::Report;
 use harness::cluster::Plan;
 use harness::directory;
@@ -96,8 +97,12 @@ impl Environment for ProcessEnvironment {
         let faults = plan.connection_faults.clone();
         let shared = ProxyContext { faults, lottery: Arc::clone(&lottery) };
         let ports = (0..plan.servers).map(|_| UdpPort::take()).collect::<Result<Vec<_>, _>>()?;
-        let announce_addresses =
-            announce_addresses(network, &ports).context("find a UDP port's number")?;
+        let announce_address = |(place, port): (u8, &UdpPort)| {
+            Ok(SocketAddr::from((host(network, ANNOUNCE_HOST + place), port.number()?)))
+        };
+        let announce_addresses: io::Result<Vec<_>> =
+            (0..).zip(&ports).map(announce_address).collect();
+        let announce_addresses = announce_addresses.context("find a UDP port's number")?;
         let entry_points = EntryPoints::start(plan, network, given.names.clone(), &shared).await?;
         let rng = Rng::new(plan.seed);
         let part = rng.fork(DATAGRAMS_PART);
@@ -151,9 +156,12 @@ impl Environment for ProcessEnvironment {
 
     /// Copies what is on a small disk to where it stays.
     async fn finish(&self) -> anyhow::Result<()> {
-        let is_needed = self.disk.is_some() && !self.lottery.report.is_right();
-        let (from, to) = (self.lottery.volume.path(), self.lottery.directory.join("volume"));
-        if is_needed { copy_files(from, &to).context("keep the files of a disk") } else { Ok(()) }
+        if self.disk.is_some() && self.lottery.report.has_violations() {
+            let mut copy = Command::new("cp");
+            copy.arg("--recursive").arg(self.lottery.volume.path()).arg(&self.lottery.directory);
+            anyhow::ensure!(mounts::succeeds(&mut copy), "the files of the disk cannot be kept");
+        }
+        Ok(())
     }
 }
 
@@ -216,7 +224,8 @@ impl ProcessEnvironment {
             let Role::Server(server) = &mut member.role else { return Ok(()) };
             let is_away = self.entry_points.lock().await.move_away(server.place).await?;
             let home = if is_away { SERVER_HOST_AWAY } else { SERVER_HOST };
-            server.move_to(host(self.network, home + server.place as u8));
+            let address = host(self.network, home + server.place as u8);
+            server.process.set("SERVER_IP", address);
             self.lottery.report.fault("server moved to another address");
             member.kill().await?;
             self.lottery.last(down).await;
@@ -277,7 +286,7 @@ async fn start_servers(
     }
     for (place, starting) in starting.into_iter().enumerate() {
         let process = starting.listening().await?;
-        lottery.registry.add(process.address());
+        lottery.registry.set_available(place, process.address());
         let role = Role::Server(Server { place, process, registry: lottery.registry.clone() });
         lottery.add(Process { report: lottery.report.clone(), role });
     }
@@ -303,13 +312,4 @@ fn make_volume(
         report.skip("names that change");
     }
     Ok((Volume::new(&directory::make(&directory.join("volume"))?), disk))
-}
-
-/// Where the servers announce to, in the order of their places.
-fn announce_addresses(network: Network, ports: &[UdpPort]) -> io::Result<Vec<SocketAddr>> {
-    let address = |(place, port): (u8, &UdpPort)| {
-        let ip: Ipv4Addr = host(network, ANNOUNCE_HOST + place);
-        Ok(SocketAddr::from((ip, port.number()?)))
-    };
-    (0..).zip(ports).map(address).collect()
 }

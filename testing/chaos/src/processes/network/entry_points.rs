@@ -89,22 +89,17 @@ impl EntryPoints {
         names.set(&self.name, &addresses).context("write the servers' name")
     }
 
-    /// The agency's setting of the servers' addresses.
+    /// The agency's setting of the servers' addresses: their name, or all addresses that it knows,
+    /// of which some have no listener, now or ever.
     ///
     /// # Errors
     /// An address is not known.
     pub fn servers_of(&self, plan: &AgencyPlan) -> anyhow::Result<String> {
-        match self.proxies.first() {
-            Some(proxy) if plan.is_by_name && self.has_name() => {
-                self.report.fault("client that knows a name only");
-                Ok(format!("{}:{}", self.name, proxy.address().port()))
-            }
-            _ => self.addresses_of(plan),
+        let first = self.proxies.first().filter(|_| plan.is_by_name && self.has_name());
+        if let Some(proxy) = first {
+            self.report.fault("client that knows a name only");
+            return Ok(format!("{}:{}", self.name, proxy.address().port()));
         }
-    }
-
-    /// All addresses that an agency knows; some of them have no listener, now or ever.
-    fn addresses_of(&self, plan: &AgencyPlan) -> anyhow::Result<String> {
         let mut addresses: Vec<SocketAddr> = if self.has_moves {
             self.proxies.iter().flat_map(Proxy::homes).collect()
         } else {

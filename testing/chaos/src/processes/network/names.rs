@@ -57,21 +57,15 @@ impl Names {
     pub fn set(&self, name: &str, addresses: &[Ipv4Addr]) -> io::Result<()> {
         let mut hosts_file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         hosts_file.names.insert(name.to_owned(), addresses.to_owned());
-        hosts_file.write()
-    }
-}
-
-impl HostsFile {
-    /// The file stays the same one, since it is what is shown. A client that reads it meanwhile
-    /// may see a wrong address: that is one more without a listener.
-    fn write(&mut self) -> io::Result<()> {
         let mut text = b"127.0.0.1 localhost\n".to_vec();
-        for (name, addresses) in &self.names {
+        for (name, addresses) in &hosts_file.names {
             for address in addresses {
                 writeln!(text, "{address} {name}")?;
             }
         }
-        self.hosts.write_all_at(&text, 0)?;
-        self.hosts.set_len(text.len() as u64)
+        // The file stays the same one, since it is what is mounted. A client that reads it meanwhile
+        // may see a wrong address: that is one more without a listener.
+        hosts_file.hosts.write_all_at(&text, 0)?;
+        hosts_file.hosts.set_len(text.len() as u64)
     }
 }

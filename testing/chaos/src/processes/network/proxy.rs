@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::connection_faults::{ConnectionFaults, ConnectionPlan, PacketFault};
 use crate::environment::Lottery;
+use crate::network_faults::{ConnectionFaults, ConnectionPlan, PacketFault};
 use crate::processes::member::Process;
 use harness::rng::Rng;
 
@@ -250,7 +250,6 @@ impl Passing {
             return Ok(None);
         }
         self.shared.lottery.checker.answered(&asked, &answer);
-        self.shared.lottery.report.count_answer(&answer);
         Ok(Some(answer))
     }
 
@@ -267,8 +266,8 @@ impl Passing {
         if self.shared.lottery.faults_over.is_cancelled() || !is_repeated {
             return;
         }
-        let places = self.shared.lottery.registry.addresses().len();
-        let place = rng.between(0, places.saturating_sub(1) as u64) as usize;
+        let servers = self.shared.lottery.registry.count() as u64;
+        let place = rng.between(0, servers.saturating_sub(1)) as usize;
         let later = if rng.chance(80) { rng.millis(0, 60) } else { rng.millis(60, 3_000) };
         let (shared, packet) = (self.shared.clone(), packet.to_owned());
         tokio::spawn(async move {
