@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -57,7 +58,7 @@ pub async fn check_all<E: Environment>(
     }
     drop(servers);
     check_unchanged(&lottery.volume, &bets_before, report)?;
-    lottery.draw.look();
+    lottery.draw.lock().unwrap_or_else(PoisonError::into_inner).look();
     let was_full = report.recorded().faults.contains_key(DISK_FULL);
     for (name, log) in environment.server_logs().await? {
         check_log(&lottery.volume, &name, &log, was_full, report)?;
@@ -194,7 +195,7 @@ fn check_files(
 /// A file could not be read or copied.
 pub fn check_remains<M: Member>(lottery: &Lottery<M>) -> anyhow::Result<()> {
     let copy = Volume::new(&directory::make(&lottery.directory.join("remains"))?);
-    let acknowledged = |agency| lottery.checker.floor(agency as usize);
+    let acknowledged = |agency| lottery.checker.acknowledged(agency as usize);
     check_rows(&lottery.bets, (&lottery.volume, &copy), acknowledged, &lottery.report)
 }
 

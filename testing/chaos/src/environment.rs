@@ -12,9 +12,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer_checker::AnswerChecker;
-use crate::draw_watch::DrawWatch;
+use crate::draw_watch::{DrawWatch, watch};
 use crate::fault::{Fault, Kind, Target};
 use crate::plan::RunPlan;
 use crate::registry::ServerRegistry;
@@ -129,8 +130,10 @@ pub struct Lottery<M> {
     pub checker: AnswerChecker,
     /// The addresses of the servers, and since when each of them is available.
     pub registry: ServerRegistry,
-    /// Looks at the record of the draw.
-    pub draw: DrawWatch,
+    /// What was seen of the record of the draw.
+    pub draw: Arc<Mutex<DrawWatch>>,
+    // Held: the task that looks at the record.
+    _watching: AbortOnDropHandle<()>,
     /// From when on nothing more goes wrong.
     pub faults_over: CancellationToken,
     /// From when on all agencies have ended, so that faults are undone at once.
@@ -161,13 +164,16 @@ impl<M: Member> Lottery<M> {
         let bets = BetsDirectory::generate(binary, directory, generate).await?;
         let registry = ServerRegistry::default();
         let expected = expect(&bets, WINNER)?;
+        let draw = DrawWatch::new(&volume, agencies, report.clone());
+        let draw = Arc::new(Mutex::new(draw));
         // In containers no packet is seen, and all clients send batches of one size.
         let batch = plan.agencies.first().filter(|_| kind == Kind::Containers);
         let batch = batch.map(|agency| agency.batch);
         Ok(Self {
             directory: directory.to_owned(),
             checker: AnswerChecker::new(expected, batch, registry.clone(), report.clone()),
-            draw: DrawWatch::start(&volume, agencies, report.clone()),
+            _watching: AbortOnDropHandle::new(tokio::spawn(watch(Arc::clone(&draw)))),
+            draw,
             bets,
             volume,
             registry,

@@ -109,7 +109,7 @@ async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
             break;
         };
         let run = joined.context("follow a run")?;
-        let again = options.to_hold_again(run.seed, binary);
+        let again = options.command_of(run.seed, binary);
         summary.add(run, again);
         let (runs, violated) = (summary.runs, summary.violations.len());
         bar.set_position(runs);

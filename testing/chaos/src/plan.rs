@@ -3,7 +3,7 @@
 //! Moments are shares of the bytes that the volume will have, not times, so that a seed means the
 //! same on a slow machine.
 
-use crate::fault::{Dice, Fault, Kind};
+use crate::fault::{Fault, FaultChooser, Kind};
 use crate::network_faults::{ConnectionFaults, DatagramFaults};
 use harness::rng::Rng;
 
@@ -88,15 +88,15 @@ impl RunPlan {
             (ConnectionFaults::of(&mut rng), DatagramFaults::of(&mut rng));
         let has_small_disk = rng.chance(30);
         let count = rng.between(2, 9);
-        let mut dice = Dice { rng, kind: Kind::Processes, servers, is_impatient: false };
-        let mut faults: Vec<Fault> = (0..count).map(|_| Fault::any(&mut dice)).collect();
+        let mut chooser = FaultChooser { rng, kind: Kind::Processes, servers, is_impatient: false };
+        let mut faults: Vec<Fault> = (0..count).map(|_| Fault::any(&mut chooser)).collect();
         if has_small_disk {
-            faults.extend((0..dice.rng.between(1, 2)).map(|_| Fault::full_disk(&mut dice)));
+            faults.extend((0..chooser.rng.between(1, 2)).map(|_| Fault::full_disk(&mut chooser)));
         }
-        if dice.rng.chance(12) {
-            faults.push(Fault::long_hold(&mut dice));
+        if chooser.rng.chance(12) {
+            faults.push(Fault::long_hold(&mut chooser));
         }
-        let mut rng = dice.rng;
+        let mut rng = chooser.rng;
         let event = |fault| {
             let permille = if rng.chance(20) { 1_000 } else { rng.between(0, 990) };
             Event { permille, fault }
@@ -124,17 +124,17 @@ impl RunPlan {
         let rows = batch * rng.between(13_000, 17_000);
         let is_impatient = rng.chance(35);
         let count = rng.between(10, 16);
-        let mut dice = Dice { rng, kind: Kind::Containers, servers, is_impatient };
+        let mut chooser = FaultChooser { rng, kind: Kind::Containers, servers, is_impatient };
         let mut events: Vec<Event> = (0..count)
             .map(|_| {
-                let rng = &mut dice.rng;
+                let rng = &mut chooser.rng;
                 let permille = if rng.chance(10) { 1_000 } else { rng.between(10, 990) };
-                Event { permille, fault: Fault::any(&mut dice) }
+                Event { permille, fault: Fault::any(&mut chooser) }
             })
             .collect();
-        if dice.rng.chance(60) {
-            let fault = Fault::MissDraw { server: dice.server() };
-            events.push(Event { permille: dice.rng.between(900, 990), fault });
+        if chooser.rng.chance(60) {
+            let fault = Fault::MissDraw { server: chooser.server() };
+            events.push(Event { permille: chooser.rng.between(900, 990), fault });
         }
         Self {
             seed,

@@ -58,7 +58,7 @@ impl Summary {
         Self { seed, ..Self::default() }
     }
 
-    /// Counts a run; `command` holds it again.
+    /// Counts a run; `command` repeats it.
     pub fn add(&mut self, run: RunSummary, command: String) {
         self.runs += 1;
         self.bets += run.bets;

@@ -131,7 +131,7 @@ impl Intruder {
         [
             ("LONG", "x".repeat(LINE_BYTES)),
             ("AGENCY", agency.to_string()),
-            ("NEXT", (self.lottery.checker.floor(agency) + 1).to_string()),
+            ("NEXT", (self.lottery.checker.acknowledged(agency) + 1).to_string()),
             ("LATE", (rows + 1).to_string()),
             ("END", (rows + 2).to_string()),
             ("HEAD", format!("{rows};{digest}")),

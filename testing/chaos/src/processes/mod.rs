@@ -222,8 +222,9 @@ impl ProcessEnvironment {
         {
             let Some(mut member) = self.lottery.lock(target).await? else { return Ok(()) };
             let Role::Server(server) = &mut member.role else { return Ok(()) };
-            let is_away = self.entry_points.lock().await.move_away(server.place).await?;
-            let home = if is_away { SERVER_HOST_AWAY } else { SERVER_HOST };
+            let is_moved =
+                self.entry_points.lock().await.move_to_other_address(server.place).await?;
+            let home = if is_moved { SERVER_HOST_AWAY } else { SERVER_HOST };
             let address = host(self.network, home + server.place as u8);
             server.process.set("SERVER_IP", address);
             self.lottery.report.fault("server moved to another address");

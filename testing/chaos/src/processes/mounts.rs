@@ -19,7 +19,7 @@ const WAYS: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--moun
 
 /// Whether this process may mount.
 #[must_use]
-pub fn are_here() -> bool {
+pub fn is_own_namespace() -> bool {
     std::env::var_os(OUTSIDE).is_some_and(|outside| Some(outside) != namespace())
 }
 
@@ -31,7 +31,7 @@ fn namespace() -> Option<OsString> {
 /// Starts this program anew in a namespace of its own, with the same `arguments`, the first of
 /// which is the program's name. Comes back if it is there already, or if there is none to be had.
 pub fn enter(arguments: &[OsString]) {
-    if are_here() {
+    if is_own_namespace() {
         return;
     }
     let (Ok(program), Some(outside)) = (std::env::current_exe(), namespace()) else { return };
@@ -54,8 +54,8 @@ fn may_mount(way: &[&str]) -> bool {
 }
 
 /// Has the file at `path` show what is in the file `shown`, for the processes of this namespace.
-pub fn show_instead(shown: &Path, path: &str) -> bool {
-    are_here() && succeeds(Command::new("mount").arg("--bind").arg(shown).arg(path))
+pub fn bind_over(shown: &Path, path: &str) -> bool {
+    is_own_namespace() && succeeds(Command::new("mount").arg("--bind").arg(shown).arg(path))
 }
 
 /// Runs `command` without output; returns whether its exit code is 0.
@@ -80,7 +80,7 @@ impl SmallDisk {
         let size = format!("size={DISK_BYTES}");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path);
-        (are_here() && succeeds(&mut mount)).then(|| Self { path: path.to_owned() })
+        (is_own_namespace() && succeeds(&mut mount)).then(|| Self { path: path.to_owned() })
     }
 
     /// The file that takes the space.

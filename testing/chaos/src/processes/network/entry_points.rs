@@ -47,11 +47,11 @@ impl EntryPoints {
     ) -> anyhow::Result<Self> {
         let mut proxies: Vec<Proxy> = Vec::new();
         for place in 0..plan.servers {
-            let homes = PROXY_HOSTS.map(|first| host(network, first + place as u8));
+            let ips = PROXY_HOSTS.map(|first| host(network, first + place as u8));
             // All on one port, so that one name can stand for them.
             let port = proxies.first().map_or(0, |proxy| proxy.address().port());
             let rng = Rng::new(plan.seed).fork(PROXY_PART + place as u64);
-            proxies.push(Proxy::start(place, homes, port, shared.clone(), rng).await?);
+            proxies.push(Proxy::start(place, ips, port, shared.clone(), rng).await?);
         }
         let name = format!("lottery-{}", plan.seed);
         let mute = TcpListener::bind((host(network, MUTE_HOST), 0)).context("bind mute")?;
@@ -101,7 +101,7 @@ impl EntryPoints {
             return Ok(format!("{}:{}", self.name, proxy.address().port()));
         }
         let mut addresses: Vec<SocketAddr> = if self.has_moves {
-            self.proxies.iter().flat_map(Proxy::homes).collect()
+            self.proxies.iter().flat_map(Proxy::addresses).collect()
         } else {
             self.proxies.iter().map(Proxy::address).collect()
         };
@@ -122,10 +122,10 @@ impl EntryPoints {
     ///
     /// # Errors
     /// The address is used by something else.
-    pub async fn move_away(&mut self, place: usize) -> anyhow::Result<bool> {
+    pub async fn move_to_other_address(&mut self, place: usize) -> anyhow::Result<bool> {
         let proxy = self.proxies.get_mut(place).context("find a proxy")?;
-        proxy.move_away().await?;
-        Ok(proxy.is_away())
+        proxy.move_to_other_address().await?;
+        Ok(proxy.is_moved())
     }
 }
 

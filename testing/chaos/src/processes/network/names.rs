@@ -37,8 +37,8 @@ impl Names {
         let make = || tempfile::Builder::new().prefix("loteria-").tempfile();
         let (hosts, switch) = (make().context("make hosts")?, make().context("make hosts")?);
         switch.as_file().write_all_at(FILES_ONLY, 0).context("write nsswitch.conf")?;
-        let is_shown = mounts::show_instead(hosts.path(), "/etc/hosts")
-            && mounts::show_instead(switch.path(), "/etc/nsswitch.conf");
+        let is_shown = mounts::bind_over(hosts.path(), "/etc/hosts")
+            && mounts::bind_over(switch.path(), "/etc/nsswitch.conf");
         if !is_shown {
             return Ok(None);
         }
