@@ -85,7 +85,7 @@ pub type Locked<M> = OwnedMutexGuard<M>;
 pub trait Environment: Send + Sync + Sized + 'static {
     /// A server or client of it.
     type Member: Member;
-    /// What it is given.
+    /// What it is given beside the program.
     type Given: Send + Sync;
     /// Which one it is.
     const KIND: Kind;
@@ -95,14 +95,15 @@ pub trait Environment: Send + Sync + Sized + 'static {
     /// cost a client some seconds each, and pauses between its tries up to five.
     const END_TIMEOUT: Duration;
 
-    /// Starts the lottery of `plan`, whose files are in `directory`.
+    /// Starts the lottery of `plan`, with this program and the directory of the run's files, which are
+    /// the `place`.
     ///
     /// # Errors
     /// Something does not start; then nothing is left running.
     fn start(
         plan: &RunPlan,
         given: &Self::Given,
-        directory: &Path,
+        place: (&Path, &Path),
         report: &Report,
     ) -> impl Future<Output = anyhow::Result<Self>> + Send;
     /// Its lottery.

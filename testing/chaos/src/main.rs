@@ -40,9 +40,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cli::Options;
-use crate::containers::{ContainerEnvironment, Project};
+use crate::containers::ContainerEnvironment;
 use crate::processes::network::names::Names;
 use crate::processes::{ProcessEnvironment, mounts};
+use crate::run::perform;
 use crate::summary::Summary;
 use harness::command;
 
@@ -69,7 +70,13 @@ fn run(arguments: Vec<OsString>) -> Exit {
     command::run(async {
         let binary = std::env::current_exe().context("find this program's file")?;
         let summary = run_all(&options, &binary).await?;
-        show(&options, &summary)?;
+        if options.json {
+            let _ = write!(io::stderr(), "{}", summary.table());
+            let json = serde_json::to_string(&summary).context("write the result as JSON")?;
+            writeln!(io::stdout(), "{json}").context("write the result")?;
+        } else {
+            write!(io::stdout(), "{}", summary.table()).context("write the result")?;
+        }
         Ok(if summary.ok { Exit::Right } else { Exit::Failed })
     })
 }
@@ -90,13 +97,8 @@ async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
         while is_time && begun < options.runs_max() && runs.len() < options.side_by_side() {
             let (seed, binary) = (options.seed.wrapping_add(begun), binary.to_owned());
             match options.containers.clone() {
-                Some(name) => {
-                    runs.spawn(run::perform::<ContainerEnvironment>(seed, Project { binary, name }))
-                }
-                None => {
-                    let given = processes::Given { binary, names: names.clone() };
-                    runs.spawn(run::perform::<ProcessEnvironment>(seed, given))
-                }
+                Some(name) => runs.spawn(perform::<ContainerEnvironment>(seed, binary, name)),
+                None => runs.spawn(perform::<ProcessEnvironment>(seed, binary, names.clone())),
             };
             begun += 1;
         }
@@ -120,15 +122,6 @@ async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
     }
     bar.finish_and_clear();
     Ok(summary.finish(started.elapsed()))
-}
-
-fn show(options: &Options, summary: &Summary) -> anyhow::Result<()> {
-    if options.json {
-        let _ = write!(io::stderr(), "{}", summary.table());
-        let json = summary.json().context("write the result as JSON")?;
-        return writeln!(io::stdout(), "{json}").context("write the result");
-    }
-    write!(io::stdout(), "{}", summary.table()).context("write the result")
 }
 
 /// A bar on a terminal, hidden elsewhere. All progress is on standard error.

@@ -4,7 +4,7 @@
 //! **Invariant**: every violation, and a failure of the run itself, is in the summary; the files of
 //! a run with violations stay.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,11 +30,13 @@ const END_TIMEOUT_AFTER_VIOLATIONS: Duration = Duration::from_secs(10);
 const AGAIN_MAX: u32 = 5;
 
 /// Performs the run of `seed`. Its directory is kept if there is a violation.
-pub async fn perform<E: Environment>(seed: u64, given: E::Given) -> RunSummary {
+pub async fn perform<E: Environment>(seed: u64, binary: PathBuf, given: E::Given) -> RunSummary {
     let (report, plan) = (Report::default(), RunPlan::of(seed, E::KIND));
     let (mut bets, mut kept) = (0, None);
     if let Some(directory) = report.value_of(RunDirectory::temporary().map(Some)) {
-        bets = report.value_of(start_and_finish::<E>(&plan, &given, &directory, &report).await);
+        bets = report.value_of(
+            start_and_finish::<E>(&plan, &given, (&binary, directory.path()), &report).await,
+        );
         kept = keep_if_violated(directory, &plan, &report);
     }
     RunSummary { seed, bets, recorded: report.recorded(), kept }
@@ -60,10 +62,10 @@ fn keep_if_violated(
 async fn start_and_finish<E: Environment>(
     plan: &RunPlan,
     given: &E::Given,
-    directory: &RunDirectory,
+    place: (&Path, &Path),
     report: &Report,
 ) -> anyhow::Result<u64> {
-    let started = E::start(plan, given, directory.path(), report).await;
+    let started = E::start(plan, given, place, report).await;
     let environment = Arc::new(started.context("start")?);
     // Reported before the end: it decides which files are kept.
     let bets = report.value_of(run_faults(plan, &environment).await);

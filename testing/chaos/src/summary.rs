@@ -83,14 +83,6 @@ impl Summary {
         self
     }
 
-    /// The result as one line of JSON.
-    ///
-    /// # Errors
-    /// It cannot be written as JSON.
-    pub fn json(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
-    }
-
     /// The result as a table for a terminal.
     #[must_use]
     pub fn table(&self) -> String {
@@ -154,7 +146,7 @@ mod tests {
         let start = "{\"ok\":false,\"seed\":7,\"runs\":2,\"bets\":4000,\"faults_total\":4,\
                      \"faults\":{\"server killed\":4},\"skipped\":{\"full disk\":2},\
                      \"violations\":[{\"seed\":8,";
-        let json = summary.json().unwrap();
+        let json = serde_json::to_string(&summary).unwrap();
         assert!(json.starts_with(start), "{json}");
         assert!(!Summary::default().finish(Duration::ZERO).ok);
     }

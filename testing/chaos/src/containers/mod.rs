@@ -7,7 +7,7 @@ mod docker;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,15 +48,6 @@ const OBSERVER_REST: Duration = Duration::from_millis(150);
 /// How long a server may take to answer the observer about all agencies: the next one may be alive.
 const OBSERVER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a run is given.
-#[derive(Debug, Clone)]
-pub struct Project {
-    /// This program, which makes the bets.
-    pub binary: PathBuf,
-    /// The Compose project, whose images are there.
-    pub name: String,
-}
-
 type Logs = Vec<(String, Vec<String>)>;
 
 /// Everything of a run that lives while it lasts.
@@ -73,23 +64,24 @@ pub struct ContainerEnvironment {
 
 impl Environment for ContainerEnvironment {
     type Member = Container;
-    type Given = Project;
+    /// The name of the Compose project, whose images are there.
+    type Given = String;
     const KIND: Kind = Kind::Containers;
     const STALL: Duration = Duration::from_secs(3);
     const END_TIMEOUT: Duration = Duration::from_secs(180);
 
     async fn start(
         plan: &RunPlan,
-        given: &Project,
-        directory: &Path,
+        project: &String,
+        (binary, directory): (&Path, &Path),
         report: &Report,
     ) -> anyhow::Result<Self> {
         let volume = Volume::new(&directory::make(&directory.join("volume"))?);
-        let place = (given.binary.as_path(), directory);
+        let place = (binary, directory);
         let lottery = Lottery::prepare(plan, Kind::Containers, place, volume, report).await?;
         let overrides = directory.join("compose.yaml");
         fs::write(&overrides, overrides_of(plan)).context("write what changes Compose's file")?;
-        let docker = Docker::new(&given.name, &overrides, settings_of(plan, &lottery));
+        let docker = Docker::new(project, &overrides, settings_of(plan, &lottery));
         let lottery = Arc::new(lottery);
         let observer = tokio::spawn(observe(Arc::clone(&lottery)));
         let environment = Self {

@@ -50,15 +50,6 @@ const ANNOUNCE_HOST: u8 = 171;
 const ANSWER_TIMEOUT_SECONDS: u64 = 6;
 const WINNERS_PATIENCE_SECONDS: u64 = 2;
 
-/// What a run is given.
-#[derive(Debug, Clone)]
-pub struct Given {
-    /// This program, which is server and client, too.
-    pub binary: PathBuf,
-    /// The names of servers, where the system grants them.
-    pub names: Option<Names>,
-}
-
 /// Everything of a run that lives while it lasts.
 #[derive(Debug)]
 pub struct ProcessEnvironment {
@@ -78,19 +69,22 @@ pub struct ProcessEnvironment {
 
 impl Environment for ProcessEnvironment {
     type Member = Process;
-    type Given = Given;
+    /// The names of servers, where the system grants them.
+    type Given = Option<Names>;
     const KIND: Kind = Kind::Processes;
     const STALL: Duration = Duration::from_millis(600);
     const END_TIMEOUT: Duration = Duration::from_secs(100);
 
     async fn start(
         plan: &RunPlan,
-        given: &Given,
-        directory: &Path,
+        names: &Option<Names>,
+        place @ (binary, directory): (&Path, &Path),
         report: &Report,
     ) -> anyhow::Result<Self> {
-        let (volume, disk) = make_volume(plan, given, directory, report)?;
-        let place = (given.binary.as_path(), directory);
+        let (volume, disk) = make_volume(plan, directory, report)?;
+        if names.is_none() && plan.agencies.iter().any(|agency| agency.is_by_name) {
+            report.skip("names that change");
+        }
         let lottery = Lottery::prepare(plan, Kind::Processes, place, volume, report).await?;
         let lottery = Arc::new(lottery);
         let network = [127, rand::random_range(1..=254), rand::random()];
@@ -103,17 +97,17 @@ impl Environment for ProcessEnvironment {
         let announce_addresses: io::Result<Vec<_>> =
             (0..).zip(&ports).map(announce_address).collect();
         let announce_addresses = announce_addresses.context("find a UDP port's number")?;
-        let entry_points = EntryPoints::start(plan, network, given.names.clone(), &shared).await?;
+        let entry_points = EntryPoints::start(plan, network, names.clone(), &shared).await?;
         let rng = Rng::new(plan.seed);
         let part = rng.fork(DATAGRAMS_PART);
         let relay = datagrams::relay(&announce_addresses, &plan.datagrams, &part, report)?;
-        start_servers(&lottery, given, network, &announce_addresses).await?;
+        start_servers(&lottery, binary, network, &announce_addresses).await?;
         let intruder = Intruder { lottery: Arc::clone(&lottery), rng: rng.fork(INTRUDER_PART) };
         let environment = Self {
             lottery,
             disk,
             entry_points: Mutex::new(entry_points),
-            binary: given.binary.clone(),
+            binary: binary.to_owned(),
             seed: plan.seed,
             network,
             _ports: ports,
@@ -262,19 +256,16 @@ impl ProcessEnvironment {
 
 async fn start_servers(
     lottery: &Lottery<Process>,
-    given: &Given,
+    binary: &Path,
     network: Network,
     announce_addresses: &[SocketAddr],
 ) -> anyhow::Result<()> {
     let cluster = Plan {
-        binary: given.binary.clone(),
-        servers: announce_addresses.len() as u8,
         agencies: lottery.bets.agencies(),
         winner_number: WINNER,
         network,
-        directory: lottery.directory.clone(),
         volume: lottery.volume.clone(),
-        server_settings: Vec::new(),
+        ..Plan::new(binary, &lottery.directory)
     };
     let mut starting = Vec::new();
     for (place, address) in (1..).zip(announce_addresses) {
@@ -297,7 +288,6 @@ async fn start_servers(
 /// The volume, on a small disk if the run is to have one and may.
 fn make_volume(
     plan: &RunPlan,
-    given: &Given,
     directory: &Path,
     report: &Report,
 ) -> anyhow::Result<(Volume, Option<SmallDisk>)> {
@@ -308,9 +298,6 @@ fn make_volume(
             Some(mounted) => (disk, directory) = (Some(mounted), path),
             None => report.skip("full disk"),
         }
-    }
-    if given.names.is_none() && plan.agencies.iter().any(|agency| agency.is_by_name) {
-        report.skip("names that change");
     }
     Ok((Volume::new(&directory::make(&directory.join("volume"))?), disk))
 }
