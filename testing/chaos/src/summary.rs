@@ -23,7 +23,7 @@ pub struct RunSummary {
     pub kept: Option<PathBuf>,
 }
 
-/// All runs. The JSON form is what `--json` promises; keys are only ever added.
+/// All runs. `--json` prints it with these keys.
 #[derive(Debug, Default, Serialize)]
 pub struct Summary {
     /// Whether every promise was kept, in at least one run.
