@@ -5,12 +5,12 @@
 # Attacks small lotteries of real processes, and checks every promise:
 # the program of testing/chaos.
 #
-#   --seed N          the seed of the first run; a failed run's seed holds that
-#                     run again [1]
+#   --seed N          the seed of the first run; a failed run's seed repeats
+#                     that run [1]
 #   --minutes M       start no more runs after M minutes [10 runs, however long
 #                     they take]
-#   --runs N          hold at most N runs
-#   --side-by-side N  how many runs to hold at once, 1 to 8 [4]
+#   --runs N          perform at most N runs
+#   --side-by-side N  how many runs to perform at once, 1 to 8 [4]
 #   --json            end standard output with one JSON line; the table goes to
 #                     standard error
 #
@@ -19,7 +19,7 @@
 # skipped.
 #
 # Exit code 0: every promise was kept in every run. 1: one was not; it is named
-# with its seed and the command that holds it again, and the files of its run
+# with its seed and the command that repeats it, and the files of its run
 # are kept. 2: the command line is wrong.
 
 # shellcheck source=scripts/common.sh

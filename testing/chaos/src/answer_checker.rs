@@ -7,7 +7,7 @@
 //! and all, and end where a batch ends that was delivered whole and not answered with a refusal:
 //! so a batch stored in part is seen, and one that was stored though it was answered 1. No draw is
 //! announced before every agency has asked for its close, and no answer takes longer than a lock is
-//! waited for, of a server that is awake.
+//! waited for, of a server that is available.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,15 +36,15 @@ pub struct AnswerChecker {
 struct Seen {
     agencies: BTreeMap<usize, SeenAgency>,
     asked: u64,
-    /// Agencies whose clients took the servers for ones that do not know rows: one violation each.
-    old: BTreeSet<usize>,
+    /// Agencies whose clients took the servers for legacy servers: one violation each.
+    taken_for_legacy: BTreeSet<usize>,
     is_drawn: bool,
 }
 
 #[derive(Debug, Default, Clone)]
 struct SeenAgency {
     /// Rows that an answer said are stored.
-    floor: u64,
+    acknowledged: u64,
     /// Whether its close, with all of its rows, was on its way to a server.
     is_close_asked: bool,
     /// Whether an answer said that it has closed.
@@ -82,7 +82,7 @@ pub struct Asked {
     rows: Option<(u64, u64)>,
     /// Whether it is a close that declares all rows.
     is_close: bool,
-    floor: u64,
+    acknowledged: u64,
     was_closed: bool,
     was_drawn: bool,
 }
@@ -112,8 +112,8 @@ impl AnswerChecker {
 
     /// How many rows of `agency` an answer said are stored.
     #[must_use]
-    pub fn floor(&self, agency: usize) -> u64 {
-        self.seen().agencies.get(&agency).map_or(0, |known| known.floor)
+    pub fn acknowledged(&self, agency: usize) -> u64 {
+        self.seen().agencies.get(&agency).map_or(0, |known| known.acknowledged)
     }
 
     /// Whether an answer said that `agency` has closed.
@@ -133,22 +133,24 @@ impl AnswerChecker {
         let (agency, first_row) = (numbers.next().unwrap_or(0), numbers.next());
         let rows = rows.split(':').count() as u64;
         let rows = first_row.filter(|_| kind == "StoreRows").map(|first| (first, first + rows - 1));
-        let is_old = kind.starts_with("StoreB") || (kind == "AgencyClose" && first_row.is_none());
+        let is_for_legacy =
+            kind.starts_with("StoreB") || (kind == "AgencyClose" && first_row.is_none());
         let agency = agency as usize;
         let is_close = kind == "AgencyClose" && first_row == self.rows_of(agency);
         let mut seen = self.seen();
-        if is_old && seen.old.insert(agency) {
+        if is_for_legacy && seen.taken_for_legacy.insert(agency) {
             let packet: String = line.chars().take(40).collect();
-            self.report.violation(format!("a client takes the servers for old ones: {packet}"));
+            self.report
+                .violation(format!("a client takes the servers for legacy servers: {packet}"));
         }
         seen.asked += 1;
         let (id, was_drawn) = (seen.asked, seen.is_drawn);
         let known = seen.agencies.entry(agency).or_default();
         known.possible.extend(rows.map(|(_, last)| (id, last)));
         known.is_close_asked |= is_close;
-        let (floor, was_closed) = (known.floor, known.is_closed);
+        let (acknowledged, was_closed) = (known.acknowledged, known.is_closed);
         let sent = Sent::now(place, &line);
-        Asked { id, sent, agency, rows, is_close, floor, was_closed, was_drawn }
+        Asked { id, sent, agency, rows, is_close, acknowledged, was_closed, was_drawn }
     }
 
     /// Compares the answer to a delivered packet with all that was seen.
@@ -167,10 +169,10 @@ impl AnswerChecker {
         let expected = asked.agency.checked_sub(1).and_then(|index| self.expected.get(index));
         let expected = expected.ok_or("an agency that does not take part")?;
         let mut seen = self.seen();
-        // A client that takes servers for old ones is a violation already, and its packets say
+        // A client that takes servers for legacy servers is a violation already, and its packets say
         // nothing here; the files are checked all the same.
-        let is_old = seen.old.contains(&asked.agency);
-        if is_old || kind == "Error" && rest.starts_with("busy") {
+        let is_for_legacy = seen.taken_for_legacy.contains(&asked.agency);
+        if is_for_legacy || kind == "Error" && rest.starts_with("busy") {
             return Ok(());
         }
         let fields: Vec<&str> = rest.split(';').collect();
@@ -202,7 +204,7 @@ impl AnswerChecker {
             ("AgencyCloseResponse", ["0"]) => {
                 let known = seen.agency(asked.agency);
                 known.is_closed = true;
-                match known.floor < expected.rows() || !asked.is_close {
+                match known.acknowledged < expected.rows() || !asked.is_close {
                     true => Err(format!("closed without all of {} rows", expected.rows())),
                     false => Ok(()),
                 }
@@ -217,19 +219,19 @@ impl AnswerChecker {
         }
     }
 
-    /// Whether the answer that came now came in time. What was paused has time from when it
-    /// wakes; winners have all the time there is.
+    /// Whether the answer that came now came in time. The time of a paused server
+    /// counts from when it is resumed; winners have all the time there is.
     ///
     /// # Errors
     /// It did not; says how long it took.
     pub fn check_time(&self, sent: &Sent) -> Result<(), String> {
-        let Some(awake) = self.registry.awake_since(sent.place) else { return Ok(()) };
-        let took = sent.at.max(awake).elapsed();
+        let Some(available) = self.registry.available_since(sent.place) else { return Ok(()) };
+        let took = sent.at.max(available).elapsed();
         if took <= ANSWER_TIME_MAX || sent.line.starts_with("WinnersRequest") {
             return Ok(());
         }
         let (seconds, place) = (took.as_secs_f32(), sent.place + 1);
-        Err(format!("server-{place} was awake and took {seconds:.1} s"))
+        Err(format!("server-{place} was available and took {seconds:.1} s"))
     }
 
     /// Rows in an answer are the first of the agency's file, and end where a batch ends that may be
@@ -247,8 +249,8 @@ impl AnswerChecker {
             Some(wanted) if wanted != digest => return Err(format!("the digest is not {wanted}")),
             Some(_) => {}
         }
-        if has_looked && rows < asked.floor {
-            return Err(format!("{} rows had been acknowledged", asked.floor));
+        if has_looked && rows < asked.acknowledged {
+            return Err(format!("{} rows had been acknowledged", asked.acknowledged));
         }
         let known = seen.agency(asked.agency);
         let is_end = match self.batch {
@@ -263,7 +265,7 @@ impl AnswerChecker {
             return Err("no batch that can be stored ends there".to_owned());
         }
         known.ends.insert(rows);
-        known.floor = known.floor.max(rows);
+        known.acknowledged = known.acknowledged.max(rows);
         Ok(())
     }
 

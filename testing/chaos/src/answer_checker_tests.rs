@@ -23,7 +23,7 @@ const ALL: (&str, &str) = ("StoreRows:1;1:a:b:c:d\n", "StoreRowsResponse:0;4;d4\
 const CLOSE: (&str, &str) = ("AgencyClose:1;4\n", "AgencyCloseResponse:0\n");
 
 #[test]
-fn a_right_lottery_is_right() {
+fn a_correct_lottery_has_no_violation() {
     let lottery = [
         (STATUS, "AgencyStatusResponse:0;d0;open\n"),
         ("StoreRows:1;1:a:b\n", "StoreRowsResponse:1;0;d0;full\n"),
@@ -78,7 +78,7 @@ fn every_wrong_answer_is_found() {
         (&[ALL, ("AgencyClose:1;3\n", "AgencyCloseResponse:0\n")], "closed without all"),
         (&[ALL, CLOSE, ("AgencyClose:1;4\n", "AgencyCloseResponse:2;short\n")], "no answer"),
         (&[("WinnersRequest:1\n", "Error:unknown\n")], "no answer that it should get"),
-        (&[("AgencyClose:1\n", "Error:busy\n")], "for old ones"),
+        (&[("AgencyClose:1\n", "Error:busy\n")], "for legacy servers"),
     ] {
         let found = violations_in(lottery, None);
         assert!(found.iter().any(|one| one.contains(wanted)), "{lottery:?} {found:?}");

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -48,9 +49,8 @@ pub async fn check_all<E: Environment>(
         let asked = async {
             ask(lottery, server.address().await?, &["WinnersRequest", "AgencyStatus"]).await
         };
-        if let Err(error) = asked.await {
-            report.violation(format!("{name}, asked at the end: {error:#}"));
-        }
+        let asked = asked.await.with_context(|| format!("{name}, asked at the end"));
+        report.value_of(asked);
     }
     announced.extend(run_again(lottery).await?);
     for server in &mut servers {
@@ -58,7 +58,7 @@ pub async fn check_all<E: Environment>(
     }
     drop(servers);
     check_unchanged(&lottery.volume, &bets_before, report)?;
-    lottery.draw.look();
+    lottery.draw.lock().unwrap_or_else(PoisonError::into_inner).look();
     let was_full = report.recorded().faults.contains_key(DISK_FULL);
     for (name, log) in environment.server_logs().await? {
         check_log(&lottery.volume, &name, &log, was_full, report)?;
@@ -118,7 +118,7 @@ pub async fn ask<M: Member>(
 }
 
 /// A server's log has the one draw that is on record, however often it started, and no alarm that the
-/// faults do not explain. Counts what faults led to.
+/// faults do not explain.
 fn check_log(
     volume: &Volume,
     name: &str,
@@ -134,19 +134,6 @@ fn check_log(
         log.iter().map(String::as_str).filter(|line| LogLine(line).is_alarm()).collect();
     for wrong in wrong_alarms(&alarms, was_full) {
         report.violation(format!("{name}: {wrong}"));
-    }
-    for (text, effect) in [
-        ("holds the lock", "answer 1 or wait, since a lock was held over 5 s"),
-        ("action: mend_log", "rows of a dead server cut off"),
-        ("action: announce", "datagram that could not be sent"),
-    ] {
-        for _ in alarms.iter().filter(|line| line.contains(text)) {
-            report.effect(effect);
-        }
-    }
-    let has_stored = log.iter().any(|line| LogLine(line).is("apuestas_almacenadas", "success"));
-    if name.contains("-added") && has_stored {
-        report.effect("added server that agencies sent bets to");
     }
     Ok(())
 }
@@ -208,7 +195,7 @@ fn check_files(
 /// A file could not be read or copied.
 pub fn check_remains<M: Member>(lottery: &Lottery<M>) -> anyhow::Result<()> {
     let copy = Volume::new(&directory::make(&lottery.directory.join("remains"))?);
-    let acknowledged = |agency| lottery.checker.floor(agency as usize);
+    let acknowledged = |agency| lottery.checker.acknowledged(agency as usize);
     check_rows(&lottery.bets, (&lottery.volume, &copy), acknowledged, &lottery.report)
 }
 
@@ -394,7 +381,6 @@ mod tests {
             let found = lottery.report.take_violations();
             assert_eq!(found.len(), count, "{log:?} {was_full}: {found:?}");
         }
-        assert_eq!(lottery.report.recorded().effects["rows of a dead server cut off"], 2);
         fs::remove_file(lottery.volume.draw()).unwrap();
         assert!(check_log(&lottery.volume, "server-1", &[], false, &lottery.report).is_err());
     }

@@ -13,7 +13,7 @@ refused. Then the faults end, the lottery has to come to its end by itself, and 
 checked: from every answer that passed, from the files, and from what the clients announced.
 
 Run k of --seed N, counted from 0, has the seed N+k. A run that failed keeps its files, and the \
-output has the command that holds it again. A full disk and names that change need mounts of \
+output has the command that repeats it. A full disk and names that change need mounts of \
 their own, for which no root is needed but a system that grants them (unshare); where it does \
 not, the output says that they were skipped.
 
@@ -37,7 +37,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
-    /// How many runs to hold; without it, 10, or as many as --minutes allows
+    /// How many runs to perform; without it, 10, or as many as --minutes allows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub runs: Option<u64>,
 
@@ -45,12 +45,12 @@ pub struct Options {
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub minutes: Option<u64>,
 
-    /// How many runs to hold side by side, 1 to 8
+    /// How many runs to perform side by side, 1 to 8
     #[arg(long, value_name = "N", default_value_t = 4,
           value_parser = clap::value_parser!(u8).range(1..=8))]
     side_by_side: u8,
 
-    /// Hold the runs in containers of the Compose project PROJECT, whose images are built, and
+    /// Perform the runs in containers of the Compose project PROJECT, whose images are built, and
     /// take that down: scripts/chaos-containers.sh does all of it
     #[arg(long, value_name = "PROJECT", conflicts_with = "side_by_side")]
     pub containers: Option<String>,
@@ -64,22 +64,22 @@ pub struct Options {
 const RUNS_DEFAULT: u64 = 10;
 
 impl Options {
-    /// How many runs to hold side by side: those in containers share their project.
+    /// How many runs to perform side by side: those in containers share their project.
     #[must_use]
     pub fn side_by_side(&self) -> usize {
         if self.containers.is_some() { 1 } else { self.side_by_side.into() }
     }
 
-    /// What holds the run of `seed` again, if `program` holds these.
+    /// The command that repeats the run of `seed`, if `program` performs these.
     #[must_use]
-    pub fn to_hold_again(&self, seed: u64, program: &Path) -> String {
+    pub fn command_of(&self, seed: u64, program: &Path) -> String {
         match self.containers {
             Some(_) => format!("scripts/chaos-containers.sh --seed {seed} --runs 1"),
             None => format!("{} --seed {seed} --runs 1", program.display()),
         }
     }
 
-    /// How many runs to hold at the most.
+    /// How many runs to perform at the most.
     #[must_use]
     pub fn runs_max(&self) -> u64 {
         let without = if self.minutes.is_some() { u64::MAX } else { RUNS_DEFAULT };

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::report::Report;
 use harness::volume::Volume;
@@ -15,16 +14,9 @@ use harness::volume::Volume;
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Looks until it is dropped.
+/// What was seen of the record of the draw.
 #[derive(Debug)]
 pub struct DrawWatch {
-    seen: Arc<Mutex<Seen>>,
-    // Held: it looks until it is dropped.
-    _looking: AbortOnDropHandle<()>,
-}
-
-#[derive(Debug)]
-struct Seen {
     volume: Volume,
     agencies: u32,
     report: Report,
@@ -33,30 +25,23 @@ struct Seen {
     version: Option<(u64, i64, i64)>,
 }
 
-impl DrawWatch {
-    /// Looks at the draw of so many agencies on `volume`.
-    #[must_use]
-    pub fn start(volume: &Volume, agencies: u32, report: Report) -> Self {
-        let (volume, first, version) = (volume.clone(), None, None);
-        let seen = Arc::new(Mutex::new(Seen { volume, agencies, report, first, version }));
-        let shared = Arc::clone(&seen);
-        let looking = tokio::spawn(async move {
-            loop {
-                shared.lock().unwrap_or_else(PoisonError::into_inner).look();
-                sleep(LOOK_EVERY).await;
-            }
-        });
-        Self { seen, _looking: AbortOnDropHandle::new(looking) }
-    }
-
-    /// Looks once more.
-    pub fn look(&self) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).look();
+/// Looks at the record over and over.
+pub async fn watch(draw: Arc<Mutex<DrawWatch>>) {
+    loop {
+        draw.lock().unwrap_or_else(PoisonError::into_inner).look();
+        sleep(LOOK_EVERY).await;
     }
 }
 
-impl Seen {
-    fn look(&mut self) {
+impl DrawWatch {
+    /// Of so many agencies' draw on `volume`, which was not looked at yet.
+    #[must_use]
+    pub fn new(volume: &Volume, agencies: u32, report: Report) -> Self {
+        Self { volume: volume.clone(), agencies, report, first: None, version: None }
+    }
+
+    /// Looks at the record once.
+    pub fn look(&mut self) {
         let version = fs::metadata(self.volume.draw()).ok();
         let version = version.map(|file| (file.ino(), file.mtime(), file.mtime_nsec()));
         if version == self.version {
@@ -103,9 +88,7 @@ mod tests {
     fn a_record_comes_once_and_stays() {
         let directory = tempfile::tempdir().unwrap();
         let (volume, report) = (Volume::new(directory.path()), Report::default());
-        let (first, version) = (None, None);
-        let mut seen =
-            Seen { volume: volume.clone(), agencies: 2, report: report.clone(), first, version };
+        let mut seen = DrawWatch::new(&volume, 2, report.clone());
         // A rename makes it another file: that is seen however quickly it comes.
         let write = |text: &str| {
             let other = directory.path().join("draw.json.tmp");

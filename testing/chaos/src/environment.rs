@@ -12,11 +12,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer_checker::AnswerChecker;
-use crate::draw_watch::DrawWatch;
-use crate::fault::{Fault, Target};
-use crate::plan::{Kind, RunPlan};
+use crate::draw_watch::{DrawWatch, watch};
+use crate::fault::{Fault, Kind, Target};
+use crate::plan::RunPlan;
 use crate::registry::ServerRegistry;
 use crate::report::Report;
 use harness::bets_dir::{BetsDirectory, Generate};
@@ -84,7 +85,7 @@ pub type Locked<M> = OwnedMutexGuard<M>;
 pub trait Environment: Send + Sync + Sized + 'static {
     /// A server or client of it.
     type Member: Member;
-    /// What it is given.
+    /// What it is given beside the program.
     type Given: Send + Sync;
     /// Which one it is.
     const KIND: Kind;
@@ -94,14 +95,15 @@ pub trait Environment: Send + Sync + Sized + 'static {
     /// cost a client some seconds each, and pauses between its tries up to five.
     const END_TIMEOUT: Duration;
 
-    /// Starts the lottery of `plan`, whose files are in `directory`.
+    /// Starts the lottery of `plan`, with this program and the directory of the run's files, which are
+    /// the `place`.
     ///
     /// # Errors
     /// Something does not start; then nothing is left running.
     fn start(
         plan: &RunPlan,
         given: &Self::Given,
-        directory: &Path,
+        place: (&Path, &Path),
         report: &Report,
     ) -> impl Future<Output = anyhow::Result<Self>> + Send;
     /// Its lottery.
@@ -127,10 +129,12 @@ pub struct Lottery<M> {
     pub volume: Volume,
     /// Compares answers.
     pub checker: AnswerChecker,
-    /// Where servers are, and since when they are awake.
+    /// The addresses of the servers, and since when each of them is available.
     pub registry: ServerRegistry,
-    /// Looks at the record of the draw.
-    pub draw: DrawWatch,
+    /// What was seen of the record of the draw.
+    pub draw: Arc<Mutex<DrawWatch>>,
+    // Held: the task that looks at the record.
+    _watching: AbortOnDropHandle<()>,
     /// From when on nothing more goes wrong.
     pub faults_over: CancellationToken,
     /// From when on all agencies have ended, so that faults are undone at once.
@@ -161,13 +165,16 @@ impl<M: Member> Lottery<M> {
         let bets = BetsDirectory::generate(binary, directory, generate).await?;
         let registry = ServerRegistry::default();
         let expected = expect(&bets, WINNER)?;
+        let draw = DrawWatch::new(&volume, agencies, report.clone());
+        let draw = Arc::new(Mutex::new(draw));
         // In containers no packet is seen, and all clients send batches of one size.
         let batch = plan.agencies.first().filter(|_| kind == Kind::Containers);
         let batch = batch.map(|agency| agency.batch);
         Ok(Self {
             directory: directory.to_owned(),
             checker: AnswerChecker::new(expected, batch, registry.clone(), report.clone()),
-            draw: DrawWatch::start(&volume, agencies, report.clone()),
+            _watching: AbortOnDropHandle::new(tokio::spawn(watch(Arc::clone(&draw)))),
+            draw,
             bets,
             volume,
             registry,

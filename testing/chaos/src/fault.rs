@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::plan::{Kind, short_or_long};
 use harness::rng::Rng;
 
 /// The longest that locks are waited for; some pauses are longer, so that it is seen.
@@ -14,6 +13,15 @@ const LEFT_BYTES_MAX: u64 = 32 * 1024;
 
 /// The most bytes that a server still writes before it dies of it.
 const TORN_BYTES_MAX: u64 = 4 * 1024;
+
+/// Where a run takes place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Processes of this machine, with proxies between them.
+    Processes,
+    /// Containers of a Compose project.
+    Containers,
+}
 
 /// What a fault is done to: one of those that are there, by its place modulo their count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +83,7 @@ pub enum Fault {
 
 /// What chooses a fault.
 #[derive(Debug)]
-pub struct Dice {
+pub struct FaultChooser {
     /// The source of its decisions.
     pub rng: Rng,
     /// Where the run takes place.
@@ -86,81 +94,90 @@ pub struct Dice {
     pub is_impatient: bool,
 }
 
-type Choose = fn(&mut Dice) -> Fault;
+type Choose = fn(&mut FaultChooser) -> Fault;
 
 /// How often each fault is chosen among processes and among containers, of a hundred.
 const CHOICES: [(u64, u64, Choose); 15] = [
-    (16, 15, |dice| Fault::Kill {
-        target: dice.server(),
-        holding: dice.kind == Kind::Processes && dice.rng.chance(40),
-        down: dice.down(),
-        false_starts: dice.false_starts(),
+    (16, 15, |chooser| Fault::Kill {
+        target: chooser.server(),
+        holding: chooser.kind == Kind::Processes && chooser.rng.chance(40),
+        down: chooser.down(),
+        false_starts: chooser.false_starts(),
     }),
-    (10, 7, |dice| Fault::Kill {
-        target: dice.client(),
+    (10, 7, |chooser| Fault::Kill {
+        target: chooser.client(),
         holding: false,
-        down: dice.down(),
+        down: chooser.down(),
         false_starts: Vec::new(),
     }),
-    (8, 6, |dice| Fault::Stop { target: dice.server(), down: dice.down() }),
-    (3, 4, |dice| Fault::Stop { target: dice.client(), down: dice.down() }),
-    (19, 15, |dice| Fault::Pause {
-        target: dice.server(),
-        pause: dice.pause(),
-        holding: dice.rng.chance(65),
+    (8, 6, |chooser| Fault::Stop { target: chooser.server(), down: chooser.down() }),
+    (3, 4, |chooser| Fault::Stop { target: chooser.client(), down: chooser.down() }),
+    (19, 15, |chooser| Fault::Pause {
+        target: chooser.server(),
+        pause: chooser.pause(),
+        holding: chooser.rng.chance(65),
     }),
-    (8, 5, |dice| Fault::Pause { target: dice.client(), pause: dice.pause(), holding: false }),
-    (6, 0, |dice| Fault::Tear {
-        server: dice.server(),
-        bytes: dice.rng.between(1, TORN_BYTES_MAX),
-        down: dice.down(),
+    (8, 5, |chooser| Fault::Pause {
+        target: chooser.client(),
+        pause: chooser.pause(),
+        holding: false,
     }),
-    (8, 0, |dice| Fault::KillAll { down: dice.down() }),
-    (9, 0, |dice| Fault::Move { server: dice.server(), down: dice.down(), stale: dice.down() }),
-    (7, 0, |dice| Fault::SecondClient { agency: dice.rng.between(0, 9) as usize }),
-    (6, 0, |dice| Fault::ChangeName {
-        places: (0..dice.servers as usize).filter(|_| dice.rng.chance(50)).collect(),
-        has_dead: dice.rng.chance(50),
-        lasts: dice.pause(),
+    (6, 0, |chooser| Fault::Tear {
+        server: chooser.server(),
+        bytes: chooser.rng.between(1, TORN_BYTES_MAX),
+        down: chooser.down(),
     }),
-    (0, 9, |dice| {
-        let place = dice.rng.between(0, 11) as usize;
-        let other = if dice.rng.chance(60) { Target::Server(place + 1) } else { dice.client() };
+    (8, 0, |chooser| Fault::KillAll { down: chooser.down() }),
+    (9, 0, |chooser| Fault::Move {
+        server: chooser.server(),
+        down: chooser.down(),
+        stale: chooser.down(),
+    }),
+    (7, 0, |chooser| Fault::SecondClient { agency: chooser.rng.between(0, 9) as usize }),
+    (6, 0, |chooser| Fault::ChangeName {
+        places: (0..chooser.servers as usize).filter(|_| chooser.rng.chance(50)).collect(),
+        has_dead: chooser.rng.chance(50),
+        lasts: chooser.pause(),
+    }),
+    (0, 9, |chooser| {
+        let place = chooser.rng.between(0, 11) as usize;
+        let other =
+            if chooser.rng.chance(60) { Target::Server(place + 1) } else { chooser.client() };
         Fault::Swap { server: Target::Server(place), other }
     }),
-    (0, 24, |dice| dice.cut_off()),
+    (0, 24, |chooser| chooser.cut_off()),
     (0, 8, |_| Fault::Add),
-    (0, 7, |dice| Fault::Remove { server: dice.server() }),
+    (0, 7, |chooser| Fault::Remove { server: chooser.server() }),
 ];
 
 impl Fault {
     /// Any fault that comes in every run.
     #[must_use]
-    pub fn any(dice: &mut Dice) -> Self {
-        let weights = CHOICES.map(|(processes, containers, choose)| match dice.kind {
+    pub fn any(chooser: &mut FaultChooser) -> Self {
+        let weights = CHOICES.map(|(processes, containers, choose)| match chooser.kind {
             Kind::Processes => (processes, choose),
             Kind::Containers => (containers, choose),
         });
-        dice.rng.weighted(&weights).expect("some weights are not 0")(dice)
+        chooser.rng.weighted(&weights).expect("some weights are not 0")(chooser)
     }
 
     /// A server that does nothing while it holds a lock, for so much longer than others wait for it
     /// that it is seen if they do not give up.
     #[must_use]
-    pub fn long_hold(dice: &mut Dice) -> Self {
-        let pause = dice.rng.millis(LOCK_MILLIS + 3_000, LOCK_MILLIS + 4_500);
-        Self::Pause { target: dice.server(), pause, holding: true }
+    pub fn long_hold(chooser: &mut FaultChooser) -> Self {
+        let pause = chooser.rng.millis(LOCK_MILLIS + 3_000, LOCK_MILLIS + 4_500);
+        Self::Pause { target: chooser.server(), pause, holding: true }
     }
 
     /// A full disk.
     #[must_use]
-    pub fn full_disk(dice: &mut Dice) -> Self {
-        let left = if dice.rng.chance(50) { 0 } else { dice.rng.between(0, LEFT_BYTES_MAX) };
-        Self::FillDisk { left, lasts: dice.rng.millis(50, 3_000) }
+    pub fn full_disk(chooser: &mut FaultChooser) -> Self {
+        let left = if chooser.rng.chance(50) { 0 } else { chooser.rng.between(0, LEFT_BYTES_MAX) };
+        Self::FillDisk { left, lasts: chooser.rng.millis(50, 3_000) }
     }
 }
 
-impl Dice {
+impl FaultChooser {
     /// Any server, also of those that are added later.
     pub fn server(&mut self) -> Target {
         Target::Server(self.rng.between(0, 11) as usize)
@@ -206,4 +223,10 @@ impl Dice {
         let meanwhile = self.rng.weighted(&all).unwrap_or(Meanwhile::Nothing);
         Fault::CutOff { target, away, meanwhile }
     }
+}
+
+/// How long something lasts: `short`, in this many of a hundred cases, or `long`. In milliseconds.
+fn short_or_long(rng: &mut Rng, percent: u64, short: (u64, u64), long: (u64, u64)) -> Duration {
+    let (least, most) = if rng.chance(percent) { short } else { long };
+    rng.millis(least, most)
 }

@@ -19,6 +19,7 @@ mod draw_watch;
 mod environment;
 mod fault;
 mod faults;
+mod network_faults;
 mod plan;
 mod processes;
 mod registry;
@@ -39,18 +40,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cli::Options;
-use crate::containers::{ContainerEnvironment, Project};
+use crate::containers::ContainerEnvironment;
 use crate::processes::network::names::Names;
 use crate::processes::{ProcessEnvironment, mounts};
-use crate::summary::{RunSummary, Summary};
+use crate::run::perform;
+use crate::summary::Summary;
 use harness::command;
-use harness::numbers::grouped;
 
-/// A plain line is printed after every so many runs, and after each run that takes so long.
-const PLAIN_EVERY: u64 = 10;
-const LONG_RUN: Duration = Duration::from_secs(10);
+/// Where there is no terminal, a line of progress is printed after every so many runs.
+const RUNS_PER_PROGRESS_LINE: u64 = 10;
 
-/// After so many runs with violations no more are begun: whatever it is, it is there to be seen.
+/// After so many runs with violations no more are begun: they are enough to find the defect.
 const VIOLATIONS_MAX: usize = 10;
 
 fn main() -> Exit {
@@ -70,12 +70,18 @@ fn run(arguments: Vec<OsString>) -> Exit {
     command::run(async {
         let binary = std::env::current_exe().context("find this program's file")?;
         let summary = run_all(&options, &binary).await?;
-        show(&options, &summary)?;
+        if options.json {
+            let _ = write!(io::stderr(), "{}", summary.table());
+            let json = serde_json::to_string(&summary).context("write the result as JSON")?;
+            writeln!(io::stdout(), "{json}").context("write the result")?;
+        } else {
+            write!(io::stdout(), "{}", summary.table()).context("write the result")?;
+        }
         Ok(if summary.ok { Exit::Right } else { Exit::Failed })
     })
 }
 
-/// Holds runs until there are enough, time is up, or a signal comes; then those that are in the
+/// Performs runs until there are enough, time is up, or a signal comes; then those that are in the
 /// middle are broken off after a signal, and waited for otherwise.
 async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
     let signal = shutdown::on_signal().context("listen for signals")?;
@@ -91,13 +97,8 @@ async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
         while is_time && begun < options.runs_max() && runs.len() < options.side_by_side() {
             let (seed, binary) = (options.seed.wrapping_add(begun), binary.to_owned());
             match options.containers.clone() {
-                Some(name) => {
-                    runs.spawn(run::hold::<ContainerEnvironment>(seed, Project { binary, name }))
-                }
-                None => {
-                    let given = processes::Given { binary, names: names.clone() };
-                    runs.spawn(run::hold::<ProcessEnvironment>(seed, given))
-                }
+                Some(name) => runs.spawn(perform::<ContainerEnvironment>(seed, binary, name)),
+                None => runs.spawn(perform::<ProcessEnvironment>(seed, binary, names.clone())),
             };
             begun += 1;
         }
@@ -110,22 +111,17 @@ async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
             break;
         };
         let run = joined.context("follow a run")?;
-        bar.suspend(|| print_run(&run));
-        let again = options.to_hold_again(run.seed, binary);
+        let again = options.command_of(run.seed, binary);
         summary.add(run, again);
-        print_progress(&bar, &summary);
+        let (runs, violated) = (summary.runs, summary.violations.len());
+        bar.set_position(runs);
+        bar.set_message(format!(", {violated} with violations"));
+        if bar.is_hidden() && runs.is_multiple_of(RUNS_PER_PROGRESS_LINE) {
+            let _ = writeln!(io::stderr(), "{runs} runs, {violated} with violations");
+        }
     }
     bar.finish_and_clear();
     Ok(summary.finish(started.elapsed()))
-}
-
-fn show(options: &Options, summary: &Summary) -> anyhow::Result<()> {
-    if options.json {
-        let _ = write!(io::stderr(), "{}", summary.table());
-        let json = summary.json().context("write the result as JSON")?;
-        return writeln!(io::stdout(), "{json}").context("write the result");
-    }
-    write!(io::stdout(), "{}", summary.table()).context("write the result")
 }
 
 /// A bar on a terminal, hidden elsewhere. All progress is on standard error.
@@ -135,33 +131,4 @@ fn progress_bar(options: &Options) -> ProgressBar {
     let form = "{spinner} {human_pos} runs in {elapsed}{msg}";
     bar.set_style(ProgressStyle::with_template(form).expect("the template is correct"));
     bar
-}
-
-/// Prints all violations of a run at once, and one line of a run that was long.
-fn print_run(run: &RunSummary) {
-    let violations = &run.recorded.violations;
-    if violations.is_empty() && run.took < LONG_RUN {
-        return;
-    }
-    let mut error = io::stderr();
-    let (seed, seconds, bets) = (run.seed, run.took.as_secs_f32(), grouped(run.bets));
-    let faults = run.recorded.faults.values().sum::<u64>();
-    let _ = write!(error, "seed {seed}, {seconds:.1} s, {bets} bets, {faults} faults: ");
-    let _ = match &run.kept {
-        Some(path) => writeln!(error, "files kept in {}", path.display()),
-        None if violations.is_empty() => writeln!(error, "every promise kept"),
-        None => writeln!(error, "files kept in nowhere"),
-    };
-    for violation in violations {
-        let _ = writeln!(error, "  violation: {violation}");
-    }
-}
-
-fn print_progress(bar: &ProgressBar, summary: &Summary) {
-    let (runs, wrong) = (summary.runs, summary.violations.len());
-    bar.set_position(runs);
-    bar.set_message(format!(", {wrong} with violations"));
-    if bar.is_hidden() && runs.is_multiple_of(PLAIN_EVERY) {
-        let _ = writeln!(io::stderr(), "{runs} runs, {wrong} with violations");
-    }
 }

@@ -3,11 +3,8 @@
 //! Moments are shares of the bytes that the volume will have, not times, so that a seed means the
 //! same on a slow machine.
 
-use std::time::Duration;
-
-use crate::fault::{Dice, Fault};
-use crate::processes::network::connection_faults::ConnectionFaults;
-use crate::processes::network::datagrams::DatagramFaults;
+use crate::fault::{Fault, FaultChooser, Kind};
+use crate::network_faults::{ConnectionFaults, DatagramFaults};
 use harness::rng::Rng;
 
 /// Each part of a run that takes decisions of its own has a generator: datagrams, the intruder,
@@ -19,15 +16,6 @@ pub const INTRUDER_PART: u64 = 901;
 pub const PROXY_PART: u64 = 1_000;
 /// See [`DATAGRAMS_PART`].
 pub const AGENCY_PART: u64 = 2_000;
-
-/// Where a run takes place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Processes of this machine, with proxies between them.
-    Processes,
-    /// Containers of a Compose project.
-    Containers,
-}
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -100,15 +88,15 @@ impl RunPlan {
             (ConnectionFaults::of(&mut rng), DatagramFaults::of(&mut rng));
         let has_small_disk = rng.chance(30);
         let count = rng.between(2, 9);
-        let mut dice = Dice { rng, kind: Kind::Processes, servers, is_impatient: false };
-        let mut faults: Vec<Fault> = (0..count).map(|_| Fault::any(&mut dice)).collect();
+        let mut chooser = FaultChooser { rng, kind: Kind::Processes, servers, is_impatient: false };
+        let mut faults: Vec<Fault> = (0..count).map(|_| Fault::any(&mut chooser)).collect();
         if has_small_disk {
-            faults.extend((0..dice.rng.between(1, 2)).map(|_| Fault::full_disk(&mut dice)));
+            faults.extend((0..chooser.rng.between(1, 2)).map(|_| Fault::full_disk(&mut chooser)));
         }
-        if dice.rng.chance(12) {
-            faults.push(Fault::long_hold(&mut dice));
+        if chooser.rng.chance(12) {
+            faults.push(Fault::long_hold(&mut chooser));
         }
-        let mut rng = dice.rng;
+        let mut rng = chooser.rng;
         let event = |fault| {
             let permille = if rng.chance(20) { 1_000 } else { rng.between(0, 990) };
             Event { permille, fault }
@@ -136,17 +124,17 @@ impl RunPlan {
         let rows = batch * rng.between(13_000, 17_000);
         let is_impatient = rng.chance(35);
         let count = rng.between(10, 16);
-        let mut dice = Dice { rng, kind: Kind::Containers, servers, is_impatient };
+        let mut chooser = FaultChooser { rng, kind: Kind::Containers, servers, is_impatient };
         let mut events: Vec<Event> = (0..count)
             .map(|_| {
-                let rng = &mut dice.rng;
+                let rng = &mut chooser.rng;
                 let permille = if rng.chance(10) { 1_000 } else { rng.between(10, 990) };
-                Event { permille, fault: Fault::any(&mut dice) }
+                Event { permille, fault: Fault::any(&mut chooser) }
             })
             .collect();
-        if dice.rng.chance(60) {
-            let fault = Fault::MissDraw { server: dice.server() };
-            events.push(Event { permille: dice.rng.between(900, 990), fault });
+        if chooser.rng.chance(60) {
+            let fault = Fault::MissDraw { server: chooser.server() };
+            events.push(Event { permille: chooser.rng.between(900, 990), fault });
         }
         Self {
             seed,
@@ -178,12 +166,6 @@ pub fn batch(rng: &mut Rng) -> u64 {
     let ranges = [(1, 5), (5, 30), (30, 120), (100, 1_000)];
     let (least, most) = *ranges.get(rng.between(0, 3) as usize).unwrap_or(&(1, 5));
     rng.between(least, most)
-}
-
-/// How long something lasts: `short`, in this many of a hundred cases, or `long`. In milliseconds.
-pub fn short_or_long(rng: &mut Rng, percent: u64, short: (u64, u64), long: (u64, u64)) -> Duration {
-    let (least, most) = if rng.chance(percent) { short } else { long };
-    rng.millis(least, most)
 }
 
 #[cfg(test)]

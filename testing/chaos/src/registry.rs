@@ -1,58 +1,54 @@
-//! Where the servers of a run are, and since when each of them is awake.
+//! The address of each server of a run, and since when the server is available.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// All servers by their places. Cheap to clone: all clones are one.
-#[derive(Debug, Clone, Default)]
-pub struct ServerRegistry(Arc<Mutex<Vec<Member>>>);
+/// The address of each server, and since when it is available.
+type Servers = Vec<(SocketAddr, Option<Instant>)>;
 
-#[derive(Debug, Clone, Copy)]
-struct Member {
-    address: SocketAddr,
-    awake_since: Option<Instant>,
-}
+/// All servers by their places. Cheap to clone: all clones share one list.
+#[derive(Debug, Clone, Default)]
+pub struct ServerRegistry(Arc<Mutex<Servers>>);
 
 impl ServerRegistry {
-    fn members(&self) -> MutexGuard<'_, Vec<Member>> {
+    fn servers(&self) -> MutexGuard<'_, Servers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more server, at the next place.
-    pub fn add(&self, address: SocketAddr) {
-        self.members().push(Member { address, awake_since: Some(Instant::now()) });
-    }
-
-    /// Where all of them are.
+    /// How many servers there are, available or not.
     #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.members().iter().map(|member| member.address).collect()
+    pub fn count(&self) -> usize {
+        self.servers().len()
     }
 
-    /// Where the server at `place` is.
+    /// The address of the server at `place`.
     #[must_use]
     pub fn address(&self, place: usize) -> Option<SocketAddr> {
-        self.members().get(place).map(|member| member.address)
+        self.servers().get(place).map(|(address, _)| *address)
     }
 
     /// The server at `place` is dead or paused.
-    pub fn sleeps(&self, place: usize) {
-        if let Some(member) = self.members().get_mut(place) {
-            member.awake_since = None;
+    pub fn set_unavailable(&self, place: usize) {
+        if let Some((_, available_since)) = self.servers().get_mut(place) {
+            *available_since = None;
         }
     }
 
-    /// The server at `place` runs, or runs on, at `address`.
-    pub fn wakes(&self, place: usize, address: SocketAddr) {
-        if let Some(member) = self.members().get_mut(place) {
-            *member = Member { address, awake_since: Some(Instant::now()) };
+    /// The server at `place` runs, or runs again, at `address`. Servers are added in the order of
+    /// their places.
+    pub fn set_available(&self, place: usize, address: SocketAddr) {
+        let mut servers = self.servers();
+        let server = (address, Some(Instant::now()));
+        match servers.get_mut(place) {
+            Some(known) => *known = server,
+            None => servers.push(server),
         }
     }
 
-    /// Since when the server at `place` is awake; `None` while it is not.
+    /// Since when the server at `place` is available; `None` while it is not.
     #[must_use]
-    pub fn awake_since(&self, place: usize) -> Option<Instant> {
-        self.members().get(place)?.awake_since
+    pub fn available_since(&self, place: usize) -> Option<Instant> {
+        self.servers().get(place)?.1
     }
 }

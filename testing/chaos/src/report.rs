@@ -1,6 +1,7 @@
-//! What a run reports: its faults, what they led to, and its violations.
+//! What a run reports: its faults and its violations.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How often something was, by its kind.
@@ -12,10 +13,8 @@ const VIOLATIONS_MAX: usize = 40;
 /// What the report of a run has.
 #[derive(Debug, Clone, Default)]
 pub struct Recorded {
-    /// What was done.
+    /// The faults that were caused.
     pub faults: Counts,
-    /// What it led to, where that can be read in answers and logs.
-    pub effects: Counts,
     /// What was planned and cannot be done on this machine.
     pub skipped: Counts,
     /// The promises that were found broken, and failures of the run itself.
@@ -36,11 +35,6 @@ impl Report {
         *self.lock().faults.entry(kind).or_default() += 1;
     }
 
-    /// Counts an effect of faults.
-    pub fn effect(&self, kind: &'static str) {
-        *self.lock().effects.entry(kind).or_default() += 1;
-    }
-
     /// Counts something that cannot be done here.
     pub fn skip(&self, kind: &'static str) {
         *self.lock().skipped.entry(kind).or_default() += 1;
@@ -54,40 +48,24 @@ impl Report {
         }
     }
 
-    /// Whether no violation was found so far.
+    /// The value of `result`; an error is a violation, and gives the default.
+    pub fn value_of<T: Default>(&self, result: Result<T, impl Display>) -> T {
+        result.unwrap_or_else(|error| {
+            self.violation(format!("{error:#}"));
+            T::default()
+        })
+    }
+
+    /// Whether a violation was found so far.
     #[must_use]
-    pub fn is_right(&self) -> bool {
-        self.lock().violations.is_empty()
+    pub fn has_violations(&self) -> bool {
+        !self.lock().violations.is_empty()
     }
 
     /// A copy of all that was reported so far.
     #[must_use]
     pub fn recorded(&self) -> Recorded {
         self.lock().clone()
-    }
-
-    /// Counts an answer that does less than was asked for; all others are not counted.
-    pub fn count_answer(&self, answer: &[u8]) {
-        let answer = String::from_utf8_lossy(answer);
-        let (kind, rest) = answer.split_once(':').unwrap_or_default();
-        let has_status = matches!(kind, "StoreRowsResponse" | "AgencyCloseResponse");
-        let could_not = has_status && rest.starts_with("1;") || kind == "Error";
-        let refused = has_status && rest.starts_with("2;");
-        for (is_so, word, effect) in [
-            (could_not, "No space left", "answer 1: disk full"),
-            (could_not, "holds the lock", "answer 1: lock held over 5 s"),
-            (could_not, "ending", "answer 1: server ends"),
-            (could_not, "", "answer 1: other"),
-            (refused, ";gap ", "batch refused: rows before it missing"),
-            (refused, ";overlap ", "batch refused: stored in part"),
-            (refused, ";closed ", "batch refused: closed"),
-            (refused, ";drawn ", "batch refused: drawn"),
-            (refused, "", "answer 2: other"),
-        ] {
-            if is_so && rest.contains(word) {
-                return self.effect(effect);
-            }
-        }
     }
 }
 

@@ -29,55 +29,48 @@ const END_TIMEOUT_AFTER_VIOLATIONS: Duration = Duration::from_secs(10);
 /// How often a client that gave up is run again.
 const AGAIN_MAX: u32 = 5;
 
-/// Holds the run of `seed`. Its directory is kept if there is a violation.
-pub async fn hold<E: Environment>(seed: u64, given: E::Given) -> RunSummary {
-    let (started, report, plan) = (Instant::now(), Report::default(), RunPlan::of(seed, E::KIND));
-    let (mut played, mut kept) = (Ok(0), None);
-    match RunDirectory::temporary() {
-        Ok(directory) => {
-            played = play::<E>(&plan, &given, directory.path(), &report).await;
-            kept = keep_if_wrong(directory, &plan, &played, &report);
-        }
-        Err(error) => report.violation(format!("{error:#}")),
+/// Performs the run of `seed`. Its directory is kept if there is a violation.
+pub async fn perform<E: Environment>(seed: u64, binary: PathBuf, given: E::Given) -> RunSummary {
+    let (report, plan) = (Report::default(), RunPlan::of(seed, E::KIND));
+    let (mut bets, mut kept) = (0, None);
+    if let Some(directory) = report.value_of(RunDirectory::temporary().map(Some)) {
+        bets = report.value_of(
+            start_and_finish::<E>(&plan, &given, (&binary, directory.path()), &report).await,
+        );
+        kept = keep_if_violated(directory, &plan, &report);
     }
-    let (bets, recorded) = (played.unwrap_or(0), report.recorded());
-    RunSummary { seed, bets, recorded, kept, took: started.elapsed() }
+    RunSummary { seed, bets, recorded: report.recorded(), kept }
 }
 
-/// Keeps the directory of a run that failed or has violations, with the plan and the violations in
-/// `run.txt`; returns where it is.
-fn keep_if_wrong(
+/// Keeps the directory of a run that has violations, with the plan and the violations in `run.txt`;
+/// returns where it is.
+fn keep_if_violated(
     mut directory: RunDirectory,
     plan: &RunPlan,
-    played: &anyhow::Result<u64>,
     report: &Report,
 ) -> Option<PathBuf> {
-    if let Err(error) = played {
-        report.violation(format!("{error:#}"));
-    }
-    if report.is_right() {
+    if !report.has_violations() {
         return None;
     }
     directory.keep();
     let text = format!("{plan:#?}\n\n{}\n", report.recorded().violations.join("\n"));
-    // The summary has the most of it.
+    // If it cannot be written, the summary still has the first line of each violation.
     let _ = std::fs::write(directory.path().join("run.txt"), text);
     Some(directory.path().to_owned())
 }
 
-async fn play<E: Environment>(
+async fn start_and_finish<E: Environment>(
     plan: &RunPlan,
     given: &E::Given,
-    directory: &Path,
+    place: (&Path, &Path),
     report: &Report,
 ) -> anyhow::Result<u64> {
-    let environment = Arc::new(E::start(plan, given, directory, report).await.context("start")?);
-    let played = run_faults(plan, &environment).await;
-    if let Err(error) = &played {
-        report.violation(format!("{error:#}"));
-    }
+    let started = E::start(plan, given, place, report).await;
+    let environment = Arc::new(started.context("start")?);
+    // Reported before the end: it decides which files are kept.
+    let bets = report.value_of(run_faults(plan, &environment).await);
     environment.finish().await.context("take everything down")?;
-    Ok(played.unwrap_or(0))
+    Ok(bets)
 }
 
 async fn run_faults<E: Environment>(plan: &RunPlan, environment: &Arc<E>) -> anyhow::Result<u64> {
@@ -97,9 +90,8 @@ async fn run_faults<E: Environment>(plan: &RunPlan, environment: &Arc<E>) -> any
             lottery.all_ended.cancel();
         }
         let Ok(Some(joined)) = timeout(LOOK_EVERY, faults.join_next()).await else { continue };
-        if let Err(error) = joined.context("follow a fault")? {
-            lottery.report.violation(format!("a fault could not be caused or undone: {error:#}"));
-        }
+        let caused = joined.context("follow a fault")?;
+        lottery.report.value_of(caused.context("a fault could not be caused or undone"));
     }
     lottery.faults_over.cancel();
     lottery.lock_all(&lottery.all_servers()).await.context("see that all servers run")?;
@@ -155,7 +147,7 @@ impl<E: Environment> Clients<E> {
         while !self.look()? {
             let report = &self.environment.lottery().report;
             let limit =
-                if report.is_right() { E::END_TIMEOUT } else { END_TIMEOUT_AFTER_VIOLATIONS };
+                if report.has_violations() { END_TIMEOUT_AFTER_VIOLATIONS } else { E::END_TIMEOUT };
             if since.elapsed() > limit {
                 let (left, seconds) = (self.followed.len(), since.elapsed().as_secs());
                 report.violation(format!("{left} clients still run {seconds} s after all faults"));
@@ -190,7 +182,6 @@ async fn run_to_its_end<E: Environment>(
             return Ok(None);
         }
         gave_up += 1;
-        report.effect("client gave up, and was run again");
         locked.start().await?;
     }
 }
@@ -198,27 +189,20 @@ async fn run_to_its_end<E: Environment>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Kind;
+    use crate::fault::Kind;
 
     #[test]
-    fn the_files_of_a_run_stay_if_it_failed_or_has_a_violation() {
+    fn the_files_of_a_run_stay_if_it_has_a_violation() {
         let plan = RunPlan::of(7, Kind::Processes);
-        for (played, violation, is_kept) in [
-            (Ok(12), None, false),
-            (Ok(12), Some("a row is lost"), true),
-            (Err(anyhow::anyhow!("a row is lost")), None, true),
-        ] {
+        for violation in [None, Some("a row is lost")] {
             let (directory, report) = (RunDirectory::temporary().unwrap(), Report::default());
             let path = directory.path().to_owned();
-            if let Some(violation) = violation {
-                report.violation(violation);
-            }
-            let kept = keep_if_wrong(directory, &plan, &played, &report);
-            assert_eq!((kept.is_some(), path.exists()), (is_kept, is_kept));
+            report.value_of(violation.map_or(Ok(()), Err));
+            let kept = keep_if_violated(directory, &plan, &report);
+            assert_eq!((kept.is_some(), path.exists()), (violation.is_some(), violation.is_some()));
             if let Some(kept) = kept {
                 let text = std::fs::read_to_string(kept.join("run.txt")).unwrap();
                 assert!(text.starts_with("RunPlan {") && text.ends_with("\n\na row is lost\n"));
-                report.assert_found("a row is lost");
                 std::fs::remove_dir_all(kept).unwrap();
             }
         }

@@ -21,11 +21,9 @@ pub struct RunSummary {
     pub recorded: Recorded,
     /// Where the files are, if there is a violation.
     pub kept: Option<PathBuf>,
-    /// How long it took.
-    pub took: Duration,
 }
 
-/// All runs. The JSON form is what `--json` promises; keys are only ever added.
+/// All runs. `--json` prints it with these keys.
 #[derive(Debug, Default, Serialize)]
 pub struct Summary {
     /// Whether every promise was kept, in at least one run.
@@ -36,7 +34,6 @@ pub struct Summary {
     bets: u64,
     faults_total: u64,
     faults: Counts,
-    effects: Counts,
     skipped: Counts,
     /// The runs with violations.
     pub violations: Vec<Violation>,
@@ -61,15 +58,13 @@ impl Summary {
         Self { seed, ..Self::default() }
     }
 
-    /// Counts a run; `command` holds it again.
+    /// Counts a run; `command` repeats it.
     pub fn add(&mut self, run: RunSummary, command: String) {
         self.runs += 1;
         self.bets += run.bets;
-        let Recorded { faults, effects, skipped, violations } = run.recorded;
+        let Recorded { faults, skipped, violations } = run.recorded;
         self.faults_total += faults.values().sum::<u64>();
-        for (all, counts) in
-            [(&mut self.faults, faults), (&mut self.effects, effects), (&mut self.skipped, skipped)]
-        {
+        for (all, counts) in [(&mut self.faults, faults), (&mut self.skipped, skipped)] {
             for (kind, count) in counts {
                 *all.entry(kind).or_default() += count;
             }
@@ -88,14 +83,6 @@ impl Summary {
         self
     }
 
-    /// The result as one line of JSON.
-    ///
-    /// # Errors
-    /// It cannot be written as JSON.
-    pub fn json(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
-    }
-
     /// The result as a table for a terminal.
     #[must_use]
     pub fn table(&self) -> String {
@@ -105,9 +92,6 @@ impl Summary {
             table.add_row([(*kind).to_owned(), grouped(*count)]);
         }
         table.add_row(["all faults".to_owned(), grouped(self.faults_total)]);
-        for (kind, count) in &self.effects {
-            table.add_row([format!("led to {kind}"), grouped(*count)]);
-        }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -123,32 +107,12 @@ impl Summary {
                 text += &format!("  violation: {}\n", finding.lines().next().unwrap_or_default());
             }
         }
-        text + &self.last_line()
+        let (seed, last) = (self.seed, self.seed.wrapping_add(self.runs.saturating_sub(1)));
+        let (runs, bets) = (grouped(self.runs), grouped(self.bets));
+        let (violated, broken_off) = (self.violations.len(), self.broken_off);
+        text += &format!("seeds {seed} to {last}: {runs} runs, {bets} bets, {violated} runs with ");
+        text + &format!("violations, {broken_off} runs broken off, {} s\n", self.seconds)
     }
-
-    fn last_line(&self) -> String {
-        let last = self.seed.wrapping_add(self.runs.saturating_sub(1));
-        let seeds = match self.runs {
-            0 | 1 => format!("seed {}", self.seed),
-            _ => format!("seeds {} to {last}", self.seed),
-        };
-        let [runs, bets] = [("run", self.runs), ("bet", self.bets)].map(counted);
-        let wrong = counted(("run", self.violations.len() as u64));
-        let broken_off = match self.broken_off {
-            0 => String::new(),
-            count => format!(", {} broken off, whatever their seeds", counted(("run", count))),
-        };
-        format!(
-            "{seeds}: {runs}, {bets}, {wrong} with violations{broken_off}, {} s\n",
-            self.seconds
-        )
-    }
-}
-
-/// `1 run`, `2 runs`.
-fn counted((word, count): (&str, u64)) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {word}{plural}", grouped(count))
 }
 
 #[cfg(test)]
@@ -156,17 +120,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_violation_is_told_with_its_seed_and_its_files() {
+    fn a_violation_is_printed_with_its_seed_and_its_files() {
         let mut summary = Summary::from(7);
         for (seed, violations) in [(7, vec![]), (8, vec!["lost\nand more".to_owned()])] {
             let recorded = Recorded {
                 faults: Counts::from([("server killed", 2)]),
-                effects: Counts::new(),
                 skipped: Counts::from([("full disk", 1)]),
                 violations,
             };
             let kept = (seed == 8).then(|| "/tmp/x".into());
-            let run = RunSummary { seed, bets: 2_000, recorded, kept, took: Duration::ZERO };
+            let run = RunSummary { seed, bets: 2_000, recorded, kept };
             summary.add(run, format!("chaos --seed {seed} --runs 1"));
         }
         let summary = summary.finish(Duration::from_secs(3));
@@ -176,14 +139,14 @@ mod tests {
             "seed 8, files kept in /tmp/x, again with\n",
             "\n  chaos --seed 8 --runs 1\n",
             "  violation: lost\n",
-            "seeds 7 to 8: 2 runs, 4,000 bets, 1 run with violations, 3 s\n",
+            "seeds 7 to 8: 2 runs, 4,000 bets, 1 runs with violations, 0 runs broken off, 3 s\n",
         ] {
             assert!(table.contains(wanted), "{wanted:?} in\n{table}");
         }
         let start = "{\"ok\":false,\"seed\":7,\"runs\":2,\"bets\":4000,\"faults_total\":4,\
-                     \"faults\":{\"server killed\":4},\"effects\":{},\"skipped\":{\"full disk\":2},\
+                     \"faults\":{\"server killed\":4},\"skipped\":{\"full disk\":2},\
                      \"violations\":[{\"seed\":8,";
-        let json = summary.json().unwrap();
+        let json = serde_json::to_string(&summary).unwrap();
         assert!(json.starts_with(start), "{json}");
         assert!(!Summary::default().finish(Duration::ZERO).ok);
     }

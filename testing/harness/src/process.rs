@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use crate::log::{Log, LogLine};
 
 /// The variable that names the process with which a child has to end.
-pub const PARENT: &str = "LOTERIA_PARENT";
+const PARENT: &str = "LOTERIA_PARENT";
 
 /// How long the system may take to end a killed process.
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,15 +70,10 @@ impl Launch {
     /// The command as a person types it in a shell.
     #[must_use]
     pub fn shell(&self) -> String {
-        let mut line = "env -i".to_owned();
-        for (key, value) in &self.settings {
-            let _ = write!(line, " {key}='{value}'");
-        }
-        let _ = write!(line, " {}", self.binary.display());
-        for argument in &self.arguments {
-            let _ = write!(line, " {argument}");
-        }
-        line
+        let settings = self.settings.iter().map(|(key, value)| format!(" {key}='{value}'"));
+        let binary = [format!(" {}", self.binary.display())];
+        let arguments = self.arguments.iter().map(|argument| format!(" {argument}"));
+        settings.chain(binary).chain(arguments).fold("env -i".to_owned(), |line, word| line + &word)
     }
 }
 

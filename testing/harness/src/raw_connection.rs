@@ -54,7 +54,9 @@ impl RawConnection {
     /// No line comes in time, or the connection ends.
     pub async fn line(&mut self) -> anyhow::Result<String> {
         loop {
-            if let Some(line) = take_line(&mut self.unread) {
+            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let mut line: Vec<u8> = self.unread.drain(..=end).collect();
+                line.pop();
                 return String::from_utf8(line).context("read a line as UTF-8");
             }
             let reading = timeout(ANSWER_TIMEOUT, self.stream.read_buf(&mut self.unread));
@@ -102,12 +104,4 @@ impl From<TcpStream> for RawConnection {
     fn from(stream: TcpStream) -> Self {
         Self { stream, unread: Vec::new() }
     }
-}
-
-/// Takes the first line from what is `unread`, if it is there as a whole; its end goes with it.
-fn take_line(unread: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let end = unread.iter().position(|byte| *byte == b'\n')?;
-    let mut line: Vec<u8> = unread.drain(..=end).collect();
-    line.pop();
-    Some(line)
 }

@@ -160,23 +160,12 @@ impl ServerProcess {
     /// it back.
     #[must_use]
     pub fn holds_lock(&self) -> bool {
-        self.has_lock_entry(&["FLOCK"])
-    }
-
-    /// Whether it waits for a `flock` that another process holds.
-    #[must_use]
-    pub fn waits_for_lock(&self) -> bool {
-        self.has_lock_entry(&["->", "FLOCK"])
-    }
-
-    /// Whether the system's list of locks has an entry of this process with these `words` after its
-    /// number: `7: FLOCK  ADVISORY  WRITE 4711 00:2f:1234 0 EOF`.
-    fn has_lock_entry(&self, words: &[&str]) -> bool {
         let Some(id) = self.process.id().map(|id| id.to_string()) else { return false };
+        // `7: FLOCK  ADVISORY  WRITE 4711 00:2f:1234 0 EOF`; where it only waits: `7: -> FLOCK …`.
         let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
         locks.lines().any(|line| {
             let mut entry = line.split_ascii_whitespace().skip(1);
-            words.iter().all(|word| entry.next() == Some(word)) && entry.nth(2) == Some(&id)
+            entry.next() == Some("FLOCK") && entry.nth(2) == Some(&id)
         })
     }
 

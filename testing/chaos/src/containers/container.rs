@@ -104,8 +104,6 @@ pub struct Container {
     pub is_server: bool,
     /// Whether clients give up soon.
     pub is_impatient: bool,
-    /// The end of its log's name.
-    pub mark: &'static str,
     /// How many lines it had printed when it was started last.
     pub printed_before: usize,
     /// What the servers share.
@@ -116,12 +114,6 @@ pub struct Container {
 
 /// What is done to a container and known of it. Each function fails if Docker does.
 impl Container {
-    /// Its name in the run's directory.
-    #[must_use]
-    pub fn log_name(&self) -> String {
-        format!("{}{}", self.name(), self.mark)
-    }
-
     /// `docker COMMAND` with this container.
     pub async fn run(&self, command: &[&str]) -> anyhow::Result<String> {
         Ok(self.docker.run(&[command, &[&self.name]].concat()).await?.output)
@@ -161,7 +153,7 @@ impl Container {
     }
 
     fn network(&self) -> String {
-        format!("{}_lottery", self.docker.project())
+        format!("{}_lottery", self.docker.project)
     }
 
     /// The last `lines` lines of its log.
@@ -208,7 +200,7 @@ impl Member for Container {
 
     /// Without the project's: `server-2`.
     fn name(&self) -> String {
-        let name = self.name.strip_prefix(self.docker.project()).unwrap_or(&self.name);
+        let name = self.name.strip_prefix(&self.docker.project).unwrap_or(&self.name);
         name.trim_start_matches('-').to_owned()
     }
 

@@ -17,7 +17,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What a command said.
 #[derive(Debug)]
-pub struct Said {
+pub struct Output {
     /// On standard output.
     pub output: String,
     /// On standard error.
@@ -27,7 +27,8 @@ pub struct Said {
 /// One Compose project and the settings of its file.
 #[derive(Debug, Clone)]
 pub struct Docker {
-    project: String,
+    /// Its name.
+    pub project: String,
     files: [PathBuf; 2],
     settings: BTreeMap<&'static str, String>,
 }
@@ -41,17 +42,11 @@ impl Docker {
         Self { project: project.to_owned(), files, settings }
     }
 
-    /// The project's name.
-    #[must_use]
-    pub fn project(&self) -> &str {
-        &self.project
-    }
-
     /// `docker ARGUMENTS`.
     ///
     /// # Errors
     /// It fails, or takes too long: then the error has what it said.
-    pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<Said> {
+    pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         let running = timeout(COMMAND_TIMEOUT, self.run_for_long(arguments));
         let said = running.await.with_context(|| format!("wait for docker {arguments:?}"));
         said?
@@ -61,7 +56,7 @@ impl Docker {
     ///
     /// # Errors
     /// It fails: then the error has what it said.
-    pub async fn run_for_long(&self, arguments: &[&str]) -> anyhow::Result<Said> {
+    pub async fn run_for_long(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         let output = Command::new("docker")
             .args(arguments)
             .envs(&self.settings)
@@ -76,14 +71,14 @@ impl Docker {
         if !output.status.success() {
             bail!("docker {}: {}: {}", arguments.join(" "), output.status, errors.trim_end());
         }
-        Ok(Said { output: said, errors })
+        Ok(Output { output: said, errors })
     }
 
     /// `docker compose ARGUMENTS` for this project.
     ///
     /// # Errors
     /// As [`Docker::run`].
-    pub async fn compose(&self, arguments: &[&str]) -> anyhow::Result<Said> {
+    pub async fn compose(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         let [file, overrides] = self.files.each_ref().map(|path| path.to_string_lossy());
         let head = ["compose", "--project-name", &self.project, "--file", &file, "--file"];
         self.run(&[&head, [&*overrides].as_slice(), arguments].concat()).await

@@ -7,7 +7,7 @@ mod docker;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use self::container::{Container, SERVER_NAME, SERVER_PORT};
 use self::docker::Docker;
 use crate::checks;
 use crate::environment::{Environment, Locked, Lottery, Member as _, WINNER};
-use crate::fault::{Fault, Meanwhile, Target};
-use crate::plan::{Kind, RunPlan};
+use crate::fault::{Fault, Kind, Meanwhile, Target};
+use crate::plan::RunPlan;
 use crate::report::Report;
 use harness::directory;
 use harness::volume::Volume;
@@ -48,15 +48,6 @@ const OBSERVER_REST: Duration = Duration::from_millis(150);
 /// How long a server may take to answer the observer about all agencies: the next one may be alive.
 const OBSERVER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a run is given.
-#[derive(Debug, Clone)]
-pub struct Project {
-    /// This program, which makes the bets.
-    pub binary: PathBuf,
-    /// The Compose project, whose images are there.
-    pub name: String,
-}
-
 type Logs = Vec<(String, Vec<String>)>;
 
 /// Everything of a run that lives while it lasts.
@@ -73,23 +64,24 @@ pub struct ContainerEnvironment {
 
 impl Environment for ContainerEnvironment {
     type Member = Container;
-    type Given = Project;
+    /// The name of the Compose project, whose images are there.
+    type Given = String;
     const KIND: Kind = Kind::Containers;
     const STALL: Duration = Duration::from_secs(3);
     const END_TIMEOUT: Duration = Duration::from_secs(180);
 
     async fn start(
         plan: &RunPlan,
-        given: &Project,
-        directory: &Path,
+        project: &String,
+        (binary, directory): (&Path, &Path),
         report: &Report,
     ) -> anyhow::Result<Self> {
         let volume = Volume::new(&directory::make(&directory.join("volume"))?);
-        let place = (given.binary.as_path(), directory);
+        let place = (binary, directory);
         let lottery = Lottery::prepare(plan, Kind::Containers, place, volume, report).await?;
         let overrides = directory.join("compose.yaml");
         fs::write(&overrides, overrides_of(plan)).context("write what changes Compose's file")?;
-        let docker = Docker::new(&given.name, &overrides, settings_of(plan, &lottery));
+        let docker = Docker::new(project, &overrides, settings_of(plan, &lottery));
         let lottery = Arc::new(lottery);
         let observer = tokio::spawn(observe(Arc::clone(&lottery)));
         let environment = Self {
@@ -127,7 +119,7 @@ impl Environment for ContainerEnvironment {
         let mut all = self.removed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for server in self.lottery.servers() {
             let server = server.lock().await;
-            let name = server.log_name();
+            let name = server.name();
             let log = server.written(&self.lottery.directory, &name).await?.log;
             all.push((name, log));
         }
@@ -139,7 +131,7 @@ impl Environment for ContainerEnvironment {
         let _ = self.server_logs().await;
         for client in self.lottery.clients() {
             let client = client.lock().await;
-            let _ = client.written(&self.lottery.directory, &client.log_name()).await;
+            let _ = client.written(&self.lottery.directory, &client.name()).await;
         }
         self.docker.compose(&["down", "--volumes", "--timeout", "8"]).await.map(drop)
     }
@@ -148,16 +140,15 @@ impl Environment for ContainerEnvironment {
 impl ContainerEnvironment {
     async fn start_all(&self) -> anyhow::Result<()> {
         self.docker.compose(&["up", "--detach", "--no-build"]).await?;
-        self.find_containers(SERVER_NAME, &[], "").await?;
-        self.find_containers("client", &[], "").await
+        self.find_containers(SERVER_NAME, &[]).await?;
+        self.find_containers("client", &[]).await
     }
 
-    /// Adds the containers of `service` that are not `known`; their logs' names end in `mark`.
+    /// Adds the containers of `service` that are not `known`.
     async fn find_containers(
         &self,
         service: &str,
         known: &[Locked<Container>],
-        mark: &'static str,
     ) -> anyhow::Result<()> {
         for name in self.docker.names(service).await? {
             if known.iter().all(|container| container.name != name) {
@@ -166,7 +157,6 @@ impl ContainerEnvironment {
                     name,
                     is_server: service == SERVER_NAME,
                     is_impatient: self.is_impatient,
-                    mark,
                     printed_before: 0,
                     volume: self.lottery.volume.clone(),
                     report: self.lottery.report.clone(),
@@ -183,7 +173,7 @@ impl ContainerEnvironment {
         let scale = format!("server={}", servers.len() + 1);
         let up = ["up", "--detach", "--no-build", "--no-recreate", "--scale", &scale, SERVER_NAME];
         self.docker.compose(&up).await?;
-        self.find_containers(SERVER_NAME, &servers, "-added").await?;
+        self.find_containers(SERVER_NAME, &servers).await?;
         self.lottery.report.fault("server added");
         Ok(())
     }
@@ -199,7 +189,7 @@ impl ContainerEnvironment {
         self.lottery.report.fault("server removed");
         // The next one that is added may get its name.
         let count = self.removed.lock().unwrap_or_else(PoisonError::into_inner).len();
-        let name = format!("{}-removed-{}", server.log_name(), count + 1);
+        let name = format!("{}-removed-{}", server.name(), count + 1);
         let log = server.written(&self.lottery.directory, &name).await?.log;
         server.run(&["rm"]).await?;
         self.lottery.remove(&server);

@@ -108,9 +108,9 @@ impl Intruder {
                 () = faults_over.cancelled() => return,
                 () = sleep(self.rng.millis(10, 250)) => {}
             }
-            let places = self.lottery.registry.addresses().len() as u64;
-            let place = self.rng.between(0, places.saturating_sub(1)) as usize;
-            if self.lottery.registry.awake_since(place).is_none() {
+            let servers = self.lottery.registry.count() as u64;
+            let place = self.rng.between(0, servers.saturating_sub(1)) as usize;
+            if self.lottery.registry.available_since(place).is_none() {
                 // It would be waited for, and nothing sent to the others.
                 continue;
             }
@@ -131,7 +131,7 @@ impl Intruder {
         [
             ("LONG", "x".repeat(LINE_BYTES)),
             ("AGENCY", agency.to_string()),
-            ("NEXT", (self.lottery.checker.floor(agency) + 1).to_string()),
+            ("NEXT", (self.lottery.checker.acknowledged(agency) + 1).to_string()),
             ("LATE", (rows + 1).to_string()),
             ("END", (rows + 2).to_string()),
             ("HEAD", format!("{rows};{digest}")),

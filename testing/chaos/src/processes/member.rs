@@ -1,9 +1,8 @@
 //! A server or client process, to which faults are done.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -56,7 +55,7 @@ pub struct Server {
     pub place: usize,
     /// The process.
     pub process: ServerProcess,
-    /// What knows where it is, and since when it is awake.
+    /// Has its address, and since when it is available.
     pub registry: ServerRegistry,
 }
 
@@ -109,12 +108,8 @@ impl Client {
 }
 
 impl Server {
-    fn is_awake(&self) {
-        self.registry.wakes(self.place, self.process.address());
-    }
-
-    fn is_asleep(&self) {
-        self.registry.sleeps(self.place);
+    fn set_available(&self) {
+        self.registry.set_available(self.place, self.process.address());
     }
 
     /// Checks how much memory it used at the most since its start, before it is ended.
@@ -134,12 +129,12 @@ impl Server {
     /// The system refused it.
     pub async fn tear(&mut self, limit: u64, report: &Report) -> anyhow::Result<bool> {
         let log = self.process.log().clone();
-        self.is_asleep();
+        self.registry.set_unavailable(self.place);
         self.process.limit_files(Some(limit))?;
         let end = log.wait_from(log.count(), |_| false);
         if timeout(TEAR_TIMEOUT, end).await.is_err() {
             self.process.limit_files(None)?;
-            self.is_awake();
+            self.set_available();
             // It may have died at the last moment: the next that locks it sees that it has ended.
             return Ok(false);
         }
@@ -149,11 +144,6 @@ impl Server {
             report.violation(format!("{:#}", self.process.process().failure(what)));
         }
         Ok(true)
-    }
-
-    /// Where it is at its next start.
-    pub fn move_to(&mut self, address: Ipv4Addr) {
-        self.process.set("SERVER_IP", address);
     }
 }
 
@@ -181,7 +171,7 @@ impl Member for Process {
         match &mut self.role {
             Role::Server(server) => {
                 server.check_memory(&self.report)?;
-                server.is_asleep();
+                server.registry.set_unavailable(server.place);
                 server.process.kill().await?;
             }
             Role::Client(client) => {
@@ -196,7 +186,7 @@ impl Member for Process {
         match &mut self.role {
             Role::Server(server) => {
                 server.check_memory(&self.report)?;
-                server.is_asleep();
+                server.registry.set_unavailable(server.place);
                 if let Err(error) = server.process.stop().await {
                     self.report.violation(format!("SIGTERM: {error:#}"));
                     server.process.kill().await?;
@@ -222,7 +212,7 @@ impl Member for Process {
                 for _ in 0..STARTS_MAX {
                     match server.process.restart().await {
                         Ok(()) => {
-                            server.is_awake();
+                            server.set_available();
                             return Ok(());
                         }
                         Err(error) => last = error,
@@ -254,7 +244,7 @@ impl Member for Process {
 
     async fn pause(&mut self) -> anyhow::Result<bool> {
         if let Role::Server(server) = &self.role {
-            server.is_asleep();
+            server.registry.set_unavailable(server.place);
         }
         self.child().signal(Signal::STOP).context("pause a process")?;
         Ok(true)
@@ -263,7 +253,7 @@ impl Member for Process {
     async fn resume(&mut self) -> anyhow::Result<()> {
         self.child().signal(Signal::CONT).context("resume a process")?;
         if let Role::Server(server) = &self.role {
-            server.is_awake();
+            server.set_available();
         }
         Ok(())
     }
@@ -288,7 +278,8 @@ impl Member for Process {
             Role::Server(server) => server.process.ended().await?,
             Role::Client(client) => client.ended(&self.report).await?.status,
         };
-        Ok(Some(code_of(status)))
+        // As a shell has it.
+        Ok(Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))))
     }
 
     async fn address(&self) -> anyhow::Result<SocketAddr> {
@@ -314,9 +305,4 @@ impl Member for Process {
     async fn failure(&self, what: &str) -> String {
         format!("{:#}", self.child().failure(what))
     }
-}
-
-/// As a shell has it.
-fn code_of(status: ExitStatus) -> i32 {
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

@@ -9,8 +9,9 @@ pub mod mounts;
 pub mod network;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,15 +22,15 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::intruder::Intruder;
 use self::member::{Client, Process, Role, Server};
-use self::mounts::{SmallDisk, copy_files};
+use self::mounts::SmallDisk;
 use self::network::datagrams;
 use self::network::entry_points::{EntryPoints, Network, host};
 use self::network::names::Names;
 use self::network::proxy::ProxyContext;
 use crate::checks::DISK_FULL;
 use crate::environment::{Environment, Lottery, Member as _, WINNER};
-use crate::fault::{Fault, Target};
-use crate::plan::{AGENCY_PART, AgencyPlan, DATAGRAMS_PART, INTRUDER_PART, Kind, RunPlan};
+use crate::fault::{Fault, Kind, Target};
+use crate::plan::{AGENCY_PART, AgencyPlan, DATAGRAMS_PART, INTRUDER_PART, RunPlan};
 use crate::report::Report;
 use harness::cluster::Plan;
 use harness::directory;
@@ -48,15 +49,6 @@ const ANNOUNCE_HOST: u8 = 171;
 /// The shortest that a client accepts, so that connections that do not answer take little time.
 const ANSWER_TIMEOUT_SECONDS: u64 = 6;
 const WINNERS_PATIENCE_SECONDS: u64 = 2;
-
-/// What a run is given.
-#[derive(Debug, Clone)]
-pub struct Given {
-    /// This program, which is server and client, too.
-    pub binary: PathBuf,
-    /// The names of servers, where the system grants them.
-    pub names: Option<Names>,
-}
 
 /// Everything of a run that lives while it lasts.
 #[derive(Debug)]
@@ -77,38 +69,45 @@ pub struct ProcessEnvironment {
 
 impl Environment for ProcessEnvironment {
     type Member = Process;
-    type Given = Given;
+    /// The names of servers, where the system grants them.
+    type Given = Option<Names>;
     const KIND: Kind = Kind::Processes;
     const STALL: Duration = Duration::from_millis(600);
     const END_TIMEOUT: Duration = Duration::from_secs(100);
 
     async fn start(
         plan: &RunPlan,
-        given: &Given,
-        directory: &Path,
+        names: &Option<Names>,
+        place @ (binary, directory): (&Path, &Path),
         report: &Report,
     ) -> anyhow::Result<Self> {
-        let (volume, disk) = make_volume(plan, given, directory, report)?;
-        let place = (given.binary.as_path(), directory);
+        let (volume, disk) = make_volume(plan, directory, report)?;
+        if names.is_none() && plan.agencies.iter().any(|agency| agency.is_by_name) {
+            report.skip("names that change");
+        }
         let lottery = Lottery::prepare(plan, Kind::Processes, place, volume, report).await?;
         let lottery = Arc::new(lottery);
         let network = [127, rand::random_range(1..=254), rand::random()];
         let faults = plan.connection_faults.clone();
         let shared = ProxyContext { faults, lottery: Arc::clone(&lottery) };
         let ports = (0..plan.servers).map(|_| UdpPort::take()).collect::<Result<Vec<_>, _>>()?;
-        let announce_addresses =
-            announce_addresses(network, &ports).context("find a UDP port's number")?;
-        let entry_points = EntryPoints::start(plan, network, given.names.clone(), &shared).await?;
+        let announce_address = |(place, port): (u8, &UdpPort)| {
+            Ok(SocketAddr::from((host(network, ANNOUNCE_HOST + place), port.number()?)))
+        };
+        let announce_addresses: io::Result<Vec<_>> =
+            (0..).zip(&ports).map(announce_address).collect();
+        let announce_addresses = announce_addresses.context("find a UDP port's number")?;
+        let entry_points = EntryPoints::start(plan, network, names.clone(), &shared).await?;
         let rng = Rng::new(plan.seed);
         let part = rng.fork(DATAGRAMS_PART);
         let relay = datagrams::relay(&announce_addresses, &plan.datagrams, &part, report)?;
-        start_servers(&lottery, given, network, &announce_addresses).await?;
+        start_servers(&lottery, binary, network, &announce_addresses).await?;
         let intruder = Intruder { lottery: Arc::clone(&lottery), rng: rng.fork(INTRUDER_PART) };
         let environment = Self {
             lottery,
             disk,
             entry_points: Mutex::new(entry_points),
-            binary: given.binary.clone(),
+            binary: binary.to_owned(),
             seed: plan.seed,
             network,
             _ports: ports,
@@ -151,9 +150,12 @@ impl Environment for ProcessEnvironment {
 
     /// Copies what is on a small disk to where it stays.
     async fn finish(&self) -> anyhow::Result<()> {
-        let is_needed = self.disk.is_some() && !self.lottery.report.is_right();
-        let (from, to) = (self.lottery.volume.path(), self.lottery.directory.join("volume"));
-        if is_needed { copy_files(from, &to).context("keep the files of a disk") } else { Ok(()) }
+        if self.disk.is_some() && self.lottery.report.has_violations() {
+            let mut copy = Command::new("cp");
+            copy.arg("--recursive").arg(self.lottery.volume.path()).arg(&self.lottery.directory);
+            anyhow::ensure!(mounts::succeeds(&mut copy), "the files of the disk cannot be kept");
+        }
+        Ok(())
     }
 }
 
@@ -214,9 +216,11 @@ impl ProcessEnvironment {
         {
             let Some(mut member) = self.lottery.lock(target).await? else { return Ok(()) };
             let Role::Server(server) = &mut member.role else { return Ok(()) };
-            let is_away = self.entry_points.lock().await.move_away(server.place).await?;
-            let home = if is_away { SERVER_HOST_AWAY } else { SERVER_HOST };
-            server.move_to(host(self.network, home + server.place as u8));
+            let is_moved =
+                self.entry_points.lock().await.move_to_other_address(server.place).await?;
+            let home = if is_moved { SERVER_HOST_AWAY } else { SERVER_HOST };
+            let address = host(self.network, home + server.place as u8);
+            server.process.set("SERVER_IP", address);
             self.lottery.report.fault("server moved to another address");
             member.kill().await?;
             self.lottery.last(down).await;
@@ -252,19 +256,16 @@ impl ProcessEnvironment {
 
 async fn start_servers(
     lottery: &Lottery<Process>,
-    given: &Given,
+    binary: &Path,
     network: Network,
     announce_addresses: &[SocketAddr],
 ) -> anyhow::Result<()> {
     let cluster = Plan {
-        binary: given.binary.clone(),
-        servers: announce_addresses.len() as u8,
         agencies: lottery.bets.agencies(),
         winner_number: WINNER,
         network,
-        directory: lottery.directory.clone(),
         volume: lottery.volume.clone(),
-        server_settings: Vec::new(),
+        ..Plan::new(binary, &lottery.directory)
     };
     let mut starting = Vec::new();
     for (place, address) in (1..).zip(announce_addresses) {
@@ -277,7 +278,7 @@ async fn start_servers(
     }
     for (place, starting) in starting.into_iter().enumerate() {
         let process = starting.listening().await?;
-        lottery.registry.add(process.address());
+        lottery.registry.set_available(place, process.address());
         let role = Role::Server(Server { place, process, registry: lottery.registry.clone() });
         lottery.add(Process { report: lottery.report.clone(), role });
     }
@@ -287,7 +288,6 @@ async fn start_servers(
 /// The volume, on a small disk if the run is to have one and may.
 fn make_volume(
     plan: &RunPlan,
-    given: &Given,
     directory: &Path,
     report: &Report,
 ) -> anyhow::Result<(Volume, Option<SmallDisk>)> {
@@ -299,17 +299,5 @@ fn make_volume(
             None => report.skip("full disk"),
         }
     }
-    if given.names.is_none() && plan.agencies.iter().any(|agency| agency.is_by_name) {
-        report.skip("names that change");
-    }
     Ok((Volume::new(&directory::make(&directory.join("volume"))?), disk))
-}
-
-/// Where the servers announce to, in the order of their places.
-fn announce_addresses(network: Network, ports: &[UdpPort]) -> io::Result<Vec<SocketAddr>> {
-    let address = |(place, port): (u8, &UdpPort)| {
-        let ip: Ipv4Addr = host(network, ANNOUNCE_HOST + place);
-        Ok(SocketAddr::from((ip, port.number()?)))
-    };
-    (0..).zip(ports).map(address).collect()
 }

@@ -19,7 +19,7 @@ const WAYS: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--moun
 
 /// Whether this process may mount.
 #[must_use]
-pub fn are_here() -> bool {
+pub fn is_own_namespace() -> bool {
     std::env::var_os(OUTSIDE).is_some_and(|outside| Some(outside) != namespace())
 }
 
@@ -31,7 +31,7 @@ fn namespace() -> Option<OsString> {
 /// Starts this program anew in a namespace of its own, with the same `arguments`, the first of
 /// which is the program's name. Comes back if it is there already, or if there is none to be had.
 pub fn enter(arguments: &[OsString]) {
-    if are_here() {
+    if is_own_namespace() {
         return;
     }
     let (Ok(program), Some(outside)) = (std::env::current_exe(), namespace()) else { return };
@@ -50,15 +50,16 @@ pub fn enter(arguments: &[OsString]) {
 fn may_mount(way: &[&str]) -> bool {
     let mut probe = Command::new("unshare");
     probe.args(way).args(["--", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
-    is_right(&mut probe)
+    succeeds(&mut probe)
 }
 
 /// Has the file at `path` show what is in the file `shown`, for the processes of this namespace.
-pub fn show_instead(shown: &Path, path: &str) -> bool {
-    are_here() && is_right(Command::new("mount").arg("--bind").arg(shown).arg(path))
+pub fn bind_over(shown: &Path, path: &str) -> bool {
+    is_own_namespace() && succeeds(Command::new("mount").arg("--bind").arg(shown).arg(path))
 }
 
-fn is_right(command: &mut Command) -> bool {
+/// Runs `command` without output; returns whether its exit code is 0.
+pub fn succeeds(command: &mut Command) -> bool {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
 }
@@ -79,7 +80,7 @@ impl SmallDisk {
         let size = format!("size={DISK_BYTES}");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path);
-        (are_here() && is_right(&mut mount)).then(|| Self { path: path.to_owned() })
+        (is_own_namespace() && succeeds(&mut mount)).then(|| Self { path: path.to_owned() })
     }
 
     /// The file that takes the space.
@@ -119,20 +120,6 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Gone at once for new users, and for good with the last one; else with the namespace.
-        let _ = is_right(Command::new("umount").arg("--lazy").arg(&self.path));
+        let _ = succeeds(Command::new("umount").arg("--lazy").arg(&self.path));
     }
-}
-
-/// Copies the files of a directory, and of those in it.
-///
-/// # Errors
-/// A file cannot be read or written.
-pub fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (path, copy) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() { copy_files(&path, &copy)? } else { fs::copy(&path, &copy).map(drop)? }
-    }
-    Ok(())
 }

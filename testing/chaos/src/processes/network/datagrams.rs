@@ -14,6 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::network_faults::DatagramFaults;
 use crate::report::Report;
 use harness::rng::Rng;
 
@@ -25,33 +26,6 @@ const DATAGRAM_BYTES_MAX: usize = 2_048;
 
 /// How many forged datagrams come at once at the most.
 const FLOOD_MAX: u64 = 100;
-
-/// What becomes of datagrams, in one run.
-#[derive(Debug, Clone, Default)]
-pub struct DatagramFaults {
-    /// Of a hundred, how many are lost.
-    lost: u64,
-    /// Of a hundred, how many are delivered again and again.
-    repeated: u64,
-    /// Of a hundred, how many come late, behind later ones.
-    late: u64,
-    /// Whether datagrams are forged.
-    has_forger: bool,
-}
-
-impl DatagramFaults {
-    /// The faults of a run: often all arrive, sometimes none.
-    #[must_use]
-    pub fn of(rng: &mut Rng) -> Self {
-        let lost = match rng.between(0, 5) {
-            0 | 1 => 0,
-            2 => 100,
-            _ => rng.between(5, 90),
-        };
-        let share = |rng: &mut Rng| if rng.chance(40) { rng.between(1, 60) } else { 0 };
-        Self { lost, repeated: share(rng), late: share(rng), has_forger: rng.chance(40) }
-    }
-}
 
 /// Passes on what arrives at `announce_addresses`, the addresses that the servers announce to, until
 /// the tasks are dropped.

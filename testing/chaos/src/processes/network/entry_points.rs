@@ -47,11 +47,11 @@ impl EntryPoints {
     ) -> anyhow::Result<Self> {
         let mut proxies: Vec<Proxy> = Vec::new();
         for place in 0..plan.servers {
-            let homes = PROXY_HOSTS.map(|first| host(network, first + place as u8));
+            let ips = PROXY_HOSTS.map(|first| host(network, first + place as u8));
             // All on one port, so that one name can stand for them.
             let port = proxies.first().map_or(0, |proxy| proxy.address().port());
             let rng = Rng::new(plan.seed).fork(PROXY_PART + place as u64);
-            proxies.push(Proxy::start(place, homes, port, shared.clone(), rng).await?);
+            proxies.push(Proxy::start(place, ips, port, shared.clone(), rng).await?);
         }
         let name = format!("lottery-{}", plan.seed);
         let mute = TcpListener::bind((host(network, MUTE_HOST), 0)).context("bind mute")?;
@@ -89,24 +89,19 @@ impl EntryPoints {
         names.set(&self.name, &addresses).context("write the servers' name")
     }
 
-    /// The agency's setting of the servers' addresses.
+    /// The agency's setting of the servers' addresses: their name, or all addresses that it knows,
+    /// of which some have no listener, now or ever.
     ///
     /// # Errors
     /// An address is not known.
     pub fn servers_of(&self, plan: &AgencyPlan) -> anyhow::Result<String> {
-        match self.proxies.first() {
-            Some(proxy) if plan.is_by_name && self.has_name() => {
-                self.report.fault("client that knows a name only");
-                Ok(format!("{}:{}", self.name, proxy.address().port()))
-            }
-            _ => self.addresses_of(plan),
+        let first = self.proxies.first().filter(|_| plan.is_by_name && self.has_name());
+        if let Some(proxy) = first {
+            self.report.fault("client that knows a name only");
+            return Ok(format!("{}:{}", self.name, proxy.address().port()));
         }
-    }
-
-    /// All addresses that an agency knows; some of them have no listener, now or ever.
-    fn addresses_of(&self, plan: &AgencyPlan) -> anyhow::Result<String> {
         let mut addresses: Vec<SocketAddr> = if self.has_moves {
-            self.proxies.iter().flat_map(Proxy::homes).collect()
+            self.proxies.iter().flat_map(Proxy::addresses).collect()
         } else {
             self.proxies.iter().map(Proxy::address).collect()
         };
@@ -127,10 +122,10 @@ impl EntryPoints {
     ///
     /// # Errors
     /// The address is used by something else.
-    pub async fn move_away(&mut self, place: usize) -> anyhow::Result<bool> {
+    pub async fn move_to_other_address(&mut self, place: usize) -> anyhow::Result<bool> {
         let proxy = self.proxies.get_mut(place).context("find a proxy")?;
-        proxy.move_away().await?;
-        Ok(proxy.is_away())
+        proxy.move_to_other_address().await?;
+        Ok(proxy.is_moved())
     }
 }
 

@@ -1,6 +1,5 @@
 //! What stands between clients and servers: proxies, their addresses and names, and the datagrams.
 
-pub mod connection_faults;
 pub mod datagrams;
 pub mod entry_points;
 pub mod names;

@@ -37,8 +37,8 @@ impl Names {
         let make = || tempfile::Builder::new().prefix("loteria-").tempfile();
         let (hosts, switch) = (make().context("make hosts")?, make().context("make hosts")?);
         switch.as_file().write_all_at(FILES_ONLY, 0).context("write nsswitch.conf")?;
-        let is_shown = mounts::show_instead(hosts.path(), "/etc/hosts")
-            && mounts::show_instead(switch.path(), "/etc/nsswitch.conf");
+        let is_shown = mounts::bind_over(hosts.path(), "/etc/hosts")
+            && mounts::bind_over(switch.path(), "/etc/nsswitch.conf");
         if !is_shown {
             return Ok(None);
         }
@@ -57,21 +57,15 @@ impl Names {
     pub fn set(&self, name: &str, addresses: &[Ipv4Addr]) -> io::Result<()> {
         let mut hosts_file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         hosts_file.names.insert(name.to_owned(), addresses.to_owned());
-        hosts_file.write()
-    }
-}
-
-impl HostsFile {
-    /// The file stays the same one, since it is what is shown. A client that reads it meanwhile
-    /// may see a wrong address: that is one more without a listener.
-    fn write(&mut self) -> io::Result<()> {
         let mut text = b"127.0.0.1 localhost\n".to_vec();
-        for (name, addresses) in &self.names {
+        for (name, addresses) in &hosts_file.names {
             for address in addresses {
                 writeln!(text, "{address} {name}")?;
             }
         }
-        self.hosts.write_all_at(&text, 0)?;
-        self.hosts.set_len(text.len() as u64)
+        // The file stays the same one, since it is what is mounted. A client that reads it meanwhile
+        // may see a wrong address: that is one more without a listener.
+        hosts_file.hosts.write_all_at(&text, 0)?;
+        hosts_file.hosts.set_len(text.len() as u64)
     }
 }

@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::connection_faults::{ConnectionFaults, ConnectionPlan, PacketFault};
 use crate::environment::Lottery;
+use crate::network_faults::{ConnectionFaults, ConnectionPlan, PacketFault};
 use crate::processes::member::Process;
 use harness::rng::Rng;
 
@@ -38,7 +38,7 @@ pub struct Proxy {
     /// Which server it stands before, from 0.
     place: usize,
     /// Where it is, and its other address, which has no listener now.
-    homes: [Ipv4Addr; 2],
+    ips: [Ipv4Addr; 2],
     port: u16,
     accepting: AbortOnDropHandle<()>,
     shared: ProxyContext,
@@ -47,23 +47,23 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy before the server at `place`, at the first of its homes, on a free port if `port`
+    /// A proxy before the server at `place`, at the first of its ips, on a free port if `port`
     /// is 0.
     ///
     /// # Errors
     /// It cannot listen.
     pub async fn start(
         place: usize,
-        homes: [Ipv4Addr; 2],
+        ips: [Ipv4Addr; 2],
         port: u16,
         shared: ProxyContext,
         rng: Rng,
     ) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((homes[0], port)).await.context("listen as a proxy")?;
+        let listener = TcpListener::bind((ips[0], port)).await.context("listen as a proxy")?;
         let port = listener.local_addr().context("find a proxy's port")?.port();
         let accepting = accept(listener, place, shared.clone(), rng.fork(0));
         let accepting = AbortOnDropHandle::new(tokio::spawn(accepting));
-        Ok(Self { place, homes, port, accepting, shared, rng, moves: 0 })
+        Ok(Self { place, ips, port, accepting, shared, rng, moves: 0 })
     }
 
     /// Where clients connect to.
@@ -75,18 +75,18 @@ impl Proxy {
     /// Its address without the port.
     #[must_use]
     pub fn ip(&self) -> Ipv4Addr {
-        self.homes[0]
+        self.ips[0]
     }
 
     /// Where it can be, now or later.
     #[must_use]
-    pub fn homes(&self) -> [SocketAddr; 2] {
-        self.homes.map(|home| (home, self.port).into())
+    pub fn addresses(&self) -> [SocketAddr; 2] {
+        self.ips.map(|home| (home, self.port).into())
     }
 
     /// Whether it is not where it was at first.
     #[must_use]
-    pub fn is_away(&self) -> bool {
+    pub fn is_moved(&self) -> bool {
         !self.moves.is_multiple_of(2)
     }
 
@@ -94,11 +94,11 @@ impl Proxy {
     ///
     /// # Errors
     /// The address is used by something else.
-    pub async fn move_away(&mut self) -> anyhow::Result<()> {
+    pub async fn move_to_other_address(&mut self) -> anyhow::Result<()> {
         self.accepting.abort();
         // The listener is gone when the task has ended.
         let _ = (&mut self.accepting).await;
-        self.homes.reverse();
+        self.ips.reverse();
         self.moves += 1;
         let listener = TcpListener::bind(self.address()).await.context("listen as a proxy")?;
         let (shared, rng) = (self.shared.clone(), self.rng.fork(self.moves));
@@ -145,22 +145,22 @@ async fn serve(client: TcpStream, place: usize, shared: ProxyContext, plan: Conn
         shared.lottery.report.fault("connection slow");
     }
     let (client, server) = (BufReader::new(client), BufReader::new(server));
-    let mut passing = Passing { place, shared, plan, client, server };
+    let mut connection = ProxiedConnection { place, shared, plan, client, server };
     let mut line = Vec::new();
     for number in 0.. {
         line.clear();
-        let read = passing.client.read_until(b'\n', &mut line).await;
+        let read = connection.client.read_until(b'\n', &mut line).await;
         if !matches!(read, Ok(1..)) || !line.ends_with(b"\n") {
             return;
         }
         let is_struck =
-            number == passing.plan.at && !passing.shared.lottery.faults_over.is_cancelled();
-        let fault = if is_struck { passing.plan.fault } else { PacketFault::None };
-        passing.shared.count(fault);
-        match passing.pass(&line, fault).await {
+            number == connection.plan.at && !connection.shared.lottery.faults_over.is_cancelled();
+        let fault = if is_struck { connection.plan.fault } else { PacketFault::None };
+        connection.shared.count(fault);
+        match connection.pass(&line, fault).await {
             Ok(true) => {}
-            Ok(false) => return end(passing.client.get_ref(), passing.plan.reset),
-            Err(_) => return end(passing.client.get_ref(), true),
+            Ok(false) => return end(connection.client.get_ref(), connection.plan.reset),
+            Err(_) => return end(connection.client.get_ref(), true),
         }
     }
 }
@@ -187,7 +187,7 @@ impl ProxyContext {
 }
 
 /// One connection on its way.
-struct Passing {
+struct ProxiedConnection {
     place: usize,
     shared: ProxyContext,
     plan: ConnectionPlan,
@@ -195,7 +195,7 @@ struct Passing {
     server: BufReader<TcpStream>,
 }
 
-impl Passing {
+impl ProxiedConnection {
     /// Passes one packet and its answer on; false if the connection ends with it.
     async fn pass(&mut self, packet: &[u8], fault: PacketFault) -> io::Result<bool> {
         match fault {
@@ -250,7 +250,6 @@ impl Passing {
             return Ok(None);
         }
         self.shared.lottery.checker.answered(&asked, &answer);
-        self.shared.lottery.report.count_answer(&answer);
         Ok(Some(answer))
     }
 
@@ -267,8 +266,8 @@ impl Passing {
         if self.shared.lottery.faults_over.is_cancelled() || !is_repeated {
             return;
         }
-        let places = self.shared.lottery.registry.addresses().len();
-        let place = rng.between(0, places.saturating_sub(1) as u64) as usize;
+        let servers = self.shared.lottery.registry.count() as u64;
+        let place = rng.between(0, servers.saturating_sub(1)) as usize;
         let later = if rng.chance(80) { rng.millis(0, 60) } else { rng.millis(60, 3_000) };
         let (shared, packet) = (self.shared.clone(), packet.to_owned());
         tokio::spawn(async move {

@@ -1,4 +1,5 @@
-//! What becomes of a connection that goes by a proxy.
+//! The faults of the network, as a run's seed chooses them: those of connections that pass a proxy,
+//! and those of the servers' datagrams.
 
 use std::time::Duration;
 
@@ -127,5 +128,32 @@ impl PacketFault {
     pub fn name(self) -> Option<&'static str> {
         let named = FAULTS.iter().find(|(.., fault, _)| *fault == self && self != Self::None);
         named.map(|(.., name)| *name)
+    }
+}
+
+/// What becomes of datagrams, in one run.
+#[derive(Debug, Clone, Default)]
+pub struct DatagramFaults {
+    /// Of a hundred, how many are lost.
+    pub lost: u64,
+    /// Of a hundred, how many are delivered again and again.
+    pub repeated: u64,
+    /// Of a hundred, how many come late, behind later ones.
+    pub late: u64,
+    /// Whether datagrams are forged.
+    pub has_forger: bool,
+}
+
+impl DatagramFaults {
+    /// The faults of a run: often all arrive, sometimes none.
+    #[must_use]
+    pub fn of(rng: &mut Rng) -> Self {
+        let lost = match rng.between(0, 5) {
+            0 | 1 => 0,
+            2 => 100,
+            _ => rng.between(5, 90),
+        };
+        let share = |rng: &mut Rng| if rng.chance(40) { rng.between(1, 60) } else { 0 };
+        Self { lost, repeated: share(rng), late: share(rng), has_forger: rng.chance(40) }
     }
 }
