@@ -5,13 +5,13 @@ use std::path::Path;
 use journal::JournalError;
 use journal::disk::simulated::{Fault, Machine};
 use journal::limits::{BEHIND_BYTES_MAX, BLOCK_BYTES, INTENTS_MAX};
-use protocol::{AgencyState, Outcome};
+use protocol::Outcome;
 
 use super::commit::Close;
 use super::error::StoreError;
 use super::tests::{
-    BETS, ROW, agency, append, append_group, batch, close, close_group, content, deadline, look,
-    open, rows, settings, status,
+    BETS, ROW, agency, append, append_group, batch, close_group, content, deadline, open, rows,
+    settings, status,
 };
 use super::volume::Volume;
 use crate::store::Closed;
@@ -44,20 +44,6 @@ fn rows_of_another_system_count_and_stay_and_torn_or_damaged_ones_do_not() {
         let status = [1, 2].map(|agency| status(&mut volume, agency).stored.rows);
         assert_eq!((status[0], status[1]), rows, "{found}");
     }
-}
-
-#[test]
-fn closes_may_lack_the_last_line_end_be_repeated_or_unknown() {
-    let machine = Machine::default();
-    add(&machine, CLOSES, "9\r\n2\n2");
-    let mut volume = open(&machine);
-    assert_eq!(status(&mut volume, 2).state, AgencyState::Closed);
-    assert!(!look(&mut volume), "agency 1 is open");
-    assert_eq!(close(&mut volume, 1, Some(0)), Outcome::Done);
-    assert_eq!(close(&mut volume, 1, None), Outcome::Done);
-    assert_eq!(content(&machine, CLOSES), "9\r\n2\n2\n1\n");
-    assert!(look(&mut volume), "the draw is held now");
-    assert!(!look(&mut volume), "and only once");
 }
 
 #[test]
