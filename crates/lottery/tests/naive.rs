@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
-use lottery::{BatchHead, Decision, State};
+use std::mem::discriminant;
+
+use lottery::{AgencyRows, BatchHead, Decision, State};
 use proptest::prelude::*;
 use protocol::{AgencyId, AgencyState, Digest, Refusal, RowReader, WireBets};
 
@@ -11,15 +13,10 @@ const AGENCIES: u32 = 3;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Batch {
-        agency: AgencyId,
-        first_row: Option<u64>,
-        bets: String,
-    },
-    Close {
-        agency: AgencyId,
-        declared: Option<u64>,
-    },
+    /// The agency, the first row and the bets.
+    Batch(AgencyId, Option<u64>, String),
+    /// The agency and the declared rows.
+    Close(AgencyId, Option<u64>),
     /// What was decided is applied: the next step begins another group.
     Apply,
     Draw,
@@ -69,17 +66,16 @@ impl List {
 
     fn is_like(&self, state: &State) {
         for agency in AgencyId::all(AGENCIES) {
-            let (rows, status) = (self.rows_of(agency), state.status(agency));
+            let rows = self.rows_of(agency);
             let digest = rows.iter().fold(Digest::default(), |d, row| d.fold(row.as_bytes()));
-            assert_eq!((status.stored.rows, status.stored.digest), (rows.len() as u64, digest));
-            assert_eq!(
-                status.state,
-                match () {
-                    () if self.is_drawn => AgencyState::Drawn,
-                    () if self.closes.contains(&agency) => AgencyState::Closed,
-                    () => AgencyState::Open,
-                }
-            );
+            let stored = AgencyRows { rows: rows.len() as u64, digest };
+            let wanted = match (self.is_drawn, self.closes.contains(&agency)) {
+                (true, _) => AgencyState::Drawn,
+                (false, true) => AgencyState::Closed,
+                (false, false) => AgencyState::Open,
+            };
+            let status = state.status(agency);
+            assert_eq!((status.stored, status.state), (stored, wanted));
         }
         let all_closed = AgencyId::all(AGENCIES).all(|agency| self.closes.contains(&agency));
         assert_eq!((state.is_complete(), state.bets()), (all_closed, self.rows.len() as u64));
@@ -90,20 +86,15 @@ impl List {
 fn play(steps: &[Step]) {
     let (mut list, mut state) = (List::default(), State::new(AGENCIES));
     for group in steps.split_inclusive(|step| matches!(step, Step::Apply | Step::Draw)) {
-        for of_kind in group.chunk_by(|a, b| {
-            matches!(
-                (a, b),
-                (Step::Batch { .. }, Step::Batch { .. }) | (Step::Close { .. }, Step::Close { .. })
-            )
-        }) {
+        for of_kind in group.chunk_by(|a, b| discriminant(a) == discriminant(b)) {
             let mut plan = state.plan();
             let decide = |step: &Step| match step {
-                Step::Batch { agency, first_row, bets } => {
+                Step::Batch(agency, first_row, bets) => {
                     let rows = bets.split(':').count() as u64;
                     let head = BatchHead { agency: *agency, first_row: *first_row, rows };
                     same(plan.decide(&head), list.batch(*agency, *first_row, bets))
                 }
-                Step::Close { agency, declared } => {
+                Step::Close(agency, declared) => {
                     let decision = plan.decide_close(*agency, *declared);
                     same(decision, list.close(*agency, *declared))
                 }
@@ -112,10 +103,8 @@ fn play(steps: &[Step]) {
             let stored: Vec<bool> = of_kind.iter().map(decide).collect();
             for (step, _) in of_kind.iter().zip(stored).filter(|(_, is_stored)| *is_stored) {
                 match step {
-                    Step::Batch { agency, bets, .. } => {
-                        apply(&mut state, *agency, &WireBets::parse(bets).unwrap());
-                    }
-                    Step::Close { agency, .. } => state.close(*agency),
+                    Step::Batch(agency, _, bets) => apply(&mut state, *agency, bets),
+                    Step::Close(agency, _) => state.close(*agency),
                     Step::Apply | Step::Draw => {}
                 }
             }
@@ -135,7 +124,8 @@ fn same(decision: Decision, refusal: Option<Refusal>) -> bool {
 }
 
 /// From the packet, and from the rows that it becomes: both are the same.
-fn apply(state: &mut State, agency: AgencyId, bets: &WireBets<'_>) {
+fn apply(state: &mut State, agency: AgencyId, bets: &str) {
+    let bets = WireBets::parse(bets).unwrap();
     let (mut rows, mut reader, mut read) = (Vec::new(), RowReader::default(), state.clone());
     bets.write_rows(agency, &mut rows);
     for line in rows.split_inclusive(|byte| *byte == b'\n') {
@@ -143,7 +133,7 @@ fn apply(state: &mut State, agency: AgencyId, bets: &WireBets<'_>) {
         let row = row.unwrap();
         read.apply_row(AgencyId::new(row.agency).unwrap(), row.wire);
     }
-    state.apply(agency, bets);
+    state.apply(agency, &bets);
     assert_eq!(*state, read);
 }
 
@@ -153,8 +143,8 @@ fn step() -> impl Strategy<Value = Step> {
     let bets = "(Ana|\"A, B\");Paz;[1-3];2000-01-01;0?[78](:Leo;Sol;1;2000-01-02;7){0,2}";
     prop_oneof![
         6 => (agency(), row(), bets)
-            .prop_map(|(agency, first_row, bets)| Step::Batch { agency, first_row, bets }),
-        2 => (agency(), row()).prop_map(|(agency, declared)| Step::Close { agency, declared }),
+            .prop_map(|(agency, first_row, bets)| Step::Batch(agency, first_row, bets)),
+        2 => (agency(), row()).prop_map(|(agency, declared)| Step::Close(agency, declared)),
         3 => Just(Step::Apply),
         1 => Just(Step::Draw),
     ]

@@ -9,7 +9,6 @@ use server::metrics::Metrics;
 use server::net::{self, Shared};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -19,17 +18,15 @@ use crate::scripted::{AGENCIES, BET, Script, Scripted};
 
 struct Instance {
     address: SocketAddr,
-    allowed: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
-    _script: Script,
+    script: Script,
 }
 
 impl Instance {
     fn start(connections_max: usize) -> Self {
         let (store, script) = Scripted::new();
-        let allowed = Arc::clone(&script.allowed);
         let listener = net::listen(net::bind(Ipv4Addr::LOCALHOST, 0).unwrap(), 16).unwrap();
         let address = listener.local_addr().unwrap();
         let (metrics, shutdown) = (Arc::new(Metrics::default()), CancellationToken::new());
@@ -37,7 +34,7 @@ impl Instance {
         let shared = Shared::new(lottery, Arc::clone(&metrics), shutdown.clone());
         let serving = net::run(listener, shared, connections_max);
         let running = tokio::spawn(serving);
-        Self { address, allowed, metrics, shutdown, running, _script: script }
+        Self { address, metrics, shutdown, running, script }
     }
 
     async fn connect(&self) -> Client<TcpStream> {
@@ -48,7 +45,7 @@ impl Instance {
 #[tokio::test]
 async fn packets_are_answered_in_order_however_they_are_cut() {
     let instance = Instance::start(10);
-    instance.allowed.add_permits(100);
+    instance.script.allowed.add_permits(100);
     let packets = format!("StoreBet:1;{BET}\nhello\nAgencyStatus:1\nStoreRows:1;4:{BET}:{BET}\n");
     let answers = [
         "StoreResponse:0",
@@ -71,7 +68,7 @@ async fn packets_are_answered_in_order_however_they_are_cut() {
 #[tokio::test]
 async fn what_the_server_could_not_do_is_told_as_each_packet_can() {
     let instance = Instance::start(10);
-    instance.allowed.add_permits(100);
+    instance.script.allowed.add_permits(100);
     let mut connection = instance.connect().await;
     for (packet, answer) in [
         (format!("StoreBatch:2;{BET}"), "StoreResponse:1"),
@@ -90,13 +87,13 @@ async fn what_the_server_could_not_do_is_told_as_each_packet_can() {
 #[tokio::test]
 async fn a_line_without_its_end_is_no_packet() {
     let instance = Instance::start(10);
-    instance.allowed.add_permits(1);
+    instance.script.allowed.add_permits(1);
     let mut connection = instance.connect().await;
     connection.send(format!("AgencyStatus:1\nStoreBet:1;{BET}")).await;
     connection.finish().await;
     assert_eq!(connection.line().await, "AgencyStatusResponse:0;0000000000000000;open");
     assert_eq!(connection.line().await, "");
-    assert_eq!(instance.allowed.available_permits(), 1, "nothing was stored");
+    assert_eq!(instance.script.allowed.available_permits(), 1, "nothing was stored");
 }
 
 #[tokio::test]
@@ -135,14 +132,11 @@ async fn no_more_connections_than_the_limit_are_served_at_once() {
 #[tokio::test]
 async fn what_is_in_flight_is_finished_and_answered_at_the_end() {
     let instance = Instance::start(10);
-    let (mut storing, mut waiting) = (instance.connect().await, instance.connect().await);
+    let mut storing = instance.connect().await;
     storing.send(format!("AgencyStatus:1\nStoreBet:1;{BET}\n")).await;
     storing.line().await;
-    waiting.send(b"AgencyStatus:1\nWinnersRequest:1\n").await;
-    waiting.line().await;
     instance.shutdown.cancel();
-    assert_eq!(waiting.line().await, "", "a client that waits for the draw asks another instance");
-    instance.allowed.add_permits(1);
+    instance.script.allowed.add_permits(1);
     assert_eq!(storing.line().await, "StoreResponse:0");
     assert_eq!(storing.line().await, "");
     instance.running.await.unwrap();

@@ -5,14 +5,13 @@ use std::path::Path;
 use journal::JournalError;
 use journal::disk::simulated::{Fault, Machine};
 use journal::limits::{BEHIND_BYTES_MAX, BLOCK_BYTES, INTENTS_MAX};
-use protocol::{AgencyState, BetNumber, Outcome};
+use protocol::Outcome;
 
 use super::commit::Close;
 use super::error::StoreError;
-use super::settings::{OpenError, StoreSettings};
 use super::tests::{
-    BETS, ROW, agency, append, append_group, batch, close, close_group, content, deadline, look,
-    open, rows, settings, status,
+    BETS, ROW, agency, append, append_group, batch, close_group, content, deadline, open, rows,
+    settings, status,
 };
 use super::volume::Volume;
 use crate::store::Closed;
@@ -45,20 +44,6 @@ fn rows_of_another_system_count_and_stay_and_torn_or_damaged_ones_do_not() {
         let status = [1, 2].map(|agency| status(&mut volume, agency).stored.rows);
         assert_eq!((status[0], status[1]), rows, "{found}");
     }
-}
-
-#[test]
-fn closes_may_lack_the_last_line_end_be_repeated_or_unknown() {
-    let machine = Machine::default();
-    add(&machine, CLOSES, "9\r\n2\n2");
-    let mut volume = open(&machine);
-    assert_eq!(status(&mut volume, 2).state, AgencyState::Closed);
-    assert!(!look(&mut volume), "agency 1 is open");
-    assert_eq!(close(&mut volume, 1, Some(0)), Outcome::Done);
-    assert_eq!(close(&mut volume, 1, None), Outcome::Done);
-    assert_eq!(content(&machine, CLOSES), "9\r\n2\n2\n1\n");
-    assert!(look(&mut volume), "the draw is held now");
-    assert!(!look(&mut volume), "and only once");
 }
 
 #[test]
@@ -106,23 +91,6 @@ fn after_a_crash_of_the_machine_another_systems_rows_stay() {
     }
 }
 
-#[test]
-fn settings_that_contradict_a_draw_are_refused_with_the_way_out() {
-    let machine = Machine::default();
-    let mut volume = open(&machine);
-    close(&mut volume, 1, None);
-    close(&mut volume, 2, None);
-    look(&mut volume);
-    let more = StoreSettings { agencies_amount: 12, ..settings() };
-    let other = StoreSettings { winning_number: BetNumber::new(8).unwrap(), ..settings() };
-    for (settings, key) in [(more, "AGENCIES_AMOUNT=12"), (other, "LOTTERY_WINNER_NUMBER=8")] {
-        let error = Volume::open(machine.process(), settings).err().unwrap();
-        assert!(matches!(error, OpenError::Contradiction { .. }));
-        let text = error.to_string();
-        assert!(text.starts_with(key) && text.contains("server archive"), "{text}");
-    }
-}
-
 /// At each operation of an append, the process dies or the disk is full. Where no row of the group
 /// is left, another system stores in its place.
 #[test]
@@ -150,17 +118,6 @@ fn what_another_system_wrote_where_a_group_was_meant_to_stand_is_not_cut() {
         }
     }
     assert!(tried.iter().all(|tried| *tried > 5), "{tried:?}");
-}
-
-#[test]
-fn another_systems_close_stays_after_a_restart_of_the_machine() {
-    let machine = Machine::default();
-    close(&mut open(&machine), 1, None);
-    add(&machine, CLOSES, "2\n");
-    machine.start(1);
-    let mut volume = open(&machine);
-    assert_eq!(status(&mut volume, 2).state, AgencyState::Closed);
-    assert!(look(&mut volume));
 }
 
 /// The first group of an instance, three rows in one batch, and a crash at the operation `ahead`

@@ -17,6 +17,7 @@ struct Draw {
     winning_number: u16,
     agencies_amount: u32,
     bets: u64,
+    time: String,
     agencies: Vec<DrawnAgency>,
 }
 
@@ -33,12 +34,12 @@ struct DrawnAgency {
 /// # Errors
 /// There is no such record.
 pub fn time_of_draw(volume: &Volume) -> anyhow::Result<String> {
-    #[derive(Deserialize)]
-    struct Held {
-        time: String,
-    }
-    let text = fs::read(volume.draw()).context("read draw.json")?;
-    Ok(serde_json::from_slice::<Held>(&text).context("read draw.json")?.time)
+    Ok(read(volume)?.time)
+}
+
+fn read(volume: &Volume) -> anyhow::Result<Draw> {
+    let bytes = fs::read(volume.draw()).context("read the record of the draw")?;
+    serde_json::from_slice(&bytes).context("read the record of the draw")
 }
 
 /// The draws that the lines of a log announce, except the one that was held at `time`.
@@ -90,9 +91,7 @@ pub(super) fn check_draw(
     problems: &mut Vec<Problem>,
 ) {
     let mut add = |what: String| problems.push(Problem::Wrong(format!("draw.json: {what}")));
-    let read = fs::read(expected.volume.draw()).context("read it");
-    let draw = read.and_then(|bytes| Ok(serde_json::from_slice::<Draw>(&bytes)?));
-    let draw = match draw {
+    let draw = match read(expected.volume) {
         Ok(draw) => draw,
         Err(error) => return add(format!("{error:#}")),
     };
