@@ -232,19 +232,6 @@ impl Attack {
         }
     }
 
-    /// How many open files the attack takes, and the server under it.
-    #[must_use]
-    pub fn descriptors(self, scale: Scale) -> u64 {
-        let connections = match self {
-            Self::ManyHalfLines | Self::SmallHalfLines | Self::Idle | Self::Waiting => scale.crowd,
-            Self::SlowWriters | Self::HalfLines | Self::NeverReading => scale.stalls,
-            Self::StuckAnswers | Self::Questions | Self::LongLines => scale.stalls,
-            Self::Full | Self::NoDescriptors => descriptors::CROWD,
-            _ => mutations::CONNECTIONS as usize,
-        };
-        connections as u64 + DESCRIPTORS_BESIDE
-    }
-
     /// How much memory the server may ever have resident, in MiB: what RELIABILITY.md promises
     /// with 10,000 connections that wait, and in every other case.
     #[must_use]
@@ -252,9 +239,6 @@ impl Attack {
         if matches!(self, Self::Idle | Self::Waiting) { 64.0 } else { 160.0 }
     }
 }
-
-/// What a server keeps back from connections, or has open itself, as has this program.
-const DESCRIPTORS_BESIDE: u64 = 100;
 
 const PACED_PER_SECOND: u64 = 10_000;
 
