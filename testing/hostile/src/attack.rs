@@ -186,12 +186,6 @@ impl Attack {
         }
     }
 
-    /// How many descriptors the server is started with, if they are limited.
-    #[must_use]
-    pub fn server_descriptors(self) -> Option<u32> {
-        (self == Self::Full).then_some(FULL_DESCRIPTORS)
-    }
-
     /// What share of its throughput an ordinary load must keep. Two attacks take more of the two
     /// processors for themselves than that leaves, whatever the server does, and are made again at
     /// a pace, where it is judged:
@@ -241,6 +235,3 @@ impl Attack {
 }
 
 const PACED_PER_SECOND: u64 = 10_000;
-
-/// Enough for a server to start, and for some connections beyond those that it keeps back.
-const FULL_DESCRIPTORS: u32 = 128;
