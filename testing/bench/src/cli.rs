@@ -114,18 +114,6 @@ impl Options {
         }
     }
 
-    /// What was given twice counts once.
-    #[must_use]
-    pub fn without_repetitions(mut self) -> Self {
-        keep_first(&mut self.questions);
-        keep_first(&mut self.agencies);
-        keep_first(&mut self.batches);
-        keep_first(&mut self.instances);
-        keep_first(&mut self.bets);
-        keep_first(&mut self.waiting);
-        self
-    }
-
     /// How many bets: what was given, else `all`, or quickly up to `quick_max` of them.
     #[must_use]
     pub fn bets(&self, all: &[u64], quick_max: u64) -> Vec<u64> {
@@ -150,17 +138,6 @@ impl Options {
     }
 }
 
-/// Keeps the first of those that are equal.
-fn keep_first<T: Copy + PartialEq>(all: &mut Vec<T>) {
-    let mut kept = Vec::with_capacity(all.len());
-    for one in all.drain(..) {
-        if !kept.contains(&one) {
-            kept.push(one);
-        }
-    }
-    *all = kept;
-}
-
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.01..=600.0).contains(seconds));
     seconds.ok_or_else(|| "must be 0.01 to 600 seconds".to_owned())
@@ -183,14 +160,6 @@ mod tests {
         assert_eq!(options(&[]).questions(), Question::value_variants());
         assert_eq!(options(&["storing"]).questions(), [Question::Storing]);
         assert_eq!(options(&["--agencies", "1,5"]).agencies, [1, 5]);
-    }
-
-    #[test]
-    fn a_repeated_value_counts_once() {
-        let options = options(&["start", "draw", "start", "--agencies", "5,1,5", "--bets", "0,0"]);
-        let options = options.without_repetitions();
-        assert_eq!(options.questions, [Question::Start, Question::Draw]);
-        assert_eq!((options.agencies, options.bets), (vec![5, 1], vec![0]));
     }
 
     #[test]

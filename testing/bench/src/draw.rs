@@ -82,9 +82,9 @@ fn settings(options: &Options) -> Vec<(u64, u32)> {
 async fn draw(binary: &Path, count: u8, stored: &Stored) -> anyhow::Result<Sample> {
     let agencies = stored.agencies();
     stored.reopen()?;
-    let instances = Instances::start(binary, count, agencies, stored.path()).await?;
+    let instances = Instances::start(binary, count, agencies, stored.place.path()).await?;
     let mut waiting = close_all_but_the_last(&instances, stored).await?;
-    let last = format!("AgencyClose:{agencies};{}", stored.rows().last().unwrap_or(&0));
+    let last = format!("AgencyClose:{agencies};{}", stored.rows.last().unwrap_or(&0));
     let mut closing = RawConnection::open(instances.address()?).await?;
     let before = instances.processor_time()?;
     let start = Instant::now();
@@ -116,7 +116,7 @@ async fn close_all_but_the_last(
     stored: &Stored,
 ) -> anyhow::Result<Vec<RawConnection>> {
     let addresses = instances.addresses().into_iter().cycle();
-    let agencies: Vec<_> = (1_u32..).zip(stored.rows()).zip(addresses).collect();
+    let agencies: Vec<_> = (1_u32..).zip(&stored.rows).zip(addresses).collect();
     let mut waiting = Vec::with_capacity(agencies.len());
     for some in agencies.chunks(OPENED_AT_ONCE) {
         let mut opened = Vec::with_capacity(some.len());

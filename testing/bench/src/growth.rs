@@ -32,12 +32,12 @@ pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
     for rows in options.bets(&[0, 10_000_000, 50_000_000], 10_000_000) {
         place.note(&format!("growth: {} bets", grouped(rows)));
         let stored = Stored::write(rows, SETTING.agencies, place).await?;
-        let before = stored.rows().to_vec();
+        let before = stored.rows.clone();
         let (name, role) = match rows {
             0 => ("an empty volume".to_owned(), Role::Baseline),
             rows => (format!("{} bets", grouped(rows)), Role::Ours),
         };
-        let ours = Ours::start(place, stored.into_directory(), 1, SETTING, rows).await?;
+        let ours = Ours::start(place, stored.place, 1, SETTING, rows).await?;
         let load = ours.rows(SETTING, &bets, &before).await?;
         entries.push(Entry::new(&name, role, Loaded { store: ours, load }));
     }

@@ -149,14 +149,3 @@ pub fn warning(others_share: f64) -> Option<String> {
         )
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_large_share_of_others_matters() {
-        assert_eq!(warning(0.05), None);
-        assert!(warning(0.5).unwrap().starts_with("Others took 50 % "));
-    }
-}

@@ -45,8 +45,8 @@ fn main() -> Exit {
 
 /// The program `bench [OPTIONS] [QUESTION…]`; `arguments` start with the program's name.
 fn run(arguments: Vec<OsString>) -> Exit {
-    let options = match command::options::<Options>(arguments) {
-        Ok(options) => options.without_repetitions(),
+    let options: Options = match command::options(arguments) {
+        Ok(options) => options,
         Err(exit) => return exit,
     };
     command::raise_descriptor_limit();

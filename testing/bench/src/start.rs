@@ -63,11 +63,11 @@ pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
 /// Starts an instance on what is stored.
 async fn start(binary: &Path, stored: &Stored) -> anyhow::Result<Sample> {
     let start = Instant::now();
-    let instances = Instances::start(binary, 1, AGENCIES, stored.path()).await?;
+    let instances = Instances::start(binary, 1, AGENCIES, stored.place.path()).await?;
     let mut connection = RawConnection::open(instances.address()?).await?;
     let answer = connection.ask("AgencyStatus:1").await?;
     let took = start.elapsed();
-    let rows = stored.rows().first().copied().unwrap_or_default();
+    let rows = stored.rows.first().copied().unwrap_or_default();
     let is_right = answer.starts_with(&format!("AgencyStatusResponse:{rows};"));
     ensure!(is_right, "{answer}, but {rows} rows were written");
     let (processor, memory) = (instances.processor_time()?, instances.memory_mib()?);

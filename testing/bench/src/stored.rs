@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
-use std::path::Path;
 
 use anyhow::Context as _;
 use tempfile::TempDir;
@@ -22,8 +21,10 @@ const WRITE_BYTES: usize = 1024 * 1024;
 
 /// A volume with bets in it, and what its draw must come to.
 pub struct Stored {
-    place: TempDir,
-    rows: Vec<u64>,
+    /// Where it is.
+    pub place: TempDir,
+    /// How many rows each agency has stored, from agency 1 on.
+    pub rows: Vec<u64>,
     winners: Vec<Vec<String>>,
 }
 
@@ -65,18 +66,6 @@ impl Stored {
         Ok(file.sync_data()?)
     }
 
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        self.place.path()
-    }
-
-    /// Its directory alone.
-    #[must_use]
-    pub fn into_directory(self) -> TempDir {
-        self.place
-    }
-
     /// The volume.
     #[must_use]
     pub fn volume(&self) -> Volume {
@@ -87,12 +76,6 @@ impl Stored {
     #[must_use]
     pub fn agencies(&self) -> u32 {
         self.rows.len() as u32
-    }
-
-    /// How many rows each agency has stored, from agency 1 on.
-    #[must_use]
-    pub fn rows(&self) -> &[u64] {
-        &self.rows
     }
 
     /// What each agency must be sent when the draw is held, from agency 1 on.

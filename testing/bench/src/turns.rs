@@ -113,36 +113,21 @@ mod tests {
     use crate::outcome::MEMORY;
     use std::cell::RefCell;
 
-    /// Writes its turns down, and measures which turn of all it was.
-    struct Noting<'t>(&'static str, &'t RefCell<Vec<&'static str>>);
-
-    impl Contestant for Noting<'_> {
-        fn round(&mut self, _: Duration) -> Pending<'_, Sample> {
-            Box::pin(async {
-                self.1.borrow_mut().push(self.0);
-                Ok(vec![(&MEMORY, self.1.borrow().len() as f64)])
-            })
-        }
-
-        fn finish<'c>(self: Box<Self>) -> Pending<'c, ()>
-        where
-            Self: 'c,
-        {
-            self.1.borrow_mut().push("end");
-            Box::pin(async { Ok(()) })
-        }
-    }
-
     #[tokio::test]
     async fn each_round_starts_with_the_next_and_the_first_round_counts_for_nothing() {
         let turns = RefCell::new(Vec::new());
-        let entry = |name| Entry::new(name, Role::Ours, Noting(name, &turns));
+        // Writes its turns down, and measures which turn of all it was.
+        let note = |name| {
+            turns.borrow_mut().push(name);
+            Ok(vec![(&MEMORY, turns.borrow().len() as f64)])
+        };
+        let entry = |name| Entry::new(name, Role::Ours, Whole(async move || note(name)));
         let absent = Entry::absent("c", "not installed");
         let effort = Effort { seconds: 0.0, rounds: 2 };
         let stop = CancellationToken::new();
         let entries = vec![entry("a"), absent, entry("b"), entry("d")];
         let standings = take_turns(entries, effort, &stop).await.unwrap();
-        let wanted = ["a", "b", "d", "b", "d", "a", "d", "a", "b", "end", "end", "end"];
+        let wanted = ["a", "b", "d", "b", "d", "a", "d", "a", "b"];
         assert_eq!(*turns.borrow(), wanted);
         let names: Vec<_> = standings.iter().map(|standing| standing.name.as_str()).collect();
         assert_eq!(names, ["a", "c", "b", "d"]);

@@ -186,12 +186,6 @@ impl Attack {
         }
     }
 
-    /// How many descriptors the server is started with, if they are limited.
-    #[must_use]
-    pub fn server_descriptors(self) -> Option<u32> {
-        (self == Self::Full).then_some(FULL_DESCRIPTORS)
-    }
-
     /// What share of its throughput an ordinary load must keep. Two attacks take more of the two
     /// processors for themselves than that leaves, whatever the server does, and are made again at
     /// a pace, where it is judged:
@@ -232,19 +226,6 @@ impl Attack {
         }
     }
 
-    /// How many open files the attack takes, and the server under it.
-    #[must_use]
-    pub fn descriptors(self, scale: Scale) -> u64 {
-        let connections = match self {
-            Self::ManyHalfLines | Self::SmallHalfLines | Self::Idle | Self::Waiting => scale.crowd,
-            Self::SlowWriters | Self::HalfLines | Self::NeverReading => scale.stalls,
-            Self::StuckAnswers | Self::Questions | Self::LongLines => scale.stalls,
-            Self::Full | Self::NoDescriptors => descriptors::CROWD,
-            _ => mutations::CONNECTIONS as usize,
-        };
-        connections as u64 + DESCRIPTORS_BESIDE
-    }
-
     /// How much memory the server may ever have resident, in MiB: what RELIABILITY.md promises
     /// with 10,000 connections that wait, and in every other case.
     #[must_use]
@@ -253,10 +234,4 @@ impl Attack {
     }
 }
 
-/// What a server keeps back from connections, or has open itself, as has this program.
-const DESCRIPTORS_BESIDE: u64 = 100;
-
 const PACED_PER_SECOND: u64 = 10_000;
-
-/// Enough for a server to start, and for some connections beyond those that it keeps back.
-const FULL_DESCRIPTORS: u32 = 128;

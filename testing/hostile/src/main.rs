@@ -26,7 +26,7 @@ use program::shutdown;
 
 use crate::cli::Options;
 use crate::summary::Outcome;
-use harness::{command, terminal};
+use harness::command;
 
 fn main() -> Exit {
     command::dispatch(&[("server", server::main), ("client", client::main)], run)
@@ -66,10 +66,10 @@ async fn make_all(options: &Options) -> anyhow::Result<Vec<Outcome>> {
 }
 
 fn show(options: &Options, outcomes: &[Outcome]) -> anyhow::Result<()> {
-    if options.json {
-        let _ = write!(io::stderr(), "{}", summary::table(outcomes, terminal::error_width()));
-        return writeln!(io::stdout(), "{}", summary::json(outcomes)).context("write the result");
+    let table = summary::table(outcomes);
+    if !options.json {
+        return write!(io::stdout(), "{table}").context("write the result");
     }
-    let table = summary::table(outcomes, terminal::width());
-    write!(io::stdout(), "{table}").context("write the result")
+    let _ = write!(io::stderr(), "{table}");
+    writeln!(io::stdout(), "{}", summary::json(outcomes)).context("write the result")
 }

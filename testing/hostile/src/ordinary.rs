@@ -2,9 +2,9 @@
 //!
 //! **Invariant**: every answer is checked, and a row counts only when its answer has come.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -35,15 +35,23 @@ enum Pace {
     End,
 }
 
-/// How many rows each agency has stored.
-type Rows = Vec<(u32, u64)>;
+/// What an agency did.
+#[derive(Debug)]
+pub struct Agency {
+    /// Its number.
+    pub number: u32,
+    /// How many rows it has stored.
+    pub rows: u64,
+    /// The longest that it waited for an answer.
+    pub slowest: Duration,
+}
 
 /// The running load.
 #[derive(Debug)]
 pub struct Ordinary {
     pace: watch::Sender<Pace>,
-    progress: Progress,
-    ended: oneshot::Receiver<anyhow::Result<Rows>>,
+    stored: Arc<AtomicU64>,
+    ended: oneshot::Receiver<anyhow::Result<Vec<Agency>>>,
 }
 
 impl Ordinary {
@@ -53,33 +61,25 @@ impl Ordinary {
     /// There is no thread for it.
     pub fn start(address: SocketAddr) -> anyhow::Result<Self> {
         let (pace, follow) = watch::channel(Pace::Store);
-        let progress = Progress::default();
-        let shared = progress.clone();
+        let stored = Arc::new(AtomicU64::new(0));
+        let shared = Arc::clone(&stored);
         let ended = on_thread("ordinary", async move || {
-            let mut agents = JoinSet::new();
-            for agency in AGENCIES {
-                agents.spawn(run_agency(agency, address, follow.clone(), shared.clone()));
-            }
+            let run = |number| run_agency(number, address, follow.clone(), Arc::clone(&shared));
+            let mut running: JoinSet<_> = AGENCIES.map(run).into_iter().collect();
             drop(follow);
-            let mut rows = Vec::new();
-            while let Some(joined) = agents.join_next().await {
-                rows.push(joined.context("follow an agency")??);
+            let mut agencies = Vec::new();
+            while let Some(joined) = running.join_next().await {
+                agencies.push(joined.context("follow an agency")??);
             }
-            Ok(rows)
+            Ok(agencies)
         })?;
-        Ok(Self { pace, progress, ended })
+        Ok(Self { pace, stored, ended })
     }
 
     /// How many rows were acknowledged so far.
     #[must_use]
     pub fn stored(&self) -> u64 {
-        self.progress.lock().stored
-    }
-
-    /// The longest that an answer took since the last call, or that one is waited for now.
-    #[must_use]
-    pub fn slowest(&self) -> Duration {
-        self.progress.slowest()
+        self.stored.load(Ordering::Relaxed)
     }
 
     /// Whether it has ended by itself, which only a failure does.
@@ -98,76 +98,41 @@ impl Ordinary {
         self.pace.send_replace(Pace::Store);
     }
 
-    /// Ends it, and returns how many rows each agency has stored.
+    /// Ends it, and returns what each agency did.
     ///
     /// # Errors
     /// An answer was wrong, or did not come.
-    pub async fn end(self) -> anyhow::Result<Rows> {
+    pub async fn end(self) -> anyhow::Result<Vec<Agency>> {
         self.pace.send_replace(Pace::End);
         self.ended.await.context("the load's thread panicked")?
     }
 }
 
-/// What all agencies have stored, and how long they wait for their answers.
-#[derive(Debug, Clone, Default)]
-struct Progress(Arc<Mutex<Counts>>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    stored: u64,
-    /// Since when each agency waits, of those that do.
-    since: HashMap<u32, Instant>,
-    slowest: Duration,
-}
-
-impl Progress {
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn begin(&self, agency: u32) {
-        self.lock().since.insert(agency, Instant::now());
-    }
-
-    fn end(&self, agency: u32) {
-        let mut counts = self.lock();
-        counts.stored += BATCH_ROWS;
-        let waited = counts.since.remove(&agency).map_or(Duration::ZERO, |since| since.elapsed());
-        counts.slowest = counts.slowest.max(waited);
-    }
-
-    fn slowest(&self) -> Duration {
-        let mut counts = self.lock();
-        let pending = counts.since.values().map(Instant::elapsed).max().unwrap_or_default();
-        std::mem::take(&mut counts.slowest).max(pending)
-    }
-}
-
 async fn run_agency(
-    agency: u32,
+    number: u32,
     address: SocketAddr,
     mut pace: watch::Receiver<Pace>,
-    progress: Progress,
-) -> anyhow::Result<(u32, u64)> {
-    let batches = batches(agency);
+    stored: Arc<AtomicU64>,
+) -> anyhow::Result<Agency> {
+    let batches = batches(number);
     let mut connection = RawConnection::open(address).await?;
-    let mut sent = 0;
+    let mut agency = Agency { number, rows: 0, slowest: Duration::ZERO };
     for batch in batches.iter().cycle() {
         let next = pace.wait_for(|pace| *pace != Pace::Rest).await;
         if next.map_or(Pace::End, |pace| *pace) == Pace::End {
             break;
         }
-        let packet = format!("StoreRows:{agency};{}{batch}\n", sent + 1);
-        progress.begin(agency);
-        connection.send(packet).await?;
+        let start = Instant::now();
+        connection.send(format!("StoreRows:{number};{}{batch}\n", agency.rows + 1)).await?;
         let answer = timeout(ANSWER_TIMEOUT, connection.line()).await;
         let answer = answer.context("an ordinary agency is not answered")??;
-        sent += BATCH_ROWS;
-        let stored = format!("StoreRowsResponse:0;{sent};");
-        ensure!(answer.starts_with(&stored), "an ordinary agency is answered {answer:?}");
-        progress.end(agency);
+        agency.rows += BATCH_ROWS;
+        agency.slowest = agency.slowest.max(start.elapsed());
+        let wanted = format!("StoreRowsResponse:0;{};", agency.rows);
+        ensure!(answer.starts_with(&wanted), "an ordinary agency is answered {answer:?}");
+        stored.fetch_add(BATCH_ROWS, Ordering::Relaxed);
     }
-    Ok((agency, sent))
+    Ok(agency)
 }
 
 /// The bet at `place`, from 0, of the ordinary agency `agency`.
@@ -188,24 +153,4 @@ fn batches(agency: u32) -> Vec<String> {
     let wire = |place| format!(":{}", bet(agency, place).join(";"));
     let batch = |batch| (batch * BATCH_ROWS..(batch + 1) * BATCH_ROWS).map(wire).collect();
     (0..BATCHES).map(batch).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pending_wait_counts_like_one_that_has_ended() {
-        let (progress, second) = (Progress::default(), Duration::from_secs(1));
-        progress.begin(1);
-        tokio::time::advance(second).await;
-        progress.begin(2);
-        assert_eq!(progress.slowest(), second);
-        tokio::time::advance(second).await;
-        progress.end(2);
-        assert_eq!(progress.slowest(), 2 * second, "the first one has no answer yet");
-        progress.end(1);
-        assert_eq!(progress.slowest(), 2 * second);
-        assert_eq!(progress.slowest(), Duration::ZERO, "the wait was returned before");
-    }
 }

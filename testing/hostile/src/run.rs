@@ -73,6 +73,7 @@ async fn run_rounds(
         outcome.without.push(rate(&load, scale.window).await);
     }
     let ordinary = load.end().await?;
+    outcome.slowest = ordinary.iter().map(|agency| agency.slowest).max().unwrap_or_default();
     outcome.memory_mib = harness::processes::memory_high_mib(id)?;
     server.end().await?;
     outcome.findings = stored::compare(&server.volume, &ordinary, &outcome.sent)?;
@@ -99,9 +100,7 @@ async fn run_round(
     if let Some(ended) = timeout(ATTACK_TIMEOUT, is_ready).await.context("wait for the attack")? {
         return ended.context("the attack's thread panicked")?.context("attack");
     }
-    let _ = load.slowest();
     outcome.under.push(rate(load, window).await);
-    outcome.slowest = outcome.slowest.max(load.slowest());
     if round < ROUNDS_ALONE && !load.has_failed() {
         load.rest();
         sleep(WARM_UP).await;

@@ -8,22 +8,22 @@ use oracle::stored::{read, text};
 
 use super::attack::Report;
 use super::attacks::lines::BET;
-use super::ordinary;
+use super::ordinary::{self, Agency};
 
-/// Compares `bets.csv` with what was acknowledged to the ordinary agencies, which have `ordinary`
-/// rows, and to the attack. Returns what is wrong.
+/// Compares `bets.csv` with what was acknowledged to the ordinary agencies, which did
+/// `ordinary`, and to the attack. Returns what is wrong.
 ///
 /// # Errors
 /// The file could not be read.
 pub fn compare(
     volume: &Volume,
-    ordinary: &[(u32, u64)],
+    ordinary: &[Agency],
     attack: &Report,
 ) -> anyhow::Result<Vec<String>> {
     let mut wanted = attack.stored.clone();
-    for (agency, rows) in ordinary {
-        let head = wanted.entry(*agency).or_default();
-        (0..*rows).for_each(|place| head.push(&ordinary::bet(*agency, place)));
+    for Agency { number, rows, .. } in ordinary {
+        let head = wanted.entry(*number).or_default();
+        (0..*rows).for_each(|place| head.push(&ordinary::bet(*number, place)));
     }
     let (mut stored, mut findings) = (HashMap::<u32, Head>::new(), Vec::new());
     let file = read(&volume.bets(), |row, agency, record| {
@@ -63,6 +63,7 @@ pub fn compare(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const ORDINARY: u32 = 90_001;
 
@@ -103,7 +104,8 @@ mod tests {
             let mut rows = rows();
             change(&mut rows);
             std::fs::write(volume.bets(), rows.concat()).unwrap();
-            let found = compare(&volume, &[(ORDINARY, 4)], &report).unwrap().join("\n");
+            let ordinary = Agency { number: ORDINARY, rows: 4, slowest: Duration::ZERO };
+            let found = compare(&volume, &[ordinary], &report).unwrap().join("\n");
             assert!(found.contains(wanted) && found.is_empty() == wanted.is_empty(), "{found}");
         }
     }

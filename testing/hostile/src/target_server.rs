@@ -17,6 +17,9 @@ use harness::udp_port::UdpPort;
 use harness::volume::Volume;
 use oracle::packet::AGENCIES_MAX;
 
+/// Enough for a server to start, and for some connections beyond those that it keeps back.
+const FULL_DESCRIPTORS: u32 = 128;
+
 /// A running server.
 #[derive(Debug)]
 pub struct TargetServer {
@@ -65,20 +68,14 @@ impl TargetServer {
         let volume = Volume::new(&directory::make(&directory.path().join("volume"))?);
         let udp_port = UdpPort::take().context("take a UDP port")?;
         let plan = Plan {
-            binary: binary.to_owned(),
-            servers: 1,
             agencies: AGENCIES_MAX,
-            winner_number: 7574,
-            network: [127, 0, 0],
-            directory: directory.path().to_owned(),
             volume: volume.clone(),
-            server_settings: Vec::new(),
+            ..Plan::new(binary, directory.path())
         };
-        let launch = plan.server(1, udp_port.number().context("read a UDP port's number")?);
-        let launch = match attack.server_descriptors() {
-            Some(descriptors) => limited(launch, descriptors),
-            None => launch,
-        };
+        let mut launch = plan.server(1, udp_port.number().context("read a UDP port's number")?);
+        if attack == Attack::Full {
+            limit_descriptors(&mut launch);
+        }
         let server = ServerProcess::spawn("server-1", launch, directory.path())?;
         Ok(Self { volume, server: server.listening().await?, udp_port, directory })
     }
@@ -135,12 +132,11 @@ impl TargetServer {
     }
 }
 
-/// The same server under a limit of open files, which it cannot raise.
-fn limited(mut launch: Launch, descriptors: u32) -> Launch {
-    let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+/// Starts the server under a limit of open files, which it cannot raise.
+fn limit_descriptors(launch: &mut Launch) {
+    let script = format!("ulimit -n {FULL_DESCRIPTORS} && exec \"$0\" \"$@\"");
     let binary = std::mem::replace(&mut launch.binary, "/bin/sh".into());
     launch.arguments.splice(..0, ["-c".to_owned(), script, binary.display().to_string()]);
-    launch
 }
 
 #[cfg(test)]

@@ -4,17 +4,12 @@
 
 use std::process::Command;
 
-fn hostile(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hostile"));
-    let output = command.args(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
-
 #[test]
 fn a_server_holds_against_every_attack() {
-    let (code, output, errors) = hostile(&["--quick", "--seed", "1", "--json"]);
-    assert_eq!(code, Some(0), "{output}{errors}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hostile"));
+    let ended = command.args(["--quick", "--seed", "1", "--json"]).output().unwrap();
+    let (output, errors) = (String::from_utf8_lossy(&ended.stdout), &ended.stderr.escape_ascii());
+    assert_eq!(ended.status.code(), Some(0), "{output}{errors}");
     let json: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
     let attacks = json.get("attacks").unwrap().as_array().unwrap();
     assert!(attacks.len() > 10, "{json}");
@@ -28,21 +23,11 @@ fn a_server_holds_against_every_attack() {
 }
 
 #[test]
-fn a_wrong_command_line_starts_nothing() {
-    for argument in ["--lines=0", "--seed=x", "frogs"] {
-        assert_eq!(hostile(&[argument]).0, Some(2), "{argument}");
-    }
-}
-
-#[test]
 fn a_low_limit_of_open_files_is_told_and_nothing_is_started() {
     let mut command = Command::new("sh");
-    let script = "ulimit -n 500 && exec \"$0\" --quick bad-bytes idle";
+    let script = "ulimit -n 500 && exec \"$0\" --quick bad-bytes";
     let output = command.args(["-c", script, env!("CARGO_BIN_EXE_hostile")]).output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(
-        errors.contains("idle needs 1300 open files") && errors.contains("ulimit -n"),
-        "{errors}"
-    );
+    assert!(errors.contains("1300 open files") && errors.contains("ulimit -n"), "{errors}");
 }

@@ -210,37 +210,3 @@ impl Server {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whole_packets_are_stored_and_answered_and_parts_wait() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut server = Server::open(directory.path()).unwrap();
-        let path = Volume::new(directory.path()).bets();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut connect = || {
-            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            server.callers.push(Caller::new(listener.accept().unwrap().0).unwrap());
-            client
-        };
-        let (mut one, mut other) = (connect(), connect());
-        let serving = std::thread::spawn(|| server.serve());
-        let is_answered = |mut client: &TcpStream| {
-            let mut answer = [0; STORED.len()];
-            client.read_exact(&mut answer).unwrap();
-            answer == STORED
-        };
-        other.write_all(b"b").unwrap();
-        one.write_all(b"a\n").unwrap();
-        assert!(is_answered(&one));
-        assert_eq!(std::fs::read(&path).unwrap(), b"a\n");
-        other.write_all(b"c\n").unwrap();
-        assert!(is_answered(&other));
-        drop((one, other));
-        serving.join().unwrap().unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"a\nbc\n");
-    }
-}

@@ -8,12 +8,13 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use harness::processes;
 use harness::volume::{LineCounter, Volume};
 use tempfile::TempDir;
 
 use super::Setting;
 use super::bets::{self, Bets, Cycle};
-use super::load::{Agency, Load, Loaded, Store};
+use super::load::{Agency, Load, Loaded, Store, Usage};
 use crate::place::Place;
 
 /// How many different groups there are.
@@ -74,7 +75,10 @@ impl Limit {
 }
 
 impl Store for Limit {
-    const IS_LOAD: bool = true;
+    /// The load's thread is the one that stores.
+    fn usage(&self) -> anyhow::Result<Usage> {
+        Ok(Usage { processor: Some(processes::this_thread()?), memory: None })
+    }
 
     async fn finish(self) -> anyhow::Result<Option<u64>> {
         LineCounter::new(self.path()).count().map(Some).context("count what is stored")

@@ -51,9 +51,6 @@ pub struct Usage {
 
 /// What stores the bets of a load.
 pub trait Store {
-    /// Whether the load itself stores: its processor time is that of the store then.
-    const IS_LOAD: bool = false;
-
     /// What it takes of the machine.
     ///
     /// # Errors
@@ -88,11 +85,8 @@ impl<S: Store, A: Agency> Contestant for Loaded<S, A> {
         Box::pin(async move {
             let before = self.store.usage()?.processor.unwrap_or_default();
             let round = self.load.round(time).await;
-            let mut round = round.map_err(|error| self.store.reason(error))?;
-            let Usage { mut processor, memory } = self.store.usage()?;
-            if S::IS_LOAD {
-                processor = Some(std::mem::take(&mut round.load));
-            }
+            let round = round.map_err(|error| self.store.reason(error))?;
+            let Usage { processor, memory } = self.store.usage()?;
             Ok(round.sample(processor.map(|after| after.saturating_sub(before)), memory))
         })
     }
@@ -163,7 +157,7 @@ impl Round {
             (&P999, percentile(0.999)),
         ];
         sample.extend(processor.map(|time| (&PROCESSOR, per_bet(time))));
-        sample.extend((!self.load.is_zero()).then(|| (&LOAD, per_bet(self.load))));
+        sample.push((&LOAD, per_bet(self.load)));
         sample.extend(memory.map(|mebibytes| (&MEMORY, mebibytes)));
         sample
     }

@@ -3,6 +3,7 @@
 //! One database cluster of its own serves all cases, a table each.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -13,7 +14,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use super::Setting;
 use super::bets::{self, Bets, Cycle};
 use super::load::{Agency, Load, Loaded, Store, Usage};
-use crate::foreign::{self, READY_TIMEOUT, STOP_TIMEOUT, User};
+use crate::foreign::{self, NOBODY, READY_TIMEOUT, STOP_TIMEOUT};
 use crate::instances::id;
 use crate::outcome::Role;
 use crate::place::Place;
@@ -72,16 +73,15 @@ impl Postgres {
         let Some(programs) = programs() else {
             return Ok(Err("not installed: apt-get install postgresql".to_owned()));
         };
-        let user = match User::for_servers() {
-            Ok(user) => user,
-            Err(reason) => return Ok(Err(reason)),
-        };
-        let place = place.directory("postgres")?;
-        if let Some(user) = &user {
-            user.give(place.path())?;
+        // It refuses to run as root.
+        let user = rustix::process::geteuid().is_root().then_some(NOBODY);
+        if user.is_some() && foreign::find("setpriv").is_none() {
+            return Ok(Err("does not run as root: be another user".to_owned()));
         }
+        let place = place.directory("postgres")?;
+        chown(place.path(), user, user).context("give a directory to PostgreSQL")?;
         let run = |program: &str, arguments: &[&str]| {
-            let launch = foreign::launch(&programs.join(program), user.as_ref(), arguments);
+            let launch = foreign::launch(&programs.join(program), user, arguments);
             ChildProcess::spawn(program, &launch, place.path())
         };
         if let Err(error) = run("initdb", &INITDB)?.succeeded(READY_TIMEOUT).await {

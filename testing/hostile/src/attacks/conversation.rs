@@ -24,8 +24,9 @@ pub struct Conversation {
     /// The lines that have an answer which has not come.
     owed: VecDeque<(Wanted, Vec<u8>)>,
     /// Whether the server closes the connection after these answers.
-    is_last: bool,
-    counts: Report,
+    pub is_last: bool,
+    /// What was sent.
+    pub counts: Report,
 }
 
 impl Conversation {
@@ -44,18 +45,14 @@ impl Conversation {
     }
 
     /// Continues with a new connection, which the server does not delay yet. No answer may be owed.
+    /// Gives the old one.
     ///
     /// # Errors
     /// There is no connection.
-    pub async fn reopen(&mut self) -> anyhow::Result<()> {
-        self.connection = connect(self.address, None).await?.into();
+    pub async fn reopen(&mut self) -> anyhow::Result<RawConnection> {
+        let next = connect(self.address, None).await?.into();
         self.counts.connections += 1;
-        Ok(())
-    }
-
-    /// How many lines were added.
-    pub fn lines(&self) -> u64 {
-        self.counts.lines
+        Ok(std::mem::replace(&mut self.connection, next))
     }
 
     /// Adds a line, given without its `\n`, to those that are sent next.
@@ -68,11 +65,6 @@ impl Conversation {
         self.unsent.push(b'\n');
         self.counts.lines += 1;
         self.counts.bytes += line.len() as u64 + 1;
-    }
-
-    /// Whether the server closes the connection after the lines that were added.
-    pub fn is_last(&self) -> bool {
-        self.is_last
     }
 
     /// Sends the lines that were added, and reads all answers to them.
@@ -92,10 +84,8 @@ impl Conversation {
             ensure!(self.is_silent()?, "more answers than lines");
             return Ok(());
         }
-        let next = connect(self.address, None).await?.into();
-        let rest = std::mem::replace(&mut self.connection, next).end().await?;
+        let rest = self.reopen().await?.end().await?;
         ensure!(rest.is_empty(), "a connection goes on with {:?}", String::from_utf8_lossy(&rest));
-        self.counts.connections += 1;
         self.is_last = false;
         Ok(())
     }

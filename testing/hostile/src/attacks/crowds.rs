@@ -17,7 +17,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 /// Connections that send nothing.
 pub async fn idle(target: &Target) -> anyhow::Result<Report> {
-    let all = crowd(target.address, target.scale.crowd).await?;
+    let all = crowd(target.address, target.scale.crowd, None).await?;
     target.hold().await;
     Ok(Report { connections: all.len() as u64, ..Report::default() })
 }

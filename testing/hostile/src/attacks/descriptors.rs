@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use procfs::process::{LimitValue, Process};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use tokio::time::sleep;
 
 use super::{Conversation, crowd};
 use crate::attack::{Report, Target};
 
 /// How many connections come, which is more than the server takes.
-pub const CROWD: usize = 400;
+const CROWD: usize = 400;
 
 /// The limit of a server whose descriptors are taken away.
 const TAKEN_AWAY: u64 = 16;
@@ -35,7 +34,7 @@ pub async fn taken_away(target: &Target) -> anyhow::Result<Report> {
 }
 
 async fn come(target: &Target) -> anyhow::Result<()> {
-    let _all = crowd(target.address, CROWD).await?;
+    let _all = crowd(target.address, CROWD, None).await?;
     sleep(SETTLE).await;
     target.hold().await;
     Ok(())
@@ -50,11 +49,8 @@ async fn serve_again(target: &Target) -> anyhow::Result<Report> {
 /// Sets how many descriptors process `id` may have; returns what it was before.
 fn set_limit(id: u32, current: Option<u64>) -> anyhow::Result<Option<u64>> {
     let pid = Pid::from_raw(id.cast_signed());
-    let limits = Process::new(id.cast_signed()).and_then(|process| process.limits());
-    let maximum = match limits.context("read the server's limits")?.max_open_files.hard_limit {
-        LimitValue::Value(maximum) => Some(maximum),
-        LimitValue::Unlimited => None,
-    };
+    // The server has it from this process.
+    let maximum = getrlimit(Resource::Nofile).maximum;
     let old = prlimit(pid, Resource::Nofile, Rlimit { current, maximum });
     Ok(old.context("change the server's limit of open files")?.current)
 }

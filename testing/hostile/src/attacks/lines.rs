@@ -30,7 +30,7 @@ const FORMULAS: &str = "=1+1\t+cmd|' /C calc'!A0\t-2+3\t@SUM(A1,A2)\t=HYPERLINK(
 /// Lines that never end, on many connections, and lines that are too long, by one byte and by far.
 pub async fn long_lines(target: &Target) -> anyhow::Result<Report> {
     let mut conversation = Conversation::open(target.address).await?;
-    let all = crowd(target.address, target.scale.stalls).await?;
+    let all = crowd(target.address, target.scale.stalls, None).await?;
     let mut flood = Flood::new(all, |_| ENDLESS.to_owned());
     flood.fill_all(target).await;
     target.ready.notify_one();

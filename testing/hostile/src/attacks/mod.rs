@@ -45,11 +45,15 @@ async fn connect(address: SocketAddr, receive_bytes: Option<u32>) -> anyhow::Res
     Ok(stream)
 }
 
-/// `count` connections.
-async fn crowd(address: SocketAddr, count: usize) -> anyhow::Result<Vec<TcpStream>> {
+/// `count` connections, as [`connect`] makes them.
+async fn crowd(
+    address: SocketAddr,
+    count: usize,
+    receive_bytes: Option<u32>,
+) -> anyhow::Result<Vec<TcpStream>> {
     let mut all = Vec::with_capacity(count);
     for _ in 0..count {
-        all.push(connect(address, None).await?);
+        all.push(connect(address, receive_bytes).await?);
     }
     Ok(all)
 }

@@ -13,7 +13,7 @@ use harness::rng::Rng;
 use oracle::packet::{self, Line, Packet};
 
 /// How many connections send them.
-pub const CONNECTIONS: u32 = 32;
+const CONNECTIONS: u32 = 32;
 
 /// How many lines a connection sends before it reads their answers. Lines and answers fit the
 /// buffers of the system, so that neither side waits for the other to read.
@@ -50,7 +50,7 @@ pub async fn make(target: &Target, rate: Option<u64>) -> anyhow::Result<Report> 
         let stop = target.stop.clone();
         all.spawn(async move {
             let mut next = Instant::now() + pause * (place % 7) / 7;
-            while sender.conversation.lines() < least || !stop.is_cancelled() {
+            while sender.conversation.counts.lines < least || !stop.is_cancelled() {
                 if rate.is_some() {
                     sleep_until(next).await;
                     next += pause;
@@ -76,7 +76,7 @@ impl Sender {
         // An agency that no mutated line names.
         let bet = format!("StoreBet:{};{BET}", self.first_agency + AGENCIES - 1);
         for place in 0..lines {
-            if self.conversation.is_last() {
+            if self.conversation.is_last {
                 break;
             }
             if with_bets && place.is_multiple_of(LINES_PER_BET) {

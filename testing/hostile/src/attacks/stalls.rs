@@ -7,8 +7,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::crowd;
 use super::lines::BET;
-use super::{connect, crowd};
 use crate::attack::{Report, Target};
 
 /// How often each slow writer writes its byte.
@@ -45,7 +45,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// A byte of a packet now and then, on each of many connections.
 pub async fn slow_writers(target: &Target) -> anyhow::Result<Report> {
     let packet = format!("StoreBatch:1{}", format!(":{BET}").repeat(100));
-    let mut all = crowd(target.address, target.scale.stalls).await?;
+    let mut all = crowd(target.address, target.scale.stalls, None).await?;
     let mut report = Report { connections: all.len() as u64, ..Report::default() };
     target.ready.notify_one();
     let pause = BYTE_EVERY / all.len() as u32;
@@ -68,12 +68,10 @@ pub async fn slow_writers(target: &Target) -> anyhow::Result<Report> {
 pub async fn half_lines(target: &Target, count: usize, bytes: usize) -> anyhow::Result<Report> {
     let half = format!("StoreBatch:1{}", format!(":{BET}").repeat(bytes / BET.len()));
     let half = half.as_bytes().get(..bytes).context("cut a packet")?;
-    let (mut all, mut report) = (Vec::with_capacity(count), Report::default());
-    for _ in 0..count {
-        let stream = connect(target.address, None).await?;
-        report.connections += 1;
+    let all = crowd(target.address, count, None).await?;
+    let mut report = Report { connections: count as u64, ..Report::default() };
+    for stream in &all {
         report.bytes += stream.try_write(half).unwrap_or(0) as u64;
-        all.push(stream);
     }
     sleep(SETTLE).await;
     target.hold().await;
@@ -98,7 +96,7 @@ fn has_ended(stream: &TcpStream) -> bool {
 
 /// Lines on and on that are refused, as fast as the server takes them, whose answers are not read.
 pub async fn never_reading(target: &Target) -> anyhow::Result<Report> {
-    let all = crowd(target.address, target.scale.stalls).await?;
+    let all = crowd(target.address, target.scale.stalls, None).await?;
     let mut flood = Flood::new(all, |_| "AgencyStatus:0\n\n".to_owned());
     flood.fill_all(target).await;
     flood.go_on(target).await;
@@ -109,10 +107,7 @@ pub async fn never_reading(target: &Target) -> anyhow::Result<Report> {
 /// Every fourth line is stored: else the server's delay would keep answers from getting stuck.
 pub async fn stuck_answers(target: &Target) -> anyhow::Result<Report> {
     let count = target.scale.stalls / STUCK_SHARE;
-    let mut all = Vec::with_capacity(count);
-    for _ in 0..count {
-        all.push(connect(target.address, Some(STUCK_RECEIVE_BYTES)).await?);
-    }
+    let all = crowd(target.address, count, Some(STUCK_RECEIVE_BYTES)).await?;
     let first = STUCK_FIRST + target.round * count as u32;
     let stored = |place: usize| format!("StoreBet:{};{BET}\n", first + place as u32);
     let refused = "StoreRows:1;1:;;;;\n".repeat(3);
