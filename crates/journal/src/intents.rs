@@ -7,9 +7,9 @@
 //! - The log ends inside the intent's range: its writer died. The log is cut to where the range
 //!   starts.
 //! - The machine has started again since: any group that was not acknowledged may be there in
-//!   part, in any part. The log is cut at the first group that does not match its checksum; if
-//!   all match, at the newest intent's end, for what stands behind it may be a group whose intent
-//!   was lost.
+//!   part, in any part, and so may the ring. The log is cut at the first group that does not match
+//!   its checksum, or whose intent is missing in the ring; if there is none, at the newest intent's
+//!   end, because what stands behind it may be a group whose intent was lost.
 //! - The ring is empty or missing, is about another file, or its newest record says that all is
 //!   settled: nothing is pending.
 //!
@@ -97,12 +97,15 @@ pub struct Intents {
     of_file: VecDeque<Intent>,
     /// The newest intent, of whatever file.
     newest: Option<Intent>,
+    /// The sequence number of the intent before the first one that is missing, of the run of the
+    /// machine that wrote the newest one.
+    before_gap: Option<u64>,
 }
 
 impl Intents {
     /// A ring that was not read yet.
     pub fn none() -> Self {
-        Self { file: FileId(0), of_file: VecDeque::new(), newest: None }
+        Self { file: FileId(0), of_file: VecDeque::new(), newest: None, before_gap: None }
     }
 
     /// Learns what stands in the ring now, for the log `file`. A process that holds the lock again most
@@ -141,6 +144,13 @@ impl Intents {
     }
 
     fn add(&mut self, intent: Intent) {
+        match self.newest {
+            Some(newest) if newest.boot != intent.boot => self.before_gap = None,
+            Some(newest) if newest.sequence + 1 < intent.sequence => {
+                self.before_gap.get_or_insert(newest.sequence);
+            }
+            _ => {}
+        }
         let oldest = (intent.sequence + 1).saturating_sub(INTENTS_MAX);
         while self.of_file.front().is_some_and(|first| first.sequence < oldest) {
             self.of_file.pop_front();
@@ -185,8 +195,14 @@ impl Intents {
         self.of_file.iter().any(|intent| intent.sequence == sequence)
     }
 
-    /// The groups that should be there, the first one first. An intent that a later one starts
-    /// before the end of was cut back, and its place used again.
+    /// Whether the ring is missing an intent that was written before this one. Then neither was
+    /// durable, because the sync of an intent is one of all that were written before it.
+    pub fn is_behind_gap(&self, intent: &Intent) -> bool {
+        self.before_gap.is_some_and(|before| before < intent.sequence)
+    }
+
+    /// The groups that should be there, the first one first. An intent that overlaps a later one
+    /// was cut back, and its place was used again.
     pub fn standing(&self) -> Vec<Intent> {
         let mut next = u64::MAX;
         let mut standing = Vec::new();

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::disk::{Disk, DiskFile, FileId, Mode};
-use crate::lock::{DeadlineLock, LockError, WaitEnd};
+use crate::error::JournalError;
+use crate::lock::{DeadlineLock, WaitEnd};
 
 /// Where a log is, with its lock files.
 #[derive(Debug, Clone)]
@@ -63,7 +64,7 @@ impl<D: Disk> LockFiles<D> {
 
     /// Takes the lock, until `deadline` at the latest; says whether these are other files than
     /// before, so that nothing holds that was known of the log.
-    pub fn take(&mut self, deadline: Instant) -> Result<bool, LockError> {
+    pub fn take(&mut self, deadline: Instant) -> Result<bool, JournalError> {
         loop {
             self.lock.take(deadline)?;
             let replaced = self.replaced();
@@ -71,7 +72,10 @@ impl<D: Disk> LockFiles<D> {
                 return Ok(std::mem::take(&mut self.is_new));
             }
             self.lock.give_back();
-            self.reopen(replaced).map_err(|e| self.lock.refused(e))?;
+            self.reopen(replaced).map_err(|error| {
+                let path = &self.paths.directory.join(self.paths.locks);
+                JournalError::of(path, error, |_, error| self.lock.refused(error).into())
+            })?;
         }
     }
 

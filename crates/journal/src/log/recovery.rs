@@ -45,15 +45,21 @@ impl<D: Disk> Locked<'_, D> {
     }
 
     /// Where the first group starts that is not there as it was meant to be, or the last one ends.
+    /// A group whose intent is missing starts where the one before it ends.
     fn first_unfinished(&self, bytes: u64) -> io::Result<u64> {
-        let mut end = 0;
+        let mut end = None;
         for intent in self.log.intents.standing() {
+            if let Some(end) = end
+                && self.log.intents.is_behind_gap(&intent)
+            {
+                return Ok(end);
+            }
             if !self.is_there(&intent, bytes)? {
                 return Ok(intent.offset.min(bytes));
             }
-            end = intent.end();
+            end = Some(intent.end());
         }
-        Ok(end)
+        Ok(end.unwrap_or_default())
     }
 
     /// Cuts what stands at `offset` and behind, up to the last line that may be another system's.
