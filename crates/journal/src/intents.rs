@@ -16,10 +16,10 @@
 //! Lines that may be another system's, which knows no intents, are never cut: a cut goes behind
 //! the last of them.
 //!
-//! **Invariant**: a group is acknowledged only when its bytes and its intent are durable, and it
-//! is written only when its writer itself has made an earlier intent durable that is still in the
-//! ring, of this run of the machine and of this file (a *fence*, if need be: an intent of no
-//! bytes).
+//! **Invariant**: a group is acknowledged only when its bytes and its intent are durable. It is
+//! written only behind a *fence*: an intent of this file that its writer has synced since the
+//! machine started and that is still in the ring. If there is none, the writer first writes and
+//! syncs an intent of no bytes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -250,7 +250,7 @@ impl Intents {
 }
 
 /// Makes the ring's file as long as it will ever be, so that no later write of an intent needs
-/// space on the disk. A full-length ring is left as it is.
+/// space on a file system that overwrites in place. A full-length ring is left as it is.
 fn allocate(ring: &impl DiskFile) -> io::Result<()> {
     if ring.bytes()? >= RING_BYTES as u64 {
         return Ok(());

@@ -5,8 +5,9 @@
 //! line: under the lock it reads what others appended since it last looked.
 //!
 //! **Invariant**: only the holder of the lock writes. [`Locked`] is the held lock; appending is a
-//! method of it and of nothing else, so that an unlocked append does not compile. A [`Locked`] is of
-//! a log of whole groups that is applied to its end, except for what it has appended itself.
+//! method of it and of nothing else, so that an unlocked append does not compile. While a [`Locked`]
+//! exists, the log consists of whole groups, and all of them are applied except the one that it has
+//! appended itself.
 
 mod positions;
 mod recovery;
@@ -181,7 +182,7 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// [`JournalError::Read`].
     pub fn has_changed(&self) -> Result<bool, JournalError> {
-        let found = self.disk.find(&self.path).map_err(|e| self.unreadable(e))?;
+        let found = self.disk.find(&self.path).map_err(|e| self.error_of(e))?;
         Ok(found != Some((self.file_id, self.positions.applied)))
     }
 
@@ -202,13 +203,13 @@ impl<D: Disk> Log<D> {
         fold: &mut impl Fold,
     ) -> Result<(Locked<'_, D>, Found), JournalError> {
         let (mut locked, bytes) = self.lock_and_recover(deadline)?;
-        locked.catch_up(bytes, fold).map_err(|e| locked.log.unreadable(e))?;
+        locked.catch_up(bytes, fold).map_err(|e| locked.log.error_of(e))?;
         let found = locked.log.take_found();
         Ok((locked, found))
     }
 
-    /// Reads a log that is far behind without any lock, so that no process waits for it. What the
-    /// holder of the lock saw as whole stays whole.
+    /// Reads a log that is far behind without any lock, so that no process waits for it. Bytes that
+    /// were whole under the lock are not cut later, so they can be read without it.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -218,13 +219,13 @@ impl<D: Disk> Log<D> {
         fold: &mut impl Fold,
     ) -> Result<(), JournalError> {
         let behind = self.file.bytes().map(|bytes| bytes.saturating_sub(self.positions.applied));
-        if behind.map_err(|e| self.unreadable(e))? <= BEHIND_BYTES_MAX {
+        if behind.map_err(|e| self.error_of(e))? <= BEHIND_BYTES_MAX {
             return Ok(());
         }
         let (locked, bytes) = self.lock_and_recover(deadline)?;
         locked.log.positions.append(bytes);
         drop(locked);
-        self.apply_to(bytes, fold).map_err(|e| self.unreadable(e))
+        self.apply_to(bytes, fold).map_err(|e| self.error_of(e))
     }
 
     /// Takes the lock and recovers; returns how long the log is, in bytes.
@@ -238,7 +239,7 @@ impl<D: Disk> Log<D> {
             locked.log.intents = Intents::none();
             locked.start_again();
         }
-        let bytes = locked.recover().map_err(|e| locked.log.unreadable(e))?;
+        let bytes = locked.recover().map_err(|e| locked.log.error_of(e))?;
         Ok((locked, bytes))
     }
 
@@ -260,7 +261,7 @@ impl<D: Disk> Log<D> {
             return Ok(());
         }
         let started = self.disk.start_sync(&self.file, &self.lock_files.ring);
-        started.map_err(|e| self.unreadable(e.into()))
+        started.map_err(|e| self.error_of(e.into()))
     }
 
     /// Makes everything that is known of the log durable, and the intents of it.
@@ -273,10 +274,11 @@ impl<D: Disk> Log<D> {
         }
         let synced = match self.positions.fence() {
             Some(_) => self.disk.sync_both(&self.file, &self.lock_files.ring),
-            // The process that created the ring may have died before its name was durable.
+            // Without a fence this process has never synced the ring, so it cannot rely on one flush
+            // for both files.
             None => self.file.sync().and_then(|()| self.lock_files.ring.sync()),
         };
-        synced.map_err(|e| self.unreadable(e.into()))?;
+        synced.map_err(|e| self.error_of(e.into()))?;
         self.positions.make_durable(self.intents.sequence());
         Ok(())
     }
@@ -322,7 +324,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn unreadable(&self, error: io::Error) -> JournalError {
+    fn error_of(&self, error: io::Error) -> JournalError {
         JournalError::of(&self.path, error, JournalError::Read)
     }
 }
@@ -352,7 +354,7 @@ impl<D: Disk> Locked<'_, D> {
     /// # Errors
     /// [`JournalError::Read`].
     pub fn bytes(&self) -> Result<u64, JournalError> {
-        self.log.file.bytes().map_err(|e| self.log.unreadable(e))
+        self.log.file.bytes().map_err(|e| self.log.error_of(e))
     }
 
     /// What had been applied of the log and is not there any more, since this was last asked.
@@ -422,7 +424,7 @@ impl<D: Disk> Locked<'_, D> {
     ) -> Result<Vec<T>, JournalError> {
         let end = self.log.positions.applied;
         let scanned = scan(&*self.log.file, end, threads_for(end), start, visit);
-        scanned.map_err(|e| self.log.unreadable(e))
+        scanned.map_err(|e| self.log.error_of(e))
     }
 
     /// Gives the log's file another name, durably except for the directories; the log starts again.
@@ -431,7 +433,7 @@ impl<D: Disk> Locked<'_, D> {
     /// [`JournalError::Read`].
     pub fn move_to(&mut self, path: &Path) -> Result<(), JournalError> {
         let moved = self.log.disk.rename(&self.log.path, path);
-        moved.and_then(|()| self.reopen_if_replaced().map(drop)).map_err(|e| self.log.unreadable(e))
+        moved.and_then(|()| self.reopen_if_replaced().map(drop)).map_err(|e| self.log.error_of(e))
     }
 
     /// Makes everything durable, and forgets the intents: nothing is pending, and an operator who
@@ -443,7 +445,7 @@ impl<D: Disk> Locked<'_, D> {
         self.sync()?;
         let log = &mut *self.log;
         let settled = log.intents.settle(&*log.lock_files.ring, log.disk.boot());
-        settled.map_err(|e| self.log.unreadable(e))
+        settled.map_err(|e| self.log.error_of(e))
     }
 
     /// Applies what stands up to the log's `end`, and cuts off what is torn there.
@@ -454,8 +456,8 @@ impl<D: Disk> Locked<'_, D> {
         let rest = end - applied;
         match self.log.others {
             OthersWrite::Rows if rest > 0 => {
-                // Without this intent, the rows before it, which count from now on, would look like a
-                // part of a group of ours that another system has written over.
+                // Otherwise the ring would still say that a group of ours ends behind this place, and
+                // the next holder of the lock would cut rows that count now.
                 self.intend(applied, b"")?;
                 self.cut(applied, "a last line without its end")?;
                 self.log.positions.cut(applied);

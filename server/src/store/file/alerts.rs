@@ -171,7 +171,7 @@ mod tests {
 
     /// The logs that are reported as changed by hand, and how long they were.
     fn lost(volume: &mut SimulatedVolume) -> Vec<(String, u64)> {
-        let mut locked = volume.lock_for_archive(deadline()).unwrap();
+        let mut locked = volume.lock_both(deadline()).unwrap();
         match take_change(&mut locked.bets, &mut locked.closes) {
             None => Vec::new(),
             Some(Change::External(logs)) => {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn difference_in(volume: &mut SimulatedVolume) -> Option<String> {
-        let locked = volume.lock_for_archive(deadline()).unwrap();
+        let locked = volume.lock_both(deadline()).unwrap();
         difference(&locked.draw.unwrap(), locked.state)
     }
 
@@ -209,7 +209,7 @@ mod tests {
     fn an_archived_day_is_not_reported_as_lost() {
         let (machine, mut volume) = drawn();
         archive(machine.process(), settings(), false).unwrap();
-        let mut locked = volume.lock_for_archive(deadline()).unwrap();
+        let mut locked = volume.lock_both(deadline()).unwrap();
         let change = take_change(&mut locked.bets, &mut locked.closes);
         assert_eq!(change, Some(Change::NewDay(ROW.len() as u64 + 4)));
         drop(locked);
@@ -223,7 +223,7 @@ mod tests {
         for log in [BETS, CLOSES].map(Path::new) {
             machine.process().rename(log, &log.with_extension("moved")).unwrap();
         }
-        let mut locked = volume.lock_for_archive(deadline()).unwrap();
+        let mut locked = volume.lock_both(deadline()).unwrap();
         assert!(*locked.is_compared);
         assert!(locked.report_changes(), "compared again, because the bets were others");
         let error = difference(&locked.draw.unwrap(), locked.state).unwrap();
@@ -240,7 +240,7 @@ mod tests {
             assert!(error.starts_with("draw.json was drawn over other bets of agency "), "{error}");
         }
         status(&mut volume, 1);
-        assert!(*volume.lock_for_archive(deadline()).unwrap().is_compared, "reported once");
+        assert!(*volume.lock_both(deadline()).unwrap().is_compared, "reported once");
 
         machine.put(Path::new(DRAW), record.as_bytes());
         let changed = content(&machine, BETS).replace("Ana", "Eva");

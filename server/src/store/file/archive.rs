@@ -74,7 +74,7 @@ pub fn archive<D: Disk>(
     let path = settings.volume.clone();
     let mut volume = Volume::open_files(disk, settings)?;
     let disk = Arc::clone(&volume.disk);
-    let locked = volume.lock_for_archive(deadline).map_err(failed)?;
+    let locked = volume.lock_both(deadline).map_err(failed)?;
     let locks = path.join(LOCKS);
     let begun = whole_file::read(&*disk, &locks.join(ARCHIVING)).map_err(failed)?;
     let name = match begun {

@@ -1,7 +1,7 @@
 //! The store's thread: takes groups of requests from the queue, commits them, and answers.
 //!
 //! **Invariant**: a reply that rows are stored, or that an agency has closed, leaves only after
-//! they are durable, whichever instance wrote them. After an error no reply has left.
+//! they are durable, whichever instance wrote them. If a commit fails, it has answered no request.
 
 use std::time::{Duration, Instant};
 
@@ -205,7 +205,7 @@ pub(super) fn commit<D: Disk>(
         locked.bets.write_intent(&rows)?;
         locked.bets.append(&rows)?;
     }
-    // Others wait for the locks, and what follows concerns this instance alone.
+    // Before the sync, so that other instances can append meanwhile.
     drop(locked);
     let since = Instant::now();
     volume.bets.start_sync()?;

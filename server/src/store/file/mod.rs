@@ -66,8 +66,8 @@ pub struct FileStore {
     draw: watch::Receiver<Option<Arc<Draw>>>,
 }
 
-/// The end of a store: comes when every clone of it is dropped, or with the error for which the
-/// instance must end.
+/// Resolves when every clone of the store is dropped, or with the error for which the instance must
+/// end.
 pub struct StoreEnd(oneshot::Receiver<Result<(), StoreError>>);
 
 impl StoreEnd {

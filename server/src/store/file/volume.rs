@@ -2,7 +2,7 @@
 //!
 //! Runs on the store's thread.
 //!
-//! **Invariant**: the lock order is `agencies_closed`, then `bets`: [`Volume::lock_for_archive`] is
+//! **Invariant**: the lock order is `agencies_closed`, then `bets`: [`Volume::lock_both`] is
 //! the one place where both are taken. Nothing is awaited under a lock.
 
 use std::path::Path;
@@ -123,7 +123,7 @@ impl<D: Disk> Volume<D> {
     /// archived is not worked on.
     pub(super) fn lock(&mut self, deadline: Instant) -> Result<LockedVolume<'_, D>, StoreError> {
         let (disk, marker) = (Arc::clone(&self.disk), Arc::clone(&self.marker));
-        let mut locked = self.lock_for_archive(deadline)?;
+        let mut locked = self.lock_both(deadline)?;
         match disk.find(&marker) {
             Ok(None) => {
                 locked.report_changes();
@@ -134,8 +134,8 @@ impl<D: Disk> Volume<D> {
         }
     }
 
-    /// As [`Volume::lock`], also while the day is being archived.
-    pub(super) fn lock_for_archive(
+    /// Takes both locks, also while the day is being archived: see [`Volume::lock`].
+    pub(super) fn lock_both(
         &mut self,
         deadline: Instant,
     ) -> Result<LockedVolume<'_, D>, StoreError> {
@@ -161,8 +161,9 @@ impl<D: Disk> Volume<D> {
         agencies: &[AgencyId],
         deadline: Instant,
     ) -> Result<Vec<AgencyStatus>, StoreError> {
-        let LockedVolume { state, .. } = self.lock(deadline)?;
-        let status = agencies.iter().map(|agency| state.status(*agency)).collect();
+        let locked = self.lock(deadline)?;
+        let status = agencies.iter().map(|agency| locked.state.status(*agency)).collect();
+        drop(locked);
         self.bets.sync()?;
         self.closes.sync()?;
         Ok(status)
