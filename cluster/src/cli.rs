@@ -31,7 +31,7 @@ Exit codes:
 /// Runs a whole lottery on this machine, and checks it
 #[derive(Debug, Clone, Parser)]
 #[command(name = "cluster", version, after_help = MORE, max_term_width = 100)]
-pub struct Options {
+pub struct ClusterOptions {
     /// How many servers, 1 to 16
     #[arg(long, value_name = "N", default_value_t = 3,
           value_parser = clap::value_parser!(u8).range(1..=16))]
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn wrong_values_name_their_option() {
-        Options::command().debug_assert();
+        ClusterOptions::command().debug_assert();
         for (option, most, too_much) in [
             ("--servers", "16", "17"),
             ("--servers", "1", "0"),
@@ -108,7 +108,7 @@ mod tests {
             ("--batch-size", "3448", "3450"),
             ("--batch-size", "1", "0"),
         ] {
-            let parsed = |value| Options::try_parse_from(["cluster", option, value]);
+            let parsed = |value| ClusterOptions::try_parse_from(["cluster", option, value]);
             parsed(most).unwrap();
             let error = parsed(too_much).unwrap_err().to_string();
             assert!(error.contains(option), "{error}");

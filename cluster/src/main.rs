@@ -28,7 +28,7 @@ fn cluster(mut arguments: Vec<OsString>) -> Exit {
     if arguments.get(1).is_some_and(|word| word == "run") {
         arguments.remove(1);
     }
-    match command::options::<cli::Options>(arguments) {
+    match command::options::<cli::ClusterOptions>(arguments) {
         Ok(options) => run::main(&options),
         Err(exit) => exit,
     }

@@ -9,7 +9,7 @@ use program::shutdown;
 use tokio::time::Instant;
 
 use crate::agencies::{self, AgencyEnd};
-use crate::cli::Options;
+use crate::cli::ClusterOptions;
 use crate::progress::Progress;
 use crate::report::{AgencyReport, InstanceReport, Report};
 use crate::stop::{INTERRUPTED, Stop};
@@ -26,7 +26,7 @@ const DIAGNOSES_SHOWN: usize = 3;
 
 /// What has come of a run, right or wrong.
 #[derive(Default)]
-struct Outcome {
+struct RunResult {
     report: Report,
     stored_before: u64,
     /// What is not right; after the first line of each, what helps to find out why.
@@ -37,7 +37,7 @@ struct Outcome {
 
 /// Runs a lottery as `options` say, and prints what came of it.
 #[must_use]
-pub fn main(options: &Options) -> Exit {
+pub fn main(options: &ClusterOptions) -> Exit {
     command::raise_descriptor_limit();
     command::run(async {
         let signal = shutdown::on_signal().context("listen for signals")?;
@@ -45,7 +45,7 @@ pub fn main(options: &Options) -> Exit {
     })
 }
 
-async fn run(options: &Options, stop: &Stop) -> Exit {
+async fn run(options: &ClusterOptions, stop: &Stop) -> Exit {
     let mut workspace = match Workspace::prepare(options) {
         Ok(workspace) => workspace,
         Err(error) => {
@@ -54,22 +54,22 @@ async fn run(options: &Options, stop: &Stop) -> Exit {
         }
     };
     let progress = Progress::new();
-    let mut outcome = Outcome::default();
-    outcome.report.servers = options.servers;
-    if let Err(error) = hold(options, &workspace, &progress, stop, &mut outcome).await {
-        outcome.problems.push(format!("{error:#}"));
+    let mut result = RunResult::default();
+    result.report.servers = options.servers;
+    if let Err(error) = hold(options, &workspace, &progress, stop, &mut result).await {
+        result.problems.push(format!("{error:#}"));
     }
     progress.clear();
-    match outcome.problems.as_slice() {
+    match result.problems.as_slice() {
         [] => {}
         // A person who interrupts a run does not want to know what it was doing.
         [interrupted] if interrupted == INTERRUPTED => print(interrupted),
         _ => {
             workspace.directory.keep();
-            print_problems(&outcome, &workspace);
+            print_problems(&result, &workspace);
         }
     }
-    let report = outcome.report(&workspace);
+    let report = result.report(&workspace);
     match show(options, &report) {
         Ok(()) if report.ok => Exit::Right,
         Ok(()) => Exit::Failed,
@@ -80,40 +80,40 @@ async fn run(options: &Options, stop: &Stop) -> Exit {
     }
 }
 
-/// The lottery itself. What is known at its end is in `outcome`, also after an error.
+/// The lottery itself. What is known at its end is in `result`, also after an error.
 async fn hold(
-    options: &Options,
+    options: &ClusterOptions,
     workspace: &Workspace,
     progress: &Progress,
     stop: &Stop,
-    outcome: &mut Outcome,
+    result: &mut RunResult,
 ) -> anyhow::Result<()> {
     let bets = stop.or(workspace.bets(options)).await?;
-    outcome.report.bets = bets.lines()?;
+    result.report.bets = bets.lines()?;
     let mut stored = LineCounter::new(workspace.volume.bets());
-    outcome.stored_before = stored.count().context("read bets.csv")?;
+    result.stored_before = stored.count().context("read bets.csv")?;
     let mut cluster = stop.or(Cluster::start(workspace.plan(options))).await?;
     progress.note(&format!(
         "{} servers, {} agencies, {} bets",
         options.servers,
         options.clients,
-        grouped(outcome.report.bets)
+        grouped(result.report.bets)
     ));
     let started = Instant::now();
     let ran = tokio::select! {
         ran = agencies::run(&cluster, &bets, options.batch_size, stop.token()) => ran,
-        never = progress.follow(outcome.report.bets, stored) => match never {},
+        never = progress.follow(result.report.bets, stored) => match never {},
     };
-    outcome.report.seconds = started.elapsed();
+    result.report.seconds = started.elapsed();
     let stopped = cluster.stop().await;
-    outcome.look_at_servers(&cluster, stopped.err().unwrap_or_default());
+    result.look_at_servers(&cluster, stopped.err().unwrap_or_default());
     let ends = ran?;
     stop.check()?;
     progress.note("every agency has its winners");
-    outcome.count(options, workspace, bets, &ends).await
+    result.count(options, workspace, bets, &ends).await
 }
 
-impl Outcome {
+impl RunResult {
     /// What the servers did and how they ended.
     fn look_at_servers(&mut self, cluster: &Cluster, failures: Vec<anyhow::Error>) {
         self.problems.extend(failures.iter().map(|error| format!("{error:#}")));
@@ -131,7 +131,7 @@ impl Outcome {
     /// The independent count.
     async fn count(
         &mut self,
-        options: &Options,
+        options: &ClusterOptions,
         workspace: &Workspace,
         bets: BetsDirectory,
         ends: &[AgencyEnd],
@@ -187,7 +187,7 @@ fn first_line(text: &str) -> String {
 }
 
 /// The table, and the line of JSON as the very last of standard output.
-fn show(options: &Options, report: &Report) -> anyhow::Result<()> {
+fn show(options: &ClusterOptions, report: &Report) -> anyhow::Result<()> {
     let table = if report.agencies.is_empty() {
         String::new()
     } else {
@@ -204,14 +204,14 @@ fn show(options: &Options, report: &Report) -> anyhow::Result<()> {
 }
 
 /// Prints all that helps to find out why, and last, where a person sees it, what is not right.
-fn print_problems(outcome: &Outcome, workspace: &Workspace) {
-    for diagnosis in outcome.diagnoses.iter().take(DIAGNOSES_SHOWN) {
+fn print_problems(result: &RunResult, workspace: &Workspace) {
+    for diagnosis in result.diagnoses.iter().take(DIAGNOSES_SHOWN) {
         print(diagnosis);
     }
-    for problem in outcome.problems.iter().filter(|problem| problem.contains('\n')) {
+    for problem in result.problems.iter().filter(|problem| problem.contains('\n')) {
         print(problem);
     }
-    for problem in &outcome.problems {
+    for problem in &result.problems {
         print(&format!("problem: {}", first_line(problem)));
     }
     let [directory, volume] =

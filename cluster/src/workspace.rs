@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use client::bets::Bets;
 
-use crate::cli::Options;
+use crate::cli::ClusterOptions;
 use harness::bets_dir::{BetsDirectory, Generate};
 use harness::cluster::Plan;
 use harness::directory::{self, RunDirectory};
@@ -29,7 +29,7 @@ impl Workspace {
     ///
     /// # Errors
     /// A given file or directory is not there or cannot be made.
-    pub fn prepare(options: &Options) -> anyhow::Result<Self> {
+    pub fn prepare(options: &ClusterOptions) -> anyhow::Result<Self> {
         let given_bets = options.bets.as_deref();
         let given_bets =
             given_bets.map(|path| BetsDirectory::given(path, options.clients)).transpose()?;
@@ -50,7 +50,7 @@ impl Workspace {
     ///
     /// # Errors
     /// They could not be made.
-    pub async fn bets(&self, options: &Options) -> anyhow::Result<BetsDirectory> {
+    pub async fn bets(&self, options: &ClusterOptions) -> anyhow::Result<BetsDirectory> {
         if let Some(given) = &self.given_bets {
             return Ok(given.clone());
         }
@@ -65,7 +65,7 @@ impl Workspace {
 
     /// What to start here.
     #[must_use]
-    pub fn plan(&self, options: &Options) -> Plan {
+    pub fn plan(&self, options: &ClusterOptions) -> Plan {
         Plan {
             servers: options.servers,
             agencies: options.clients,
