@@ -9,7 +9,7 @@ use client::bets::Bets;
 
 use crate::cli::ClusterOptions;
 use harness::bets_dir::{BetsDirectory, Generate};
-use harness::cluster::Plan;
+use harness::cluster::ClusterPlan;
 use harness::directory::{self, RunDirectory};
 use harness::volume::Volume;
 
@@ -65,13 +65,13 @@ impl Workspace {
 
     /// What to start here.
     #[must_use]
-    pub fn plan(&self, options: &ClusterOptions) -> Plan {
-        Plan {
+    pub fn plan(&self, options: &ClusterOptions) -> ClusterPlan {
+        ClusterPlan {
             servers: options.servers,
             agencies: options.clients,
             winner_number: options.winner_number,
             volume: self.volume.clone(),
-            ..Plan::new(&self.binary, self.directory.path())
+            ..ClusterPlan::new(&self.binary, self.directory.path())
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use journal::disk::simulated::{Fault, Machine, SimulatedDisk};
+use journal::disk::simulated::{DiskFault, Machine, SimulatedDisk};
 use journal::{Fold, JournalError, Log, LogPaths, OthersWrite, WaitEnd};
 
 const LOG: &str = "/volume/log";
@@ -84,7 +84,7 @@ fn a_failed_sync_of_the_directory_of_new_lock_files_ends_the_process() {
     )
     .unwrap();
     machine.only_syncs_fail();
-    (1..20).for_each(|more| machine.fail_at(machine.operations() + more, Fault::Fail));
+    (1..20).for_each(|more| machine.fail_at(machine.operations() + more, DiskFault::Fail));
     let taken = log.lock(Instant::now(), &mut Lines).map(drop);
     assert!(matches!(taken, Err(JournalError::Broken { .. })), "{taken:?}");
 }

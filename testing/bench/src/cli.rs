@@ -47,7 +47,7 @@ pub enum Question {
 #[derive(Debug, Clone, Parser)]
 #[command(name = "bench", bin_name = "bench", version)]
 #[command(after_help = MORE, max_term_width = 100)]
-pub struct Options {
+pub struct BenchOptions {
     /// What to ask; without any, everything
     #[arg(value_enum, value_name = "QUESTION")]
     pub questions: Vec<Question>,
@@ -104,7 +104,7 @@ pub struct Options {
     pub out: PathBuf,
 }
 
-impl Options {
+impl BenchOptions {
     /// What is asked, in order.
     #[must_use]
     pub fn questions(&self) -> Vec<Question> {
@@ -148,14 +148,14 @@ mod tests {
     use super::*;
     use clap::CommandFactory as _;
 
-    fn options(arguments: &[&str]) -> Options {
-        Options::try_parse_from(["bench"].iter().chain(arguments)).unwrap()
+    fn options(arguments: &[&str]) -> BenchOptions {
+        BenchOptions::try_parse_from(["bench"].iter().chain(arguments)).unwrap()
     }
 
     #[test]
     fn the_definition_holds_together() {
-        Options::command().debug_assert();
-        let help = Options::command().render_help().to_string();
+        BenchOptions::command().debug_assert();
+        let help = BenchOptions::command().render_help().to_string();
         assert!(help.contains("Usage: bench [OPTIONS] [QUESTION]..."), "{help}");
         assert_eq!(options(&[]).questions(), Question::value_variants());
         assert_eq!(options(&["storing"]).questions(), [Question::Storing]);
@@ -170,14 +170,14 @@ mod tests {
         for (option, most, too_much) in [("--waiting", "10239", "10240"), ("--seconds", "600", "0")]
         {
             options(&[option, most]);
-            assert!(Options::try_parse_from(["bench", option, too_much]).is_err(), "{option}");
+            assert!(BenchOptions::try_parse_from(["bench", option, too_much]).is_err(), "{option}");
         }
     }
 
     #[test]
     fn the_script_knows_every_option() {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/bench.sh");
-        let differences = harness::command::script_differences::<Options>(script.as_ref());
+        let differences = harness::command::script_differences::<BenchOptions>(script.as_ref());
         assert_eq!(differences.unwrap(), [""; 0]);
     }
 }

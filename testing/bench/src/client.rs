@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use tokio::time::Instant;
 
-use super::cli::Options;
+use super::cli::BenchOptions;
 use super::instances::{Instances, WINNING_NUMBER, memory_mib, processor_time};
-use super::outcome::{BETS_PER_SECOND, MEMORY, Measure, Outcome, Role, Sample, Unit};
 use super::place::Place;
+use super::results::{BETS_PER_SECOND, BenchResult, MEMORY, Measure, Role, Sample, Unit};
 use super::turns::{Entry, Whole};
 use harness::bets_dir::{BetsDirectory, Generate};
 use harness::numbers::grouped;
@@ -40,7 +40,7 @@ const NOTES: [&str; 2] = [
 ///
 /// # Errors
 /// The client or the instance fails.
-pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
+pub async fn ask(options: &BenchOptions, place: &Place) -> anyhow::Result<BenchResult> {
     let mut cases = Vec::new();
     for rows in options.bets(&[1_000_000], 1_000_000) {
         let name = format!("a file of {} bets", grouped(rows));
@@ -52,7 +52,7 @@ pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
         let entries = vec![Entry::new("client", Role::Ours, sending)];
         cases.push(place.measure(name, &[("bets", rows)], entries).await?);
     }
-    Ok(Outcome {
+    Ok(BenchResult {
         question: "client",
         title: "bets that a client reads, checks and sends in a second",
         cases,

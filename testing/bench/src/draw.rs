@@ -9,10 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tokio::time::Instant;
 
-use super::cli::Options;
+use super::cli::BenchOptions;
 use super::instances::{Instances, counted};
-use super::outcome::{MEMORY, Measure, Outcome, Role, Sample, Unit};
 use super::place::Place;
+use super::results::{BenchResult, MEMORY, Measure, Role, Sample, Unit};
 use super::stored::Stored;
 use super::turns::{Entry, Whole};
 use harness::numbers::grouped;
@@ -44,7 +44,7 @@ const NOTES: [&str; 2] = [
 ///
 /// # Errors
 /// An instance fails, or sends other winners than there are.
-pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
+pub async fn ask(options: &BenchOptions, place: &Place) -> anyhow::Result<BenchResult> {
     let mut cases = Vec::new();
     for (rows, agencies) in settings(options) {
         let name = format!("{} bets, {} agencies waiting", grouped(rows), grouped(agencies.into()));
@@ -58,7 +58,7 @@ pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
         let parameters = [("bets", rows), ("agencies", agencies.into())];
         cases.push(place.measure(name, &parameters, entries).await?);
     }
-    Ok(Outcome {
+    Ok(BenchResult {
         question: "draw",
         title: "from the last close to the last winner's answer",
         cases,
@@ -67,7 +67,7 @@ pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
 }
 
 /// Rows and agencies of each case.
-fn settings(options: &Options) -> Vec<(u64, u32)> {
+fn settings(options: &BenchOptions) -> Vec<(u64, u32)> {
     let rows = options.bets(&[1_000, 100_000, 10_000_000, 50_000_000], 10_000_000);
     let waiting = match options.waiting.as_slice() {
         [] if options.quick => vec![100, 1_000],

@@ -2,9 +2,9 @@
 //!
 //! The load of `storing`, on one instance, on volumes that differ in nothing else.
 
-use super::cli::Options;
-use super::outcome::{Outcome, Role};
+use super::cli::BenchOptions;
 use super::place::Place;
+use super::results::{BenchResult, Role};
 use super::stored::Stored;
 use super::storing::Setting;
 use super::storing::bets::Bets;
@@ -26,7 +26,7 @@ const NOTES: [&str; 2] = [
 ///
 /// # Errors
 /// An instance fails, or stored something else than it acknowledged.
-pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
+pub async fn ask(options: &BenchOptions, place: &Place) -> anyhow::Result<BenchResult> {
     let bets = Bets::read(&place.bets.file(1))?;
     let mut entries = Vec::new();
     for rows in options.bets(&[0, 10_000_000, 50_000_000], 10_000_000) {
@@ -42,7 +42,7 @@ pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
         entries.push(Entry::new(&name, role, Loaded { store: ours, load }));
     }
     let case = place.measure(SETTING.name(), &SETTING.parameters(), entries).await?;
-    Ok(Outcome {
+    Ok(BenchResult {
         question: "growth",
         title: "bets stored in a second, by how many are stored already",
         cases: vec![case],

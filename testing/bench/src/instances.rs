@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use harness::cluster::{Cluster, Plan};
+use harness::cluster::{Cluster, ClusterPlan};
 use harness::process::ChildProcess;
 use harness::processes;
 use harness::server_process::ServerProcess;
@@ -29,7 +29,12 @@ impl Instances {
         place: &Path,
     ) -> anyhow::Result<Self> {
         let winner_number = WINNING_NUMBER;
-        let plan = Plan { servers: count, agencies, winner_number, ..Plan::new(binary, place) };
+        let plan = ClusterPlan {
+            servers: count,
+            agencies,
+            winner_number,
+            ..ClusterPlan::new(binary, place)
+        };
         Cluster::start(plan).await.map(Self)
     }
 

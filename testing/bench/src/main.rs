@@ -1,7 +1,7 @@
 //! Measurements: this project beside the limit of the machine and beside other systems.
 //!
 //! A question (`storing`, …) decides its cases and sets up its contestants; `turns` runs them in
-//! turn; an `outcome` is what came of it; `table` and `place` show it. Never a test:
+//! turn; `results` is what came of it; `table` and `place` show it. Never a test:
 //! figures are for people, and only compared with those of the same run.
 //!
 //! To add a question: a variant of `cli::Question`, and its line in `ask`.
@@ -17,8 +17,8 @@ mod foreign;
 mod growth;
 mod instances;
 mod machine;
-mod outcome;
 mod place;
+mod results;
 mod start;
 mod stored;
 mod storing;
@@ -32,10 +32,10 @@ use anyhow::Context as _;
 use program::exit::Exit;
 use program::shutdown;
 
-use crate::cli::{Options, Question};
+use crate::cli::{BenchOptions, Question};
 use crate::machine::Others;
-use crate::outcome::Outcome;
 use crate::place::Place;
+use crate::results::BenchResult;
 use harness::command;
 use harness::terminal;
 
@@ -45,7 +45,7 @@ fn main() -> Exit {
 
 /// The program `bench [OPTIONS] [QUESTION…]`; `arguments` start with the program's name.
 fn run(arguments: Vec<OsString>) -> Exit {
-    let options: Options = match command::options(arguments) {
+    let options: BenchOptions = match command::options(arguments) {
         Ok(options) => options,
         Err(exit) => return exit,
     };
@@ -57,7 +57,7 @@ fn run(arguments: Vec<OsString>) -> Exit {
 }
 
 /// Asks one question after the other; what others came to before one failed stays.
-async fn ask_all(options: &Options) -> anyhow::Result<()> {
+async fn ask_all(options: &BenchOptions) -> anyhow::Result<()> {
     let signal = shutdown::on_signal().context("listen for signals")?;
     let place = Place::prepare(options, signal).await?;
     if cfg!(debug_assertions) {
@@ -69,18 +69,22 @@ async fn ask_all(options: &Options) -> anyhow::Result<()> {
     }
     for question in options.questions() {
         let others = Others::watch()?;
-        let outcome = ask(question, options, &place).await?;
+        let result = ask(question, options, &place).await?;
         let share = others.share(&place.machine)?;
         let warning = machine::warning(share).map(|text| terminal::wrapped(&text, width));
-        for part in [Some(table::table(&outcome, width)), warning].into_iter().flatten() {
+        for part in [Some(table::table(&result, width)), warning].into_iter().flatten() {
             write!(io::stdout(), "\n{part}").context("write the result")?;
         }
-        place.write(&outcome, share)?;
+        place.write(&result, share)?;
     }
     Ok(())
 }
 
-async fn ask(question: Question, options: &Options, place: &Place) -> anyhow::Result<Outcome> {
+async fn ask(
+    question: Question,
+    options: &BenchOptions,
+    place: &Place,
+) -> anyhow::Result<BenchResult> {
     match question {
         Question::Storing => storing::ask(options, place).await.context("measure storing"),
         Question::Growth => growth::ask(options, place).await.context("measure growth"),

@@ -11,10 +11,10 @@ use serde::Serialize;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::cli::Options;
+use super::cli::BenchOptions;
 use super::instances::WINNING_NUMBER;
 use super::machine::Machine;
-use super::outcome::{Case, Outcome};
+use super::results::{BenchResult, Case};
 use super::turns::{Effort, Entry, take_turns};
 use harness::bets_dir::{BetsDirectory, Generate};
 use harness::directory;
@@ -45,7 +45,7 @@ struct Document<'a> {
     effort: Effort,
     others_processor_share: f64,
     #[serde(flatten)]
-    outcome: &'a Outcome,
+    result: &'a BenchResult,
 }
 
 impl Place {
@@ -53,7 +53,7 @@ impl Place {
     ///
     /// # Errors
     /// A directory or the bets cannot be made.
-    pub async fn prepare(options: &Options, stop: CancellationToken) -> anyhow::Result<Self> {
+    pub async fn prepare(options: &BenchOptions, stop: CancellationToken) -> anyhow::Result<Self> {
         let use_it = || format!("use --out {}", options.out.display());
         let out = directory::make(&options.out).with_context(use_it)?;
         // Beside the results, for /tmp may be memory, where a sync costs nothing.
@@ -98,15 +98,15 @@ impl Place {
         Ok(Case::new(name, parameters, standings))
     }
 
-    /// Writes `QUESTION.json` of `outcome`, which others disturbed by `others_processor_share`.
+    /// Writes `QUESTION.json` of `result`, which others disturbed by `others_processor_share`.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, outcome: &Outcome, others_processor_share: f64) -> anyhow::Result<()> {
+    pub fn write(&self, result: &BenchResult, others_processor_share: f64) -> anyhow::Result<()> {
         let (machine, effort) = (&self.machine, self.effort);
-        let document = Document { machine, effort, others_processor_share, outcome };
+        let document = Document { machine, effort, others_processor_share, result };
         let json = serde_json::to_string_pretty(&document).context("write the result as JSON")?;
-        let path = self.out.join(format!("{}.json", outcome.question));
+        let path = self.out.join(format!("{}.json", result.question));
         fs::write(&path, json + "\n").with_context(|| format!("write {}", path.display()))
     }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tokio::time::Instant;
 
-use super::cli::Options;
+use super::cli::BenchOptions;
 use super::instances::Instances;
-use super::outcome::{MEMORY, Measure, Outcome, Role, Sample, Unit};
 use super::place::Place;
+use super::results::{BenchResult, MEMORY, Measure, Role, Sample, Unit};
 use super::stored::Stored;
 use super::turns::{Entry, Whole};
 use harness::numbers::grouped;
@@ -38,7 +38,7 @@ const NOTES: [&str; 2] = [
 ///
 /// # Errors
 /// An instance does not start, or has other rows than there are.
-pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
+pub async fn ask(options: &BenchOptions, place: &Place) -> anyhow::Result<BenchResult> {
     let mut cases = Vec::new();
     for rows in options.bets(&[0, 10_000_000, 50_000_000], 10_000_000) {
         let name = format!("{} bets stored", grouped(rows));
@@ -52,7 +52,7 @@ pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
         ];
         cases.push(place.measure(name, &[("bets", rows)], entries).await?);
     }
-    Ok(Outcome {
+    Ok(BenchResult {
         question: "start",
         title: "from the start of an instance to its first answer",
         cases,

@@ -1,18 +1,18 @@
-//! An outcome as a table for people.
+//! A result as a table for people.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-use super::outcome::{Case, Measure, Outcome, Unit};
+use super::results::{BenchResult, Case, Measure, Unit};
 use harness::numbers::grouped;
 use harness::terminal::{STYLE, wrapped};
 
-/// The outcome as a table for a terminal of `width` columns; where it is narrow, headings are
+/// The result as a table for a terminal of `width` columns; where it is narrow, headings are
 /// wrapped. Below each contestant of ours are its ratios to all others, figure by figure.
 #[must_use]
-pub fn table(outcome: &Outcome, width: u16) -> String {
-    let measures = measures(outcome);
-    let mut text = wrapped(&format!("{}: {}", outcome.question, outcome.title), width);
-    for case in &outcome.cases {
+pub fn table(result: &BenchResult, width: u16) -> String {
+    let measures = measures(result);
+    let mut text = wrapped(&format!("{}: {}", result.question, result.title), width);
+    for case in &result.cases {
         text.push_str(&format!("\n{}\n{}\n", case.name, case_table(case, &measures, width)));
         for standing in &case.standings {
             if let Some(reason) = &standing.absent {
@@ -20,13 +20,13 @@ pub fn table(outcome: &Outcome, width: u16) -> String {
             }
         }
     }
-    outcome.notes.iter().fold(text, |text, note| text + "\n" + &wrapped(note, width))
+    result.notes.iter().fold(text, |text, note| text + "\n" + &wrapped(note, width))
 }
 
 /// All measures of all contestants, in the order in which they first come.
-fn measures(outcome: &Outcome) -> Vec<&'static Measure> {
+fn measures(result: &BenchResult) -> Vec<&'static Measure> {
     let mut measures = Vec::new();
-    for figure in outcome.cases.iter().flat_map(|case| &case.standings).flat_map(|s| &s.figures) {
+    for figure in result.cases.iter().flat_map(|case| &case.standings).flat_map(|s| &s.figures) {
         if !measures.contains(&figure.measure) {
             measures.push(figure.measure);
         }
@@ -75,7 +75,7 @@ fn value(value: f64, unit: Unit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{BETS_PER_SECOND, Role, Standing};
+    use crate::results::{BETS_PER_SECOND, Role, Standing};
     use harness::terminal::columns;
 
     static WAIT: Measure = Measure::less("p50_ms", "p50 ms", Unit::Milliseconds);
@@ -93,14 +93,14 @@ mod tests {
             standing("limit", Role::Limit, 1_600_000.0, 0.1),
             Standing { absent, ..Standing::new("Redis", Role::Peer) },
         ];
-        let outcome = Outcome {
+        let result = BenchResult {
             question: "storing",
             title: "how many bets?",
             cases: vec![Case::new("5 agencies".to_owned(), &[], standings)],
             notes: vec!["note"],
         };
         for width in [80, 40] {
-            let text = table(&outcome, width);
+            let text = table(&result, width);
             assert!(columns(&text) <= width.into(), "{text}");
             for wanted in ["4.00×", "1,200,000", "0.75×", "  to limit", "Redis: not installed:"] {
                 assert!(text.contains(wanted), "{wanted} in\n{text}");

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::outcome::{Role, Sample, Standing};
+use super::results::{Role, Sample, Standing};
 
 /// How long a contestant is run before the first round, unmeasured.
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -110,7 +110,7 @@ pub async fn take_turns(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::MEMORY;
+    use crate::results::MEMORY;
     use std::cell::RefCell;
 
     #[tokio::test]

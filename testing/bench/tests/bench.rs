@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::cluster::{Cluster, Plan};
+use harness::cluster::{Cluster, ClusterPlan};
 use harness::directory::RunDirectory;
 use serde_json::Value;
 use tokio::process::Command;
@@ -28,7 +28,7 @@ async fn bench(arguments: &[&str]) -> (Option<i32>, String, String) {
 #[tokio::test]
 async fn a_tiny_run_measures_all_contestants_and_leaves_nothing_but_results() {
     let (place, results) = (RunDirectory::temporary().unwrap(), RunDirectory::temporary().unwrap());
-    let mut peer = Cluster::start(Plan::new(&binary(), place.path())).await.unwrap();
+    let mut peer = Cluster::start(ClusterPlan::new(&binary(), place.path())).await.unwrap();
     let out = results.path().join("results");
     let address = peer.servers()[0].address().to_string();
     let arguments = "storing --agencies 2 --batches 10 --instances 1,3 --seconds 0.05 --rounds 2";

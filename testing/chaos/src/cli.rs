@@ -32,7 +32,7 @@ Exit codes:
 #[derive(Debug, Clone, Parser)]
 #[command(name = "chaos", bin_name = "chaos", version, after_help = MORE)]
 #[command(max_term_width = 100)]
-pub struct Options {
+pub struct ChaosOptions {
     /// The seed of the first run
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -63,7 +63,7 @@ pub struct Options {
 /// How many runs there are if nothing is said.
 const RUNS_DEFAULT: u64 = 10;
 
-impl Options {
+impl ChaosOptions {
     /// How many runs to perform side by side: those in containers share their project.
     #[must_use]
     pub fn side_by_side(&self) -> usize {
@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn the_definition_holds_together_and_runs_have_a_limit() {
-        Options::command().debug_assert();
+        ChaosOptions::command().debug_assert();
         let runs = |arguments: &[&str]| {
             let all = ["chaos"].iter().chain(arguments);
-            Options::try_parse_from(all).unwrap().runs_max()
+            ChaosOptions::try_parse_from(all).unwrap().runs_max()
         };
         assert_eq!(runs(&[]), 10);
         assert_eq!(runs(&["--minutes", "3"]), u64::MAX);
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn the_script_knows_every_option() {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/chaos.sh");
-        let differences = harness::command::script_differences::<Options>(script.as_ref());
+        let differences = harness::command::script_differences::<ChaosOptions>(script.as_ref());
         assert_eq!(differences.unwrap(), ["--containers"]);
     }
 }

@@ -39,7 +39,7 @@ use program::shutdown;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::cli::Options;
+use crate::cli::ChaosOptions;
 use crate::containers::ContainerEnvironment;
 use crate::processes::network::names::Names;
 use crate::processes::{ProcessEnvironment, mounts};
@@ -59,7 +59,7 @@ fn main() -> Exit {
 
 /// The program `chaos [OPTIONS]`; `arguments` start with the program's name.
 fn run(arguments: Vec<OsString>) -> Exit {
-    let options: Options = match command::options(arguments.clone()) {
+    let options: ChaosOptions = match command::options(arguments.clone()) {
         Ok(options) => options,
         Err(exit) => return exit,
     };
@@ -83,7 +83,7 @@ fn run(arguments: Vec<OsString>) -> Exit {
 
 /// Performs runs until there are enough, time is up, or a signal comes; then those that are in the
 /// middle are broken off after a signal, and waited for otherwise.
-async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
+async fn run_all(options: &ChaosOptions, binary: &Path) -> anyhow::Result<Summary> {
     let signal = shutdown::on_signal().context("listen for signals")?;
     let started = Instant::now();
     let until = options.minutes.map(|minutes| started + Duration::from_secs(minutes * 60));
@@ -125,7 +125,7 @@ async fn run_all(options: &Options, binary: &Path) -> anyhow::Result<Summary> {
 }
 
 /// A bar on a terminal, hidden elsewhere. All progress is on standard error.
-fn progress_bar(options: &Options) -> ProgressBar {
+fn progress_bar(options: &ChaosOptions) -> ProgressBar {
     let length = Some(options.runs_max()).filter(|runs| *runs < u64::MAX);
     let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
     let form = "{spinner} {human_pos} runs in {elapsed}{msg}";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::Signal;
 
-use crate::log::Log;
+use crate::log::ProcessLog;
 use crate::process::{ChildProcess, Launch};
 
 /// How long a client may take to end after SIGTERM.
@@ -75,7 +75,7 @@ impl ClientProcess {
 
     /// What it has logged.
     #[must_use]
-    pub fn log(&self) -> &Log {
+    pub fn log(&self) -> &ProcessLog {
         self.process.log()
     }
 

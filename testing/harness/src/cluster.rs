@@ -17,7 +17,7 @@ const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
 
 /// What a cluster is made of.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct ClusterPlan {
     /// The `cluster` program, which is server and client, too.
     pub binary: PathBuf,
     /// How many instances; 1..=254.
@@ -36,7 +36,7 @@ pub struct Plan {
     pub server_settings: Vec<(String, String)>,
 }
 
-impl Plan {
+impl ClusterPlan {
     /// One instance for five agencies, whose files and volume are in `directory`.
     #[must_use]
     pub fn new(binary: &Path, directory: &Path) -> Self {
@@ -72,7 +72,7 @@ impl Plan {
 /// Running instances.
 #[derive(Debug)]
 pub struct Cluster {
-    plan: Plan,
+    plan: ClusterPlan,
     servers: Vec<ServerProcess>,
     /// Held so that the port stays this cluster's.
     _udp_port: UdpPort,
@@ -83,7 +83,7 @@ impl Cluster {
     ///
     /// # Errors
     /// One does not start; then none is left running.
-    pub async fn start(plan: Plan) -> anyhow::Result<Self> {
+    pub async fn start(plan: ClusterPlan) -> anyhow::Result<Self> {
         let udp_port = UdpPort::take().context("take a UDP port")?;
         let number = udp_port.number().context("read a UDP port's number")?;
         let starting: Vec<_> = (1..=plan.servers)
@@ -101,7 +101,7 @@ impl Cluster {
 
     /// What it is made of.
     #[must_use]
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &ClusterPlan {
         &self.plan
     }
 

@@ -51,14 +51,14 @@ impl<'l> LogLine<'l> {
 
 /// The log of one process: its file from where the process started.
 #[derive(Debug, Clone)]
-pub struct Log {
+pub struct ProcessLog {
     path: PathBuf,
     start: u64,
     process: Arc<OwnedFd>,
     copying: Option<AbortHandle>,
 }
 
-impl Log {
+impl ProcessLog {
     /// The log in the file `path` from byte `start` on. `process` writes it, or `copying` does,
     /// which ends after the process.
     #[must_use]
@@ -106,7 +106,7 @@ impl Log {
         }
     }
 
-    /// As [`Log::wait_from`], from the log's start.
+    /// As [`ProcessLog::wait_from`], from the log's start.
     pub async fn wait_for(&self, wanted: impl Fn(LogLine<'_>) -> bool) -> Option<String> {
         self.wait_from(0, wanted).await
     }

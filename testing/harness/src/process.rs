@@ -24,7 +24,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::log::{Log, LogLine};
+use crate::log::{LogLine, ProcessLog};
 
 /// The variable that names the process with which a child has to end.
 const PARENT: &str = "LOTERIA_PARENT";
@@ -85,7 +85,7 @@ pub struct ChildProcess {
     directory: PathBuf,
     is_piped: bool,
     child: Child,
-    log: Log,
+    log: ProcessLog,
     copying: Option<JoinHandle<()>>,
 }
 
@@ -149,7 +149,12 @@ impl ChildProcess {
         let pid = pid.context("find a process that was just started")?;
         let handle = pidfd_open(pid, PidfdFlags::empty()).context("watch a process")?;
         let copying = child.stderr.take().map(|pipe| tokio::spawn(copy(pipe, log_file)));
-        let log = Log::new(log_path, start, handle, copying.as_ref().map(JoinHandle::abort_handle));
+        let log = ProcessLog::new(
+            log_path,
+            start,
+            handle,
+            copying.as_ref().map(JoinHandle::abort_handle),
+        );
         Ok(Self {
             name: name.to_owned(),
             launch: launch.clone(),
@@ -180,7 +185,7 @@ impl ChildProcess {
 
     /// What it has logged.
     #[must_use]
-    pub fn log(&self) -> &Log {
+    pub fn log(&self) -> &ProcessLog {
         &self.log
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
-use crate::log::{Log, LogLine};
+use crate::log::{LogLine, ProcessLog};
 use crate::process::{ChildProcess, KILL_TIMEOUT, Launch};
 
 /// How long an instance may take until it listens. Bets of other runs may have to be read first.
@@ -23,7 +23,7 @@ pub struct ServerProcess {
     process: ChildProcess,
     address: SocketAddr,
     /// The log since the first start.
-    log: Log,
+    log: ProcessLog,
 }
 
 impl ServerProcess {
@@ -76,7 +76,7 @@ impl ServerProcess {
 
     /// The log since its last start.
     #[must_use]
-    pub fn log(&self) -> &Log {
+    pub fn log(&self) -> &ProcessLog {
         self.process.log()
     }
 

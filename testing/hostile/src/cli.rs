@@ -31,7 +31,7 @@ Exit codes:
 #[derive(Debug, Clone, Parser)]
 #[command(name = "hostile", bin_name = "hostile", version, after_help = MORE)]
 #[command(max_term_width = 100)]
-pub struct Options {
+pub struct HostileOptions {
     /// Which attacks; without any, all of them
     #[arg(value_enum, value_name = "ATTACK")]
     attacks: Vec<Attack>,
@@ -54,7 +54,7 @@ pub struct Options {
     pub json: bool,
 }
 
-impl Options {
+impl HostileOptions {
     /// Which attacks to make, in order.
     #[must_use]
     pub fn attacks(&self) -> Vec<Attack> {
@@ -91,9 +91,10 @@ mod tests {
 
     #[test]
     fn the_definition_holds_together_and_attacks_have_names() {
-        Options::command().debug_assert();
-        let options =
-            |arguments: &[&str]| Options::try_parse_from(["hostile"].iter().chain(arguments));
+        HostileOptions::command().debug_assert();
+        let options = |arguments: &[&str]| {
+            HostileOptions::try_parse_from(["hostile"].iter().chain(arguments))
+        };
         assert_eq!(options(&[]).unwrap().attacks(), Attack::value_variants());
         let named = options(&["half-lines", "--quick"]).unwrap();
         assert_eq!(named.attacks(), [Attack::HalfLines]);
@@ -107,7 +108,7 @@ mod tests {
     #[test]
     fn the_script_knows_every_option() {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/hostile.sh");
-        let differences = harness::command::script_differences::<Options>(script.as_ref());
+        let differences = harness::command::script_differences::<HostileOptions>(script.as_ref());
         assert_eq!(differences.unwrap(), [""; 0]);
     }
 }

@@ -24,8 +24,8 @@ use anyhow::Context as _;
 use program::exit::Exit;
 use program::shutdown;
 
-use crate::cli::Options;
-use crate::summary::Outcome;
+use crate::cli::HostileOptions;
+use crate::summary::AttackResult;
 use harness::command;
 
 fn main() -> Exit {
@@ -34,7 +34,7 @@ fn main() -> Exit {
 
 /// The program `hostile [OPTIONS] [ATTACK…]`; `arguments` start with the program's name.
 fn run(arguments: Vec<OsString>) -> Exit {
-    let options: Options = match command::options(arguments) {
+    let options: HostileOptions = match command::options(arguments) {
         Ok(options) => options,
         Err(exit) => return exit,
     };
@@ -44,32 +44,32 @@ fn run(arguments: Vec<OsString>) -> Exit {
         return Exit::Usage;
     }
     command::run(async {
-        let outcomes = make_all(&options).await?;
-        show(&options, &outcomes)?;
-        Ok(if summary::is_right(&outcomes) { Exit::Right } else { Exit::Failed })
+        let results = make_all(&options).await?;
+        show(&options, &results)?;
+        Ok(if summary::is_right(&results) { Exit::Right } else { Exit::Failed })
     })
 }
 
 /// Makes one attack after the other, until a signal comes.
-async fn make_all(options: &Options) -> anyhow::Result<Vec<Outcome>> {
+async fn make_all(options: &HostileOptions) -> anyhow::Result<Vec<AttackResult>> {
     let signal = shutdown::on_signal().context("listen for signals")?;
     let binary = std::env::current_exe().context("find this program's file")?;
-    let mut outcomes = Vec::new();
+    let mut results = Vec::new();
     for attack in options.attacks() {
         let _ = writeln!(io::stderr(), "{} …", attack.name());
-        outcomes.push(tokio::select! {
-            outcome = run::hold(attack, options.scale(), options.seed, &binary) => outcome,
+        results.push(tokio::select! {
+            result = run::hold(attack, options.scale(), options.seed, &binary) => result,
             () = signal.cancelled() => anyhow::bail!("finish: interrupted"),
         });
     }
-    Ok(outcomes)
+    Ok(results)
 }
 
-fn show(options: &Options, outcomes: &[Outcome]) -> anyhow::Result<()> {
-    let table = summary::table(outcomes);
+fn show(options: &HostileOptions, results: &[AttackResult]) -> anyhow::Result<()> {
+    let table = summary::table(results);
     if !options.json {
         return write!(io::stdout(), "{table}").context("write the result");
     }
     let _ = write!(io::stderr(), "{table}");
-    writeln!(io::stdout(), "{}", summary::json(outcomes)).context("write the result")
+    writeln!(io::stdout(), "{}", summary::json(results)).context("write the result")
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::attack::{Attack, Report, Scale, Target};
 use super::ordinary::Ordinary;
 use super::stored;
-use super::summary::Outcome;
+use super::summary::AttackResult;
 use super::target_server::TargetServer;
 use harness::processes::processor_time;
 
@@ -29,24 +29,24 @@ const ROUNDS_ALONE: u32 = 3;
 /// How many alarms a server may log in each round.
 const ALARM_LINES_MAX: u64 = 200;
 
-/// Makes the attack; what is wrong is in the outcome.
-pub async fn hold(attack: Attack, scale: Scale, seed: u64, binary: &Path) -> Outcome {
-    let mut outcome = Outcome { attack: attack.name(), ..Outcome::default() };
+/// Makes the attack; what is wrong is in the result.
+pub async fn hold(attack: Attack, scale: Scale, seed: u64, binary: &Path) -> AttackResult {
+    let mut result = AttackResult { attack: attack.name(), ..AttackResult::default() };
     let started = Instant::now();
     match TargetServer::start(attack, binary).await {
         Ok(mut server) => {
-            if let Err(error) = run_rounds(&mut server, attack, scale, seed, &mut outcome).await {
-                outcome.findings.push(format!("{error:#}"));
+            if let Err(error) = run_rounds(&mut server, attack, scale, seed, &mut result).await {
+                result.findings.push(format!("{error:#}"));
             }
-            judge(attack, scale, &mut outcome);
-            if !outcome.findings.is_empty() {
-                outcome.directory = Some(server.keep());
+            judge(attack, scale, &mut result);
+            if !result.findings.is_empty() {
+                result.directory = Some(server.keep());
             }
         }
-        Err(error) => outcome.findings.push(format!("{error:#}")),
+        Err(error) => result.findings.push(format!("{error:#}")),
     }
-    outcome.seconds = started.elapsed().as_secs_f64();
-    outcome
+    result.seconds = started.elapsed().as_secs_f64();
+    result
 }
 
 async fn run_rounds(
@@ -54,30 +54,30 @@ async fn run_rounds(
     attack: Attack,
     scale: Scale,
     seed: u64,
-    outcome: &mut Outcome,
+    result: &mut AttackResult,
 ) -> anyhow::Result<()> {
     let (address, udp, id) = (server.address(), server.udp()?, server.id()?);
     let load = Ordinary::start(address)?;
     sleep(WARM_UP).await;
-    outcome.without.push(rate(&load, scale.window).await);
+    result.without.push(rate(&load, scale.window).await);
     for round in 0..scale.rounds {
         let (ready, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let target = Target { address, udp, id, seed, round, scale, ready, stop };
-        match run_round(attack, target, &load, outcome).await {
-            Ok(report) => outcome.sent.add(report),
+        match run_round(attack, target, &load, result).await {
+            Ok(report) => result.sent.add(report),
             // The load's own failure says more than what followed from it.
             Err(error) if !load.has_failed() => return Err(error),
             Err(_) => break,
         }
         sleep(WARM_UP).await;
-        outcome.without.push(rate(&load, scale.window).await);
+        result.without.push(rate(&load, scale.window).await);
     }
     let ordinary = load.end().await?;
-    outcome.slowest = ordinary.iter().map(|agency| agency.slowest).max().unwrap_or_default();
-    outcome.memory_mib = harness::processes::memory_high_mib(id)?;
+    result.slowest = ordinary.iter().map(|agency| agency.slowest).max().unwrap_or_default();
+    result.memory_mib = harness::processes::memory_high_mib(id)?;
     server.end().await?;
-    outcome.findings = stored::compare(&server.volume, &ordinary, &outcome.sent)?;
-    outcome.alarms = server.alarms(attack)?;
+    result.findings = stored::compare(&server.volume, &ordinary, &result.sent)?;
+    result.alarms = server.alarms(attack)?;
     Ok(())
 }
 
@@ -86,7 +86,7 @@ async fn run_round(
     attack: Attack,
     target: Target,
     load: &Ordinary,
-    outcome: &mut Outcome,
+    result: &mut AttackResult,
 ) -> anyhow::Result<Report> {
     let Target { id, round, scale: Scale { window, .. }, .. } = target;
     let (ready, stop) = (Arc::clone(&target.ready), target.stop.clone());
@@ -100,7 +100,7 @@ async fn run_round(
     if let Some(ended) = timeout(ATTACK_TIMEOUT, is_ready).await.context("wait for the attack")? {
         return ended.context("the attack's thread panicked")?.context("attack");
     }
-    outcome.under.push(rate(load, window).await);
+    result.under.push(rate(load, window).await);
     if round < ROUNDS_ALONE && !load.has_failed() {
         load.rest();
         sleep(WARM_UP).await;
@@ -109,8 +109,8 @@ async fn run_round(
         sleep(window).await;
         let after = (processor_time(id)?, processor_time(std::process::id())?);
         let share = |taken: Duration| taken.as_secs_f64() / started.elapsed().as_secs_f64();
-        outcome.processor.push(share(after.0 - before.0));
-        outcome.attacker.push(share(after.1 - before.1));
+        result.processor.push(share(after.0 - before.0));
+        result.attacker.push(share(after.1 - before.1));
         load.go_on();
     }
     stop.cancel();
@@ -142,9 +142,9 @@ pub fn on_thread<T: Send + 'static>(
     Ok(receiver)
 }
 
-fn judge(attack: Attack, scale: Scale, outcome: &mut Outcome) {
-    let (alarms, memory) = (&outcome.alarms, outcome.memory_mib);
-    let mut add = |finding| outcome.findings.push(finding);
+fn judge(attack: Attack, scale: Scale, result: &mut AttackResult) {
+    let (alarms, memory) = (&result.alarms, result.memory_mib);
+    let mut add = |finding| result.findings.push(finding);
     if memory > attack.memory_mib_most() {
         let most = attack.memory_mib_most();
         add(format!("{memory:.1} MiB resident, {most:.0} are allowed"));
@@ -158,14 +158,14 @@ fn judge(attack: Attack, scale: Scale, outcome: &mut Outcome) {
     if !scale.is_judged {
         return;
     }
-    if let (Some(least), Some(ratio)) = (attack.throughput_least(), outcome.ratio())
+    if let (Some(least), Some(ratio)) = (attack.throughput_least(), result.ratio())
         && ratio < least
     {
-        outcome.findings.push(format!("{ratio:.2} of the throughput is left, less than {least}"));
+        result.findings.push(format!("{ratio:.2} of the throughput is left, less than {least}"));
     }
-    if let (Some(most), Some(share)) = (attack.processor_most(), outcome.processor())
+    if let (Some(most), Some(share)) = (attack.processor_most(), result.processor())
         && share > most
     {
-        outcome.findings.push(format!("{share:.2} of a processor alone, more than {most}"));
+        result.findings.push(format!("{share:.2} of a processor alone, more than {most}"));
     }
 }

@@ -1,4 +1,4 @@
-//! The outcomes of the attacks: a table for people, one JSON line for programs.
+//! The results of the attacks: a table for people, one JSON line for programs.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use harness::terminal::STYLE;
 
 /// One attack.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct AttackResult {
     /// Which one.
     pub attack: String,
     /// What was sent in all rounds.
@@ -40,7 +40,7 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
-impl Outcome {
+impl AttackResult {
     /// What is left of the throughput: each round under the attack as a share of the mean of the
     /// windows without it on both sides, so that a machine which gets slower or faster meanwhile
     /// does not count; of these the median.
@@ -60,7 +60,7 @@ impl Outcome {
     /// The cells below [`HEADINGS`].
     fn cells(&self) -> [String; HEADINGS.len()] {
         let share = |value: Option<f64>| value.map_or("–".to_owned(), |it| format!("{it:.2}"));
-        let outcome = if self.findings.is_empty() { "held" } else { "NOT HELD" };
+        let result = if self.findings.is_empty() { "held" } else { "NOT HELD" };
         [
             self.attack.clone(),
             share(self.ratio()),
@@ -68,7 +68,7 @@ impl Outcome {
             share(self.processor()),
             share(median(&self.attacker)),
             format!("{:.0}", self.memory_mib.ceil()),
-            outcome.to_owned(),
+            result.to_owned(),
         ]
     }
 
@@ -107,28 +107,28 @@ server, attacker: processors taken by the attack alone.";
 
 /// Whether the server held against all attacks.
 #[must_use]
-pub fn is_right(outcomes: &[Outcome]) -> bool {
-    !outcomes.is_empty() && outcomes.iter().all(|outcome| outcome.findings.is_empty())
+pub fn is_right(results: &[AttackResult]) -> bool {
+    !results.is_empty() && results.iter().all(|result| result.findings.is_empty())
 }
 
 /// One line of JSON: what `--json` promises. Keys are only ever added.
 #[must_use]
-pub fn json(outcomes: &[Outcome]) -> String {
-    let attacks: Vec<Value> = outcomes.iter().map(Outcome::json).collect();
-    json!({ "ok": is_right(outcomes), "attacks": attacks }).to_string()
+pub fn json(results: &[AttackResult]) -> String {
+    let attacks: Vec<Value> = results.iter().map(AttackResult::json).collect();
+    json!({ "ok": is_right(results), "attacks": attacks }).to_string()
 }
 
 /// A table, and what is wrong below it.
 #[must_use]
-pub fn table(outcomes: &[Outcome]) -> String {
+pub fn table(results: &[AttackResult]) -> String {
     let mut table = Table::new();
     table.load_style(STYLE).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(HEADINGS).add_rows(outcomes.iter().map(Outcome::cells));
+    table.set_header(HEADINGS).add_rows(results.iter().map(AttackResult::cells));
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let mut text = format!("{}\n\n{LEGEND}\n", table.trim_fmt());
-    for Outcome { attack, findings, directory, .. } in outcomes {
+    for AttackResult { attack, findings, directory, .. } in results {
         text.extend(findings.iter().map(|finding| format!("{attack}: {finding}\n")));
         text.extend(directory.iter().map(|kept| format!("{attack}: files kept in {kept}\n")));
     }
@@ -140,14 +140,19 @@ mod tests {
     use super::*;
     use harness::terminal::columns;
 
-    fn outcome(without: &[f64], under: &[f64]) -> Outcome {
+    fn result(without: &[f64], under: &[f64]) -> AttackResult {
         let (without, under) = (without.to_vec(), under.to_vec());
-        Outcome { attack: "many-half-lines".to_owned(), without, under, ..Outcome::default() }
+        AttackResult {
+            attack: "many-half-lines".to_owned(),
+            without,
+            under,
+            ..AttackResult::default()
+        }
     }
 
     #[test]
     fn a_machine_that_slows_down_does_not_change_the_ratio() {
-        let ratio = |without: &[f64], under: &[f64]| outcome(without, under).ratio();
+        let ratio = |without: &[f64], under: &[f64]| result(without, under).ratio();
         assert_eq!(ratio(&[400.0, 300.0, 200.0, 100.0], &[350.0, 250.0, 150.0]), Some(1.0));
         assert_eq!(ratio(&[400.0, 400.0, 100.0, 100.0], &[200.0, 125.0, 100.0]), Some(0.5));
         assert_eq!(ratio(&[400.0], &[]), None);
@@ -155,14 +160,14 @@ mod tests {
 
     #[test]
     fn a_table_fits_80_columns_and_has_what_is_wrong() {
-        let mut wrong = outcome(&[1_000_000.0, 1_000_000.0], &[1_000_000.0]);
+        let mut wrong = result(&[1_000_000.0, 1_000_000.0], &[1_000_000.0]);
         wrong.findings.push("a row is lost".to_owned());
-        let outcomes = [wrong];
-        let table = table(&outcomes);
+        let results = [wrong];
+        let table = table(&results);
         assert!(columns(&table) <= 80, "{table}");
         for wanted in ["many-half-lines", "1.00", "NOT HELD", "lines: a row is lost"] {
             assert!(table.contains(wanted), "{wanted} in\n{table}");
         }
-        assert!(!is_right(&outcomes));
+        assert!(!is_right(&results));
     }
 }

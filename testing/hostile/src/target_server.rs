@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::attack::Attack;
 use super::attacks::Conversation;
-use harness::cluster::Plan;
+use harness::cluster::ClusterPlan;
 use harness::directory::{self, RunDirectory};
 use harness::log::LogLine;
 use harness::process::Launch;
@@ -67,10 +67,10 @@ impl TargetServer {
         let directory = RunDirectory::temporary()?;
         let volume = Volume::new(&directory::make(&directory.path().join("volume"))?);
         let udp_port = UdpPort::take().context("take a UDP port")?;
-        let plan = Plan {
+        let plan = ClusterPlan {
             agencies: AGENCIES_MAX,
             volume: volume.clone(),
-            ..Plan::new(binary, directory.path())
+            ..ClusterPlan::new(binary, directory.path())
         };
         let mut launch = plan.server(1, udp_port.number().context("read a UDP port's number")?);
         if attack == Attack::Full {

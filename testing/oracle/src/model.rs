@@ -12,19 +12,19 @@ use super::packet::{self, Bet, Line, Packet};
 pub struct Wanted {
     start: String,
     /// One of these comes next, and then a blank and a reason; nothing comes if there are none.
-    words: &'static [&'static str],
+    words: Vec<&'static str>,
 }
 
 impl Wanted {
     fn exactly(answer: impl Into<String>) -> Self {
-        Self { start: answer.into(), words: &[] }
+        Self { start: answer.into(), words: Vec::new() }
     }
 
     /// Whether `answer` is it.
     #[must_use]
     pub fn fits(&self, answer: &str) -> bool {
         let Some(rest) = answer.strip_prefix(&self.start) else { return false };
-        match (self.words, rest.split_once(' ')) {
+        match (self.words.as_slice(), rest.split_once(' ')) {
             ([], _) => rest.is_empty(),
             (words, Some((word, reason))) => words.contains(&word) && !reason.is_empty(),
             _ => false,
@@ -44,41 +44,86 @@ pub enum Effect {
 }
 
 /// What is stored of an agency.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Agency {
     head: Head,
     has_closed: bool,
+    /// The documents of the bets that win, in the order of the rows.
+    winners: Vec<String>,
 }
 
-/// The agencies that one connection alone names.
-#[derive(Debug, Clone, Default)]
-pub struct Agencies(HashMap<u32, Agency>);
+/// The agencies of a lottery, as the lines made them that were taken so far.
+#[derive(Debug, Clone)]
+pub struct Agencies {
+    agencies: HashMap<u32, Agency>,
+    /// Its agencies are those from 1 to this one.
+    last: u32,
+    /// No bet wins without one.
+    winning_number: Option<u64>,
+    is_drawn: bool,
+}
+
+/// Every agency that a line can name, and no winners.
+impl Default for Agencies {
+    fn default() -> Self {
+        let agencies = HashMap::new();
+        Self { agencies, last: packet::AGENCIES_MAX, winning_number: None, is_drawn: false }
+    }
+}
 
 impl Agencies {
-    /// How many rows are stored of `agency`.
+    /// The agencies from 1 to `last`, of whose bets those win that have `winning_number`.
     #[must_use]
-    pub fn rows(&self, agency: u32) -> u64 {
-        self.0.get(&agency).map_or(0, |agency| agency.head.rows)
+    pub fn new(last: u32, winning_number: u64) -> Self {
+        Self { last, winning_number: Some(winning_number), ..Self::default() }
+    }
+
+    /// What is stored of `agency`.
+    #[must_use]
+    pub fn head(&self, agency: u32) -> Head {
+        self.agencies.get(&agency).map_or_else(Head::default, |agency| agency.head)
     }
 
     /// What is stored of each agency of which anything is.
     pub fn heads(&self) -> impl Iterator<Item = (u32, Head)> {
-        let heads = self.0.iter().map(|(number, agency)| (*number, agency.head));
+        let heads = self.agencies.iter().map(|(number, agency)| (*number, agency.head));
         heads.filter(|(_, head)| head.rows > 0)
+    }
+
+    /// How many agencies have closed.
+    #[must_use]
+    pub fn closed(&self) -> usize {
+        self.agencies.values().filter(|agency| agency.has_closed).count()
+    }
+
+    /// Holds the draw if it is due. Returns whether it was: once in a lottery.
+    pub fn draw(&mut self) -> bool {
+        let is_due = !self.is_drawn && self.closed() == self.last as usize;
+        self.is_drawn |= is_due;
+        is_due
     }
 
     /// What a server does with `line`, which comes after all that were taken before.
     pub fn take(&mut self, line: &[u8]) -> Effect {
-        let (number, packet) = match packet::read(line) {
+        let (number, packet) = match packet::read(line, self.last) {
             Line::Of(number, packet) => (number, packet),
             Line::Malformed(start, words) => {
-                return Effect::Answers(Wanted { start: start.to_owned(), words });
+                let wanted = Wanted { start: start.to_owned(), words: words.to_vec() };
+                return Effect::Answers(wanted);
             }
             Line::Unknown => return Effect::Answers(Wanted::exactly("Error:unknown packet")),
         };
-        let agency = self.0.entry(number).or_default();
+        let agency = self.agencies.entry(number).or_default();
+        let end = match (self.is_drawn, agency.has_closed) {
+            (true, _) => Some("drawn"),
+            (false, true) => Some("closed"),
+            (false, false) => None,
+        };
         Effect::Answers(match packet {
-            Packet::Winners => return Effect::Waits,
+            Packet::Winners if !self.is_drawn => return Effect::Waits,
+            Packet::Winners => {
+                Wanted::exactly(format!("WinnersResponse:{}", agency.winners.join(";")))
+            }
             Packet::Close(None) => {
                 agency.has_closed = true;
                 return Effect::Silent;
@@ -88,47 +133,47 @@ impl Agencies {
                 Wanted::exactly("AgencyCloseResponse:0")
             }
             Packet::Close(Some(_)) => {
-                Wanted { start: "AgencyCloseResponse:2;".to_owned(), words: &["short"] }
+                Wanted { start: "AgencyCloseResponse:2;".to_owned(), words: vec!["short"] }
             }
             Packet::Status => {
-                let state = if agency.has_closed { "closed" } else { "open" };
+                let state = end.unwrap_or("open");
                 Wanted::exactly(format!("AgencyStatusResponse:{};{state}", agency.head))
             }
-            Packet::Store(_) if agency.has_closed => Wanted::exactly("StoreResponse:1"),
+            Packet::Store(_) if end.is_some() => Wanted::exactly("StoreResponse:1"),
             Packet::Store(bets) => {
-                agency.append(&bets);
+                agency.append(&bets, self.winning_number);
                 Wanted::exactly("StoreResponse:0")
             }
-            Packet::StoreRows(first, bets) => agency.store_rows(first, &bets),
+            Packet::StoreRows(first, bets) => {
+                let next = agency.head.rows + 1;
+                let is_there = first.saturating_add(bets.len() as u64 - 1) < next;
+                let place = match first.cmp(&next) {
+                    Ordering::Less => Some("overlap"),
+                    Ordering::Equal => None,
+                    Ordering::Greater => Some("gap"),
+                };
+                // The document leaves open which of two reasons is given.
+                let words: Vec<_> = end.into_iter().chain(place).collect();
+                if words.is_empty() {
+                    agency.append(&bets, self.winning_number);
+                }
+                if is_there || words.is_empty() {
+                    Wanted::exactly(format!("StoreRowsResponse:0;{}", agency.head))
+                } else {
+                    Wanted { start: format!("StoreRowsResponse:2;{};", agency.head), words }
+                }
+            }
         })
     }
 }
 
 impl Agency {
-    fn store_rows(&mut self, first: u64, bets: &[Bet<'_>]) -> Wanted {
-        let is_there = first.saturating_add(bets.len() as u64 - 1) <= self.head.rows;
-        // The document leaves open which of two reasons is given.
-        let words: &[_] = match (self.has_closed, first.cmp(&(self.head.rows + 1))) {
-            _ if is_there => &[],
-            (false, Ordering::Equal) => {
-                self.append(bets);
-                &[]
-            }
-            (true, Ordering::Equal) => &["closed"],
-            (false, Ordering::Greater) => &["gap"],
-            (false, Ordering::Less) => &["overlap"],
-            (true, Ordering::Greater) => &["closed", "gap"],
-            (true, Ordering::Less) => &["closed", "overlap"],
-        };
-        match words {
-            [] => Wanted::exactly(format!("StoreRowsResponse:0;{}", self.head)),
-            _ => Wanted { start: format!("StoreRowsResponse:2;{};", self.head), words },
-        }
-    }
-
-    fn append(&mut self, bets: &[Bet<'_>]) {
+    fn append(&mut self, bets: &[Bet<'_>], winning_number: Option<u64>) {
         for Bet { texts: [first, last, document, birthdate], number } in bets {
             self.head.push(&[first, last, document, birthdate, number.to_string().as_str()]);
+            if Some(*number) == winning_number {
+                self.winners.push((*document).to_owned());
+            }
         }
     }
 }
@@ -176,12 +221,38 @@ mod tests {
         }
         assert_eq!(agencies.take(b"AgencyClose:2"), Effect::Silent);
         assert_eq!(agencies.take(b"WinnersRequest:2"), Effect::Waits);
-        assert_eq!((agencies.rows(1), agencies.rows(2), agencies.heads().count()), (2, 1, 2));
+        assert_eq!(
+            (agencies.head(1).rows, agencies.head(2).rows, agencies.heads().count()),
+            (2, 1, 2)
+        );
+    }
+
+    #[test]
+    fn the_draw_is_held_once_all_have_closed() {
+        let mut agencies = Agencies::new(1, 8);
+        agencies.take(format!("StoreBatch:1;{ANA}:{LEO}").as_bytes());
+        assert!(!agencies.draw());
+        agencies.take(b"AgencyClose:1");
+        assert!(agencies.draw() && !agencies.draw());
+        for (line, answer) in [
+            ("WinnersRequest:1", "WinnersResponse:24807259"),
+            ("AgencyStatus:1", "AgencyStatusResponse:2;dd29c9437ef72067;drawn"),
+            (
+                "StoreRows:1;3:Leo;Sol;1;2000-01-01;7",
+                "StoreRowsResponse:2;2;dd29c9437ef72067;drawn x",
+            ),
+            ("AgencyClose:2", "Error:agency x"),
+        ] {
+            let Effect::Answers(wanted) = agencies.take(line.as_bytes()) else {
+                panic!("{line} has an answer")
+            };
+            assert!(wanted.fits(answer), "{line}: {wanted:?}");
+        }
     }
 
     #[test]
     fn a_reason_has_its_word_and_says_something() {
-        let wanted = Wanted { start: "Error:".to_owned(), words: &["agency", "invalid"] };
+        let wanted = Wanted { start: "Error:".to_owned(), words: vec!["agency", "invalid"] };
         for (answer, fits) in [
             ("Error:agency 7", true),
             ("Error:invalid x y", true),

@@ -44,9 +44,9 @@ pub enum Line<'l> {
     Unknown,
 }
 
-/// What `line`, without its `\n`, is on a server that has every agency.
+/// What `line`, without its `\n`, is in a lottery of the agencies from 1 to `last`.
 #[must_use]
-pub fn read(line: &[u8]) -> Line<'_> {
+pub fn read(line: &[u8], last: u32) -> Line<'_> {
     let Some(end) = line.iter().position(|byte| *byte == b':') else { return Line::Unknown };
     let (name, body) = line.split_at(end);
     let body = body.get(1..).unwrap_or_default();
@@ -59,6 +59,7 @@ pub fn read(line: &[u8]) -> Line<'_> {
         _ => return Line::Unknown,
     };
     let text = str::from_utf8(body).unwrap_or_default();
+    let agency = |text| agency(text).filter(|number| *number <= last);
     let packet = || {
         let (of, packet) = match name {
             b"StoreBet" => {
@@ -200,7 +201,7 @@ mod tests {
             ("storebet:7".into(), Line::Unknown),
             (String::new(), Line::Unknown),
         ] {
-            assert_eq!(read(line.as_bytes()), is, "{line}");
+            assert_eq!(read(line.as_bytes(), AGENCIES_MAX), is, "{line}");
         }
     }
 

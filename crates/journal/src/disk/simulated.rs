@@ -23,7 +23,7 @@ use crate::disk::{FileId, Mode};
 
 /// What happens at the operation with a given number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum DiskFault {
     /// It fails and does nothing.
     Fail,
     /// A write writes half of its bytes, and the next one fails: the disk is full. Anything else
@@ -39,7 +39,7 @@ pub enum Fault {
     CrashAfter,
 }
 
-impl Fault {
+impl DiskFault {
     pub const ALL: [Self; 6] =
         [Self::Fail, Self::Short, Self::Die, Self::DieWithin, Self::Crash, Self::CrashAfter];
 }
@@ -61,7 +61,7 @@ struct Inode {
 #[derive(Default)]
 struct State {
     operations: u64,
-    faults: Vec<(u64, Fault)>,
+    faults: Vec<(u64, DiskFault)>,
     /// Why nothing can be written, if so.
     unwritable: Option<io::ErrorKind>,
     only_syncs: bool,
@@ -108,7 +108,7 @@ impl Machine {
     }
 
     /// Lets `fault` happen at operation `at`, counted from 1 and from the machine's first.
-    pub fn fail_at(&self, at: u64, fault: Fault) {
+    pub fn fail_at(&self, at: u64, fault: DiskFault) {
         self.state().faults.push((at, fault));
     }
 
@@ -289,28 +289,32 @@ impl State {
         self.operations += 1;
         let now = self.faults.iter().find(|(at, _)| *at == self.operations);
         let spared = self.only_syncs && kind != Kind::Sync;
-        let fault = now.map(|(_, fault)| *fault).filter(|it| *it != Fault::Fail || !spared);
+        let fault = now.map(|(_, fault)| *fault).filter(|it| *it != DiskFault::Fail || !spared);
         match fault {
             None if kind == Kind::Write => {
                 self.unwritable.map_or(Ok(()), |kind| Err(io::Error::from(kind)))?;
             }
-            Some(Fault::Short) if kind == Kind::Write => {
+            Some(DiskFault::Short) if kind == Kind::Write => {
                 self.unwritable = Some(io::ErrorKind::StorageFull);
             }
-            Some(Fault::Fail | Fault::Short) => return Err(failed()),
-            Some(before @ (Fault::Die | Fault::Crash)) => return Err(self.end(process, before)),
-            None | Some(Fault::DieWithin | Fault::CrashAfter) => {}
+            Some(DiskFault::Fail | DiskFault::Short) => return Err(failed()),
+            Some(before @ (DiskFault::Die | DiskFault::Crash)) => {
+                return Err(self.end(process, before));
+            }
+            None | Some(DiskFault::DieWithin | DiskFault::CrashAfter) => {}
         }
-        let done = work(self, matches!(fault, Some(Fault::Short | Fault::DieWithin)))?;
+        let done = work(self, matches!(fault, Some(DiskFault::Short | DiskFault::DieWithin)))?;
         match fault {
-            Some(after @ (Fault::DieWithin | Fault::CrashAfter)) => Err(self.end(process, after)),
+            Some(after @ (DiskFault::DieWithin | DiskFault::CrashAfter)) => {
+                Err(self.end(process, after))
+            }
             _ => Ok(done),
         }
     }
 
-    fn end(&mut self, process: u64, fault: Fault) -> io::Error {
+    fn end(&mut self, process: u64, fault: DiskFault) -> io::Error {
         match fault {
-            Fault::Crash | Fault::CrashAfter => self.crashed = true,
+            DiskFault::Crash | DiskFault::CrashAfter => self.crashed = true,
             _ => self.dead.push(process),
         }
         gone()

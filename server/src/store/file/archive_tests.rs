@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use journal::disk::simulated::{Fault, Machine};
+use journal::disk::simulated::{DiskFault, Machine};
 use protocol::{AgencyState, Outcome};
 
 use super::archive::{ArchiveError, ArchivedDay, archive};
@@ -39,7 +39,7 @@ fn a_day_is_put_away_also_when_the_first_try_was_cut_short() {
         for ahead in 1.. {
             let machine = Machine::default();
             let mut volume = a_day(&machine, drawn);
-            machine.fail_at(machine.operations() + ahead, Fault::Die);
+            machine.fail_at(machine.operations() + ahead, DiskFault::Die);
             let first = archive(machine.process(), settings(), true);
             machine.heal();
             // Wherever it stopped: nothing is added to a day that is being put away.
@@ -76,7 +76,7 @@ fn rows_of_another_system_are_reported_also_by_the_second_try() {
         for ahead in 1.. {
             let machine = Machine::default();
             machine.put(Path::new(BETS), rows.as_bytes());
-            machine.fail_at(machine.operations() + ahead, Fault::Die);
+            machine.fail_at(machine.operations() + ahead, DiskFault::Die);
             let first = archive(machine.process(), settings(), true);
             machine.heal();
             let again = archive(machine.process(), settings(), true);

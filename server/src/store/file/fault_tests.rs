@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use journal::disk::simulated::{Fault, Machine};
+use journal::disk::simulated::{DiskFault, Machine};
 use protocol::{AgencyId, AgencyState, Digest, Outcome, WireBets};
 
 use super::commit::{Close, OwnedBatch};
@@ -65,7 +65,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(faults: &[(u64, Fault)], seed: u64) -> Self {
+    fn new(faults: &[(u64, DiskFault)], seed: u64) -> Self {
         let machine = Machine::default();
         for (at, fault) in faults {
             machine.fail_at(*at, *fault);
@@ -230,7 +230,7 @@ impl Run {
     }
 }
 
-fn run(faults: &[(u64, Fault)], seed: u64) -> u64 {
+fn run(faults: &[(u64, DiskFault)], seed: u64) -> u64 {
     let mut run = Run::new(faults, seed);
     if faults.len() > 1 {
         run.machine.only_syncs_fail();
@@ -245,19 +245,19 @@ const CRASHES: u64 = 6;
 
 /// A fault at `operation`; and a failed sync there, followed by a crash.
 fn every_fault_at(operation: u64) {
-    for fault in Fault::ALL {
-        let crashes = matches!(fault, Fault::Crash | Fault::CrashAfter);
+    for fault in DiskFault::ALL {
+        let crashes = matches!(fault, DiskFault::Crash | DiskFault::CrashAfter);
         for way in 0..if crashes { CRASHES } else { 1 } {
             check(&[(operation, fault)], operation * 1_000 + way);
         }
     }
     for later in [1, 4, 11, 30] {
-        let faults = [(operation, Fault::Fail), (operation + later, Fault::Crash)];
+        let faults = [(operation, DiskFault::Fail), (operation + later, DiskFault::Crash)];
         check(&faults, operation * 1_000 + later);
     }
 }
 
-fn check(faults: &[(u64, Fault)], seed: u64) {
+fn check(faults: &[(u64, DiskFault)], seed: u64) {
     let done = std::panic::catch_unwind(|| run(faults, seed));
     assert!(done.is_ok(), "{faults:?} with seed {seed}: FAULT_OPERATION={} again", faults[0].0);
 }

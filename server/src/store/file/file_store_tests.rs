@@ -1,6 +1,6 @@
 //! What the queue and the store's thread do, on a disk whose syncs are counted, held up, or fail.
 
-use journal::disk::simulated::{Fault, Machine};
+use journal::disk::simulated::{DiskFault, Machine};
 use protocol::{Outcome, WireBets};
 use tokio::task::{JoinSet, yield_now};
 
@@ -24,7 +24,7 @@ async fn a_batch_whose_sync_failed_is_not_answered() {
     assert_eq!(store.append(&batch(1)).await.unwrap().outcome, Outcome::Done);
     machine.only_syncs_fail();
     let now = machine.operations();
-    (1..200).for_each(|ahead| machine.fail_at(now + ahead, Fault::Fail));
+    (1..200).for_each(|ahead| machine.fail_at(now + ahead, DiskFault::Fail));
     let batch = batch(2);
     assert_eq!(store.append(&batch).await, Err(Unknown));
     assert!(end.wait().await.is_err());

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use journal::JournalError;
-use journal::disk::simulated::{Fault, Machine};
+use journal::disk::simulated::{DiskFault, Machine};
 use journal::limits::{BEHIND_BYTES_MAX, BLOCK_BYTES, INTENTS_MAX};
 use protocol::Outcome;
 
@@ -81,7 +81,7 @@ fn after_a_crash_of_the_machine_another_systems_rows_stay() {
         let mut volume = open(&machine);
         append(&mut volume, Some(1));
         add(&machine, BETS, OTHERS);
-        machine.fail_at(machine.operations() + 1, Fault::Crash);
+        machine.fail_at(machine.operations() + 1, DiskFault::Crash);
         drop(volume);
         assert!(Volume::open(machine.process(), settings()).is_err());
         machine.start(seed);
@@ -96,7 +96,7 @@ fn after_a_crash_of_the_machine_another_systems_rows_stay() {
 #[test]
 fn what_another_system_wrote_where_a_group_was_meant_to_stand_is_not_cut() {
     let (short, mut tried) = ("2,J,L,D,2000-01-03,7\r\n", [0, 0]);
-    for (index, fault) in [Fault::Die, Fault::Short].into_iter().enumerate() {
+    for (index, fault) in [DiskFault::Die, DiskFault::Short].into_iter().enumerate() {
         for ahead in 1..60 {
             let machine = Machine::default();
             let mut volume = open(&machine);
@@ -106,7 +106,7 @@ fn what_another_system_wrote_where_a_group_was_meant_to_stand_is_not_cut() {
             if content(&machine, BETS) != ROW {
                 continue;
             }
-            if fault == Fault::Die || appended.is_err() {
+            if fault == DiskFault::Die || appended.is_err() {
                 drop(volume);
                 volume = open(&machine);
             }
@@ -129,7 +129,7 @@ fn crash_behind_a_fence_that_failed(ahead: u64, seed: u64) -> Option<(usize, u64
     status(&mut one, 1);
     machine.only_syncs_fail();
     let now = machine.operations();
-    (1..=40).for_each(|ahead| machine.fail_at(now + ahead, Fault::Fail));
+    (1..=40).for_each(|ahead| machine.fail_at(now + ahead, DiskFault::Fail));
     let first = append_group(&mut one, &[batch(None)]);
     assert!(
         matches!(first, Err(StoreError::Journal(JournalError::Broken { .. }))),
@@ -137,7 +137,7 @@ fn crash_behind_a_fence_that_failed(ahead: u64, seed: u64) -> Option<(usize, u64
     );
     drop(one);
     machine.heal();
-    machine.fail_at(machine.operations() + ahead, Fault::Crash);
+    machine.fail_at(machine.operations() + ahead, DiskFault::Crash);
     let _ = append_group(&mut other, &[rows(None, 3)]);
     if !machine.has_crashed() {
         return None;
@@ -167,7 +167,7 @@ fn an_instance_ends_when_any_sync_fails() {
     let is_broken = |ahead: u64| {
         let machine = Machine::default();
         let mut volume = open(&machine);
-        machine.fail_at(machine.operations() + ahead, Fault::Fail);
+        machine.fail_at(machine.operations() + ahead, DiskFault::Fail);
         machine.only_syncs_fail();
         match append_group(&mut volume, &[batch(Some(1))]) {
             Ok(appended) => {
@@ -228,7 +228,7 @@ fn left_after_a_crash(rows: u64, ahead: u64, seed: u64) -> Option<u64> {
     for row in 1..=rows {
         assert_eq!(append(&mut volume, Some(row)).outcome, Outcome::Done);
     }
-    machine.fail_at(machine.operations() + ahead, Fault::CrashAfter);
+    machine.fail_at(machine.operations() + ahead, DiskFault::CrashAfter);
     let _ = volume.settle(deadline());
     if !machine.has_crashed() {
         return None;

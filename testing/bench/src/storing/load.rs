@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::outcome::{BETS_PER_SECOND, Better, MEMORY, Measure, Sample, Unit};
+use crate::results::{BETS_PER_SECOND, Better, MEMORY, Measure, Sample, Unit};
 use crate::turns::{Contestant, Pending};
 
 /// How long an answer may take.

@@ -18,10 +18,10 @@ use self::bets::Bets;
 use self::load::Loaded;
 use self::ours::Ours;
 use self::postgres::Postgres;
-use super::cli::Options;
+use super::cli::BenchOptions;
 use super::instances::counted;
-use super::outcome::{Case, Outcome, Role};
 use super::place::Place;
+use super::results::{BenchResult, Case, Role};
 use super::turns::Entry;
 
 /// One case: so many agencies, so many bets in each packet.
@@ -65,7 +65,7 @@ const NOTE_ON_PEER: &str = "Of the peer, whose store cannot be seen, the answers
 ///
 /// # Errors
 /// A contestant fails, or stored something else than it acknowledged.
-pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
+pub async fn ask(options: &BenchOptions, place: &Place) -> anyhow::Result<BenchResult> {
     let bets = Bets::read(&place.bets.file(1))?;
     let postgres = if options.no_peers { None } else { Some(Postgres::start(place).await?) };
     let cases = measure(options, &bets, postgres.as_ref(), place).await;
@@ -77,7 +77,7 @@ pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
     };
     let cases = cases?;
     stopped.context("end PostgreSQL")?;
-    Ok(Outcome {
+    Ok(BenchResult {
         question: "storing",
         title: "bets stored in a second, each batch synced before its answer",
         cases,
@@ -85,14 +85,14 @@ pub async fn ask(options: &Options, place: &Place) -> anyhow::Result<Outcome> {
     })
 }
 
-fn notes(options: &Options) -> Vec<&'static str> {
+fn notes(options: &BenchOptions) -> Vec<&'static str> {
     let systems = (!options.no_peers).then_some(NOTE_ON_SYSTEMS);
     let peer = (!options.peer.is_empty()).then_some(NOTE_ON_PEER);
     NOTES.into_iter().chain(systems).chain(peer).collect()
 }
 
 async fn measure(
-    options: &Options,
+    options: &BenchOptions,
     bets: &Bets,
     postgres: Option<&Result<Postgres, String>>,
     place: &Place,
@@ -114,8 +114,8 @@ async fn measure(
 }
 
 /// The cases: all pairs of what is given, or of everything; quickly, the most important ones.
-fn settings(options: &Options) -> Vec<Setting> {
-    let Options { agencies, batches, quick, .. } = options;
+fn settings(options: &BenchOptions) -> Vec<Setting> {
+    let BenchOptions { agencies, batches, quick, .. } = options;
     if *quick && agencies.is_empty() && batches.is_empty() {
         let all = [(1, 100), (5, 100), (16, 100), (5, 1), (5, 20)];
         return all.map(|(agencies, batch)| Setting { agencies, batch }).to_vec();
@@ -129,7 +129,7 @@ fn settings(options: &Options) -> Vec<Setting> {
 /// Sets up all contestants.
 async fn enter<'p>(
     setting: Setting,
-    options: &Options,
+    options: &BenchOptions,
     bets: &Bets,
     postgres: Option<&'p Result<Postgres, String>>,
     place: &Place,

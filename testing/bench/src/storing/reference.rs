@@ -15,8 +15,8 @@ use super::bets::{self, Bets, Cycle};
 use super::load::{Agency, Load, Loaded, Store};
 use super::ours::Ours;
 use crate::instances::counted;
-use crate::outcome::{Case, Role};
 use crate::place::Place;
+use crate::results::{Case, Role};
 use crate::turns::Entry;
 
 /// What the reference's clients are set to.

@@ -32,7 +32,7 @@ use crate::environment::{Environment, Lottery, Member as _, WINNER};
 use crate::fault::{Fault, Kind, Target};
 use crate::plan::{AGENCY_PART, AgencyPlan, DATAGRAMS_PART, INTRUDER_PART, RunPlan};
 use crate::report::Report;
-use harness::cluster::Plan;
+use harness::cluster::ClusterPlan;
 use harness::directory;
 use harness::process::Launch;
 use harness::rng::Rng;
@@ -260,12 +260,12 @@ async fn start_servers(
     network: Network,
     announce_addresses: &[SocketAddr],
 ) -> anyhow::Result<()> {
-    let cluster = Plan {
+    let cluster = ClusterPlan {
         agencies: lottery.bets.agencies(),
         winner_number: WINNER,
         network,
         volume: lottery.volume.clone(),
-        ..Plan::new(binary, &lottery.directory)
+        ..ClusterPlan::new(binary, &lottery.directory)
     };
     let mut starting = Vec::new();
     for (place, address) in (1..).zip(announce_addresses) {

@@ -92,10 +92,10 @@ impl Sender {
     /// connection, waits for the draw, or comes after the end of the connection.
     fn add_mutated(&mut self) {
         let own = self.first_agency..=self.first_agency + AGENCIES - 2;
-        let rows = |agency| self.conversation.agencies.rows(agency);
+        let rows = |agency| self.conversation.agencies.head(agency).rows;
         let made = self.mutator.line(*own.start(), *own.end(), rows);
         let lines: Vec<&[u8]> = made.split(|byte| *byte == b'\n').collect();
-        let is_for_us = |line: &&[u8]| match packet::read(line) {
+        let is_for_us = |line: &&[u8]| match packet::read(line, packet::AGENCIES_MAX) {
             Line::Of(agency, packet) => own.contains(&agency) && packet != Packet::Winners,
             Line::Malformed(..) | Line::Unknown => true,
         };

@@ -101,7 +101,8 @@ mod tests {
         assert_eq!(lines(1), lines(1));
         assert_ne!(lines(1), lines(2));
         assert!(lines(1).iter().any(|line| line.contains(&b'\n')));
-        let is_right = |line: &&Vec<u8>| matches!(packet::read(line), Line::Of(..));
+        let is_right =
+            |line: &&Vec<u8>| matches!(packet::read(line, packet::AGENCIES_MAX), Line::Of(..));
         assert!((20..500).contains(&lines(1).iter().filter(is_right).count()));
     }
 }

@@ -16,7 +16,7 @@ use alarms::Known;
 
 use harness::bets_dir::BetsDirectory;
 use harness::client_process::{ClientEnd, ClientProcess};
-use harness::cluster::{Cluster, Plan};
+use harness::cluster::{Cluster, ClusterPlan};
 use harness::directory::{self, RunDirectory};
 use harness::log::LogLine;
 use harness::process::{self, Ended, Launch};
@@ -62,7 +62,7 @@ pub struct Lottery {
 /// A lottery that has not started yet.
 pub struct Setup {
     bets: BetsDirectory,
-    pub plan: Plan,
+    pub plan: ClusterPlan,
     directory: RunDirectory,
 }
 
@@ -75,7 +75,7 @@ impl Setup {
         for agency in 1..=agencies {
             fs::write(bets.join(format!("agency-{agency}.csv")), "").unwrap();
         }
-        let plan = Plan {
+        let plan = ClusterPlan {
             binary: binary(),
             servers,
             agencies,

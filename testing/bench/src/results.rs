@@ -206,7 +206,7 @@ impl Case {
 
 /// What one question came to.
 #[derive(Debug, Clone, Serialize)]
-pub struct Outcome {
+pub struct BenchResult {
     /// The question's name on the command line, which names its file, too.
     pub question: &'static str,
     /// The question in words.
