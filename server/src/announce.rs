@@ -7,15 +7,22 @@
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
-use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_AT_ONCE, LOOK_PAUSE};
+use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_AT_ONCE, LOOK_PAUSE, MESSAGE_LOOK_PAUSE};
+use crate::store::messages::MessageStore;
 
 /// The datagram of the reference system.
 const BET_ENDED: &[u8] = b"bet_ended";
+
+/// The datagram that says that there are new messages.
+const MESSAGES: &[u8] = b"messages";
 
 /// Sends and receives announcements.
 pub trait Announcer: Send + Sync + 'static {
@@ -35,8 +42,40 @@ pub trait Announcer: Send + Sync + 'static {
 /// Announcements as broadcast datagrams.
 #[derive(Debug)]
 pub struct UdpAnnouncer {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     to: SocketAddrV4,
+    messages: Arc<Notify>,
+}
+
+/// Hints about messages, as broadcast datagrams. They are received with the announcements.
+#[derive(Debug)]
+pub struct MessageHints {
+    socket: Arc<UdpSocket>,
+    to: SocketAddrV4,
+    heard: Arc<Notify>,
+}
+
+impl MessageHints {
+    /// Tells the other instances whenever `said` says so, and has `store` look whenever they do, until
+    /// `shutdown`.
+    pub async fn exchange<M: MessageStore>(
+        self,
+        store: M,
+        said: Arc<Notify>,
+        shutdown: CancellationToken,
+    ) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = said.notified() => {
+                    // One that is lost, or cannot be sent, delays the others: they look by themselves.
+                    let _ = self.socket.send_to(MESSAGES, self.to).await;
+                }
+                () = self.heard.notified() => store.look(),
+            }
+            sleep(MESSAGE_LOOK_PAUSE).await;
+        }
+    }
 }
 
 impl UdpAnnouncer {
@@ -51,7 +90,15 @@ impl UdpAnnouncer {
         socket.set_broadcast(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, to.port()).into())?;
-        Ok(Self { socket: UdpSocket::from_std(socket.into())?, to })
+        let socket = Arc::new(UdpSocket::from_std(socket.into())?);
+        Ok(Self { socket, to, messages: Arc::default() })
+    }
+
+    /// The hints about messages on the same socket.
+    #[must_use]
+    pub fn message_hints(&self) -> MessageHints {
+        let heard = Arc::clone(&self.messages);
+        MessageHints { socket: Arc::clone(&self.socket), to: self.to, heard }
     }
 }
 
@@ -64,25 +111,31 @@ impl Announcer for UdpAnnouncer {
         let mut datagram = [0; DATAGRAM_BYTES_MAX];
         loop {
             self.socket.readable().await?;
-            let mut heard = false;
+            let (mut heard, mut has_messages) = (false, false);
             for _ in 0..DATAGRAMS_AT_ONCE {
                 match self.socket.try_recv_from(&mut datagram) {
-                    Ok((bytes, _)) => heard |= says_bet_ended(&datagram, bytes),
+                    Ok((bytes, _)) => {
+                        heard |= says(&datagram, bytes, BET_ENDED);
+                        has_messages |= says(&datagram, bytes, MESSAGES);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => return Err(error),
                 }
+            }
+            if has_messages {
+                self.messages.notify_one();
             }
             if heard {
                 return Ok(());
             }
             // A flood of other datagrams must not take more time than announcements do.
-            sleep(LOOK_PAUSE).await;
+            sleep(if has_messages { MESSAGE_LOOK_PAUSE } else { LOOK_PAUSE }).await;
         }
     }
 }
 
-fn says_bet_ended(datagram: &[u8], bytes: usize) -> bool {
-    datagram.get(..bytes).is_some_and(|text| text.trim_ascii() == BET_ENDED)
+fn says(datagram: &[u8], bytes: usize, word: &[u8]) -> bool {
+    datagram.get(..bytes).is_some_and(|text| text.trim_ascii() == word)
 }
 
 /// The broadcast address of `interface` or, for 0.0.0.0, of the first interface that has one;
@@ -130,6 +183,6 @@ mod tests {
         one.socket.send_to(b"", one.to).await.unwrap();
         one.socket.send_to(b"bet_ended\n", one.to).await.unwrap();
         timeout(LONG, other.hear()).await.expect("the last one is heard").unwrap();
-        assert!(!says_bet_ended(b"bet_end", 7) && !says_bet_ended(b"xbet_ended", 10));
+        assert!(!says(b"bet_end", 7, BET_ENDED) && !says(b"xbet_ended", 10, BET_ENDED));
     }
 }

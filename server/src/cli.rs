@@ -18,12 +18,16 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::announce::UdpAnnouncer;
+use crate::chat::{self, Chat};
 use crate::limits::{LAST_LOCK_TIMEOUT, LOCK_TIMEOUT, SETTLE_TIMEOUT};
 use crate::lottery::Lottery;
 use crate::net::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use crate::net::{self, Shared};
 use crate::settings::Config;
-use crate::store::file::{self, FileStore, OpenError, StoreSettings};
+use crate::store::Store as _;
+use crate::store::file::{
+    self, FileMessages, FileStore, MessageSettings, OpenError, StoreSettings,
+};
 use crate::watch::Common;
 use crate::{health, prepare, watch};
 
@@ -186,12 +190,21 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let address =
         socket.local_addr()?.as_socket_ipv4().context("the socket has no IPv4 address")?;
     let is_new = !config.volume.exists();
-    let (store, mut end) = FileStore::open(store_settings(config, instance_name(address)))?;
+    let instance = instance_name(address);
+    let (store, mut end) = FileStore::open(store_settings(config, instance.clone()))?;
     if is_new {
         // A mistyped name would create an empty volume, without the day's bets: make that visible.
         info!(action = "volume", result = "success", made = %config.volume.display());
     }
     let wait_end = store.wait_end();
+    let message_settings = MessageSettings {
+        volume: config.volume.clone(),
+        instance: instance.clone(),
+        minimum: config.chat_minimum,
+        lock_timeout: LOCK_TIMEOUT,
+    };
+    let (messages, mut messages_end) =
+        FileMessages::open_on(RealDisk::new(), message_settings, &wait_end)?;
     let broadcast = config.broadcast();
     let announcer = UdpAnnouncer::bind(broadcast).with_context(|| {
         format!("receive announcements on UDP_BROADCAST_PORT={}{RECEIVE_ADVICE}", broadcast.port())
@@ -201,10 +214,15 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     info!(action = "listen", result = "success", %address, announce_to = %broadcast);
     let metrics = store.metrics();
     let lottery = Lottery::new(store.clone(), config.agencies_amount);
+    let chat = Chat::new(messages.clone(), &instance);
+    let hints = announcer.message_hints().exchange(messages.clone(), chat.said(), shutdown.clone());
+    let presence = chat.clone().watch_presence(shutdown.clone());
+    let timeline = lottery.timeline();
+    let recording = chat::record(messages, instance, timeline, store.draw(), shutdown.clone());
     let common =
         Common { agencies_amount: config.agencies_amount, winning_number: config.winning_number };
     let watching = watch::watch(store, announcer, common, lottery.closed(), shutdown.clone());
-    let shared = Shared::new(lottery, Arc::clone(&metrics), shutdown.clone());
+    let shared = Shared::new(lottery, chat, Arc::clone(&metrics), shutdown.clone());
     let serving = net::run(listener, shared, raise_descriptors());
     let ending = async {
         shutdown.cancelled().await;
@@ -212,10 +230,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     };
     tokio::select! {
         // When these have ended, nothing uses the store any more.
-        _ = async { tokio::join!(serving, watching, ending) } => metrics.log(),
+        _ = async { tokio::join!(serving, watching, ending, hints, presence, recording) } => {
+            metrics.log();
+        }
         ended = end.wait() => return ended.context(DISK_FAILED),
+        ended = messages_end.wait() => return ended.context(DISK_FAILED),
     }
-    match timeout(SETTLE_TIMEOUT, end.wait()).await {
+    let ended = async { tokio::try_join!(end.wait(), messages_end.wait()).map(drop) };
+    match timeout(SETTLE_TIMEOUT, ended).await {
         Ok(ended) => ended.context("finish the store"),
         Err(_) => {
             let next = "the next holder of the locks recovers what is pending";

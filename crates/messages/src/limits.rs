@@ -1,7 +1,7 @@
 //! How much one day may have.
 
 /// How many names may be taken: each takes some hundred bytes of memory.
-pub const PARTICIPANTS_MAX: usize = 20_000;
+pub const PARTICIPANTS_MAX: usize = 10_000;
 
 /// How many lines the log may have for a message to be stored. Joins, leaves and events, which no
 /// participant can send at will, are stored all the same.

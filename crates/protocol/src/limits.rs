@@ -59,7 +59,7 @@ pub const MESSAGE_BYTES_MAX: usize = 1_000;
 /// The longest address at which a participant takes private messages, in bytes.
 pub const DIRECT_ADDRESS_BYTES_MAX: usize = 60;
 
-/// How many lines one read is answered with at the most.
+/// How many lines a client has to expect in the answer to one read. A server sends fewer.
 pub const READ_LINES_MAX: usize = 100;
 
 /// How long a read waits for a line at the most, in seconds. Who has not read for as long is not

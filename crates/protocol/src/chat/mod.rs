@@ -5,6 +5,7 @@
 
 mod request;
 mod response;
+pub mod ticket;
 mod values;
 
 pub use request::{ChatError, ChatPacket, ChatRequest};

@@ -21,6 +21,7 @@ mod fault_tests;
 mod file_store_tests;
 mod folds;
 mod look;
+mod messages;
 mod names;
 mod outage;
 mod queue;
@@ -52,6 +53,7 @@ use crate::metrics::Metrics;
 
 pub use archive::{ArchiveError, ArchivedDay, archive};
 pub use journal::WaitEnd;
+pub use messages::{FileMessages, MessageSettings};
 pub(crate) use names::{ARCHIVE, FILES, LOCKS};
 pub use settings::{OpenError, StoreSettings};
 

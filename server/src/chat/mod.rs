@@ -1,0 +1,339 @@
+//! Executing the packets of participants: from a [`ChatRequest`] to its answers, by way of the store
+//! of messages.
+//!
+//! Sees no socket and no file.
+
+mod presence;
+mod rate;
+mod timeline;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use messages::{Command, Join, Line, Participant, message_for};
+use protocol::AgencyId;
+use protocol::chat::{
+    ChatOutcome, ChatPacket, ChatRefusal, ChatRequest, ChatResponse, DirectAddress, Joined, Key,
+    MessageText, Name, ticket,
+};
+use protocol::limits::READ_SECONDS_MAX;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use self::presence::Presence;
+use self::rate::Rates;
+use crate::limits::{HISTORY_READS_MAX, LOCK_TIMEOUT, TICKET_SECONDS};
+use crate::store::messages::{Commanded, Lines, MessageStore};
+use crate::store::{Unavailable, Unknown};
+
+pub use timeline::{Timeline, record};
+
+/// What a connection does after a packet of a participant.
+#[derive(Debug)]
+pub enum ChatAnswer {
+    /// Something was stored, or is new to the participant. Sends this.
+    Useful(Answer),
+    /// Nothing was. Sends this.
+    Useless(Answer),
+    /// Closes: what became of it is unknown.
+    HangUp,
+}
+
+/// An answer: lines, if there are any, and what ends it.
+#[derive(Debug)]
+pub struct Answer {
+    lines: Vec<(u64, Arc<Line>)>,
+    reader: Option<Name>,
+    end: ChatResponse,
+    /// Whether the lines were read for this answer alone, so that it has to be taken soon.
+    pub is_urgent: bool,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Answer {
+    /// The packets of the answer, each made when it is its turn: a client that takes none keeps no
+    /// more than one in memory.
+    pub fn packets(&self) -> impl Iterator<Item = ChatResponse> {
+        let lines = self.reader.iter().flat_map(|reader| {
+            self.lines.iter().map(move |(position, line)| {
+                ChatResponse::Message(message_for(reader, *position, line))
+            })
+        });
+        lines.chain([self.end.clone()])
+    }
+}
+
+impl From<ChatResponse> for Answer {
+    fn from(end: ChatResponse) -> Self {
+        Self { lines: Vec::new(), reader: None, end, is_urgent: false, _permit: None }
+    }
+}
+
+impl ChatAnswer {
+    fn useless(response: ChatResponse) -> Self {
+        Self::Useless(response.into())
+    }
+
+    fn new(is_useful: bool, answer: impl Into<Answer>) -> Self {
+        if is_useful { Self::Useful(answer.into()) } else { Self::Useless(answer.into()) }
+    }
+}
+
+/// What a connection knows of its participant.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// For whom it speaks, once that one has joined.
+    name: Option<Name>,
+    /// Behind which position it read last.
+    read_after: Option<u64>,
+}
+
+/// The messages, as one instance serves them. Cheap to clone.
+#[derive(Clone)]
+pub struct Chat<M> {
+    store: M,
+    instance: Arc<str>,
+    presence: Arc<Presence>,
+    rates: Arc<Rates>,
+    history: Arc<Semaphore>,
+    said: Arc<Notify>,
+}
+
+impl<M: MessageStore> Chat<M> {
+    /// The messages of `store`, served by `instance`.
+    pub fn new(store: M, instance: &str) -> Self {
+        Self {
+            store,
+            instance: instance.into(),
+            presence: Arc::default(),
+            rates: Arc::default(),
+            history: Arc::new(Semaphore::new(HISTORY_READS_MAX)),
+            said: Arc::default(),
+        }
+    }
+
+    /// The store of messages.
+    pub fn store(&self) -> &M {
+        &self.store
+    }
+
+    /// Tells whenever something may have been stored through this instance.
+    #[must_use]
+    pub fn said(&self) -> Arc<Notify> {
+        Arc::clone(&self.said)
+    }
+
+    /// Executes a packet. A read takes up to half a minute, unless `ended` is cancelled.
+    pub async fn execute(
+        &self,
+        session: &mut Session,
+        request: ChatRequest<'_>,
+        ended: &CancellationToken,
+    ) -> ChatAnswer {
+        let packet = request.packet();
+        if let ChatRequest::Join { name, key, agency, address } = request {
+            return self.join(session, name, key, agency, address).await;
+        }
+        let Some(name) = session.name.clone() else {
+            let reason = "join first: ChatJoin:name;key;agency;address";
+            return ChatAnswer::useless(packet.refuse(ChatRefusal::Join, reason));
+        };
+        match request {
+            ChatRequest::Join { .. } => unreachable!("it is answered above"),
+            ChatRequest::Send { sequence, text } => {
+                self.send(name, sequence, None, text.into_owned(), ended).await
+            }
+            ChatRequest::Private { sequence, to, text } => {
+                self.send(name, sequence, Some(to), text.into_owned(), ended).await
+            }
+            ChatRequest::Read { after } => self.read(session, &name, after, ended).await,
+            ChatRequest::Who => {
+                let names = self.store.online().into_iter().map(|online| online.name).collect();
+                ChatAnswer::useless(ChatResponse::Who(names))
+            }
+            ChatRequest::Where { name: to } => ChatAnswer::useless(self.find(&name, &to)),
+            ChatRequest::Leave => self.leave(session, name).await,
+        }
+    }
+
+    async fn join(
+        &self,
+        session: &mut Session,
+        name: Name,
+        key: Key<'_>,
+        agency: Option<AgencyId>,
+        address: DirectAddress,
+    ) -> ChatAnswer {
+        let instance = self.instance.to_string();
+        let join = Join { name: name.clone(), key_hash: key.hash(), agency, address, instance };
+        let before = self.store.participant(&name);
+        let outcome = match self.command(Command::Join(join)).await {
+            Err(Unknown) => return ChatAnswer::HangUp,
+            Ok(outcome) => outcome,
+        };
+        let joined = match outcome {
+            Commanded::Stored(position) => {
+                self.presence.joined(&name);
+                let is_new = before.is_none_or(|before| !before.is_online);
+                info!(action = "chat_join", result = "success", %name, is_new);
+                session.name = Some(name.clone());
+                let view = *self.store.view().borrow();
+                let sequence = self.store.participant(&name).map_or(0, |known| known.sent);
+                let (online, missing) = (view.online, view.missing);
+                ChatOutcome::Done(Joined { position, online, missing, sequence })
+            }
+            Commanded::TryAgain(reason) => ChatOutcome::TryAgain(reason),
+            Commanded::Refused(refusal, reason) => {
+                info!(action = "chat_join", result = "fail", %name, error = reason);
+                ChatOutcome::Refused(refusal, reason)
+            }
+        };
+        let is_done = matches!(joined, ChatOutcome::Done(_));
+        ChatAnswer::new(is_done, ChatResponse::Joined(joined))
+    }
+
+    async fn send(
+        &self,
+        from: Name,
+        sequence: u64,
+        to: Option<Name>,
+        text: MessageText<'static>,
+        ended: &CancellationToken,
+    ) -> ChatAnswer {
+        let Some(wait) = self.rates.reserve(&from) else {
+            let reason = "this server stores as many messages a second as it may".to_owned();
+            return ChatAnswer::useless(ChatResponse::Sent(ChatOutcome::TryAgain(reason)));
+        };
+        if !wait.is_zero() {
+            let _ = ended.run_until_cancelled(sleep(wait)).await;
+        }
+        let outcome = match self.command(Command::Send { from, sequence, to, text }).await {
+            Err(Unknown) => return ChatAnswer::HangUp,
+            Ok(Commanded::Stored(position)) => ChatOutcome::Done(position),
+            Ok(Commanded::TryAgain(reason)) => ChatOutcome::TryAgain(reason),
+            Ok(Commanded::Refused(refusal, reason)) => ChatOutcome::Refused(refusal, reason),
+        };
+        let is_done = matches!(outcome, ChatOutcome::Done(_));
+        ChatAnswer::new(is_done, ChatResponse::Sent(outcome))
+    }
+
+    /// Waits for lines behind `after`, and while lines are hidden for others who join.
+    async fn read(
+        &self,
+        session: &mut Session,
+        name: &Name,
+        after: u64,
+        ended: &CancellationToken,
+    ) -> ChatAnswer {
+        let _reading = self.presence.reading(name);
+        if let Err(answer) = self.be_here(name).await {
+            return answer;
+        }
+        let mut views = self.store.view();
+        let missing_before = views.borrow_and_update().missing;
+        let end = Instant::now() + Duration::from_secs(READ_SECONDS_MAX);
+        let view = loop {
+            let view = *views.borrow_and_update();
+            if view.position != after || view.missing != missing_before {
+                break view;
+            }
+            tokio::select! {
+                changed = views.changed() => if changed.is_err() { break view },
+                () = sleep_until(end) => break view,
+                () = ended.cancelled() => break view,
+            }
+        };
+        let (online, missing) = (view.online, view.missing);
+        let (lines, permit) = match self.lines(after).await {
+            Ok(lines) => lines,
+            Err(Unavailable(reason)) => {
+                return ChatAnswer::useless(ChatResponse::Error(format!("busy {reason}")));
+            }
+        };
+        // Another day has begun if fewer lines are there than were read: from its start, then.
+        let read_to = if view.position < after { 0 } else { after };
+        let position = lines.last().map_or(read_to, |(position, _)| *position);
+        let end = ChatResponse::Read { position, online, missing };
+        // Who reads the same lines again and again is delayed.
+        let is_new = session.read_after.replace(after) != Some(after);
+        let (reader, is_urgent) = (Some(name.clone()), permit.is_some());
+        ChatAnswer::new(is_new, Answer { lines, reader, end, is_urgent, _permit: permit })
+    }
+
+    /// The lines behind `after`; with a permit if they are in memory for the caller alone.
+    async fn lines(
+        &self,
+        after: u64,
+    ) -> Result<(Lines, Option<OwnedSemaphorePermit>), Unavailable> {
+        if let Some(lines) = self.store.recent_lines(after) {
+            return Ok((lines, None));
+        }
+        let permit = timeout(WAIT_MAX, Arc::clone(&self.history).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            return Err(Unavailable("too many read old messages".to_owned()));
+        };
+        Ok((self.store.read_lines(after).await?, Some(permit)))
+    }
+
+    /// Makes this the instance that answers for a participant who reads here.
+    async fn be_here(&self, name: &Name) -> Result<(), ChatAnswer> {
+        let known = self.store.participant(name);
+        let is_here = |known: &Participant| known.is_online && *known.instance == *self.instance;
+        let Some(known) = known.filter(|known| !is_here(known)) else { return Ok(()) };
+        let Participant { key_hash, agency, address, .. } = known;
+        let instance = self.instance.to_string();
+        let join = Join { name: name.clone(), key_hash, agency, address, instance };
+        match self.command(Command::Join(join)).await {
+            Err(Unknown) => Err(ChatAnswer::HangUp),
+            Ok(Commanded::Stored(_)) => Ok(()),
+            Ok(Commanded::TryAgain(reason)) => {
+                Err(ChatAnswer::useless(ChatResponse::Error(format!("busy {reason}"))))
+            }
+            Ok(Commanded::Refused(refusal, reason)) => {
+                Err(ChatAnswer::useless(ChatPacket::Read.refuse(refusal, reason)))
+            }
+        }
+    }
+
+    /// Where `to` takes private messages, with what proves to them that `from` asked.
+    fn find(&self, from: &Name, to: &Name) -> ChatResponse {
+        let found = self.store.participant(to).filter(|to| to.is_online && to.address.0.is_some());
+        let Some(found) = found else {
+            return ChatResponse::Where { address: DirectAddress(None), ticket: String::new() };
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let ticket = ticket::make(&found.key_hash, from, to, now.as_secs() + TICKET_SECONDS);
+        ChatResponse::Where { address: found.address, ticket }
+    }
+
+    async fn leave(&self, session: &mut Session, name: Name) -> ChatAnswer {
+        match self.command(Command::Leave { name: name.clone(), instance: None }).await {
+            Err(Unknown) => ChatAnswer::HangUp,
+            Ok(Commanded::Stored(_)) => {
+                self.presence.left(&name);
+                session.name = None;
+                info!(action = "chat_leave", result = "success", %name);
+                ChatAnswer::Useful(ChatResponse::Left.into())
+            }
+            Ok(Commanded::TryAgain(reason)) => {
+                ChatAnswer::useless(ChatResponse::Error(format!("busy {reason}")))
+            }
+            Ok(Commanded::Refused(refusal, reason)) => {
+                ChatAnswer::useless(ChatPacket::Leave.refuse(refusal, reason))
+            }
+        }
+    }
+
+    async fn command(&self, command: Command) -> Result<Commanded, Unknown> {
+        let commanded = self.store.command(command).await;
+        if let Ok(Commanded::Stored(_)) = commanded {
+            self.said.notify_one();
+        }
+        commanded
+    }
+}
+
+/// The longest that a message waits for its turn: as long as for a lock.
+const WAIT_MAX: Duration = LOCK_TIMEOUT;
