@@ -25,9 +25,9 @@ program::setting_keys! {
     AGENCIES_AMOUNT = "AGENCIES_AMOUNT";
     LOTTERY_WINNER_NUMBER = "LOTTERY_WINNER_NUMBER";
     SHARED_VOLUME = "SHARED_VOLUME";
+    CHAT_MINIMUM = "CHAT_MINIMUM";
     LOGGING_LEVEL = "LOGGING_LEVEL";
     LOG_FORMAT = "LOG_FORMAT";
-    CHAT_MINIMUM = "CHAT_MINIMUM";
 }
 
 /// The paths of the settings file if `--config` is not given, in this order.

@@ -87,32 +87,16 @@ impl<D: Disk> FileMessages<D> {
     ) -> Result<(Self, StoreEnd), OpenError> {
         let path = settings.volume.clone();
         let unusable = |error| OpenError::Unusable(path.clone(), error);
-        let disk = Arc::new(disk);
-        let locks = settings.volume.join(LOCKS);
-        disk.create_directory(&locks).map_err(unusable)?;
-        let life = disk.open(&locks.join(life_name(&settings.instance)), Mode::InPlace);
-        let life = life.map_err(unusable)?;
-        // Another instance of the same name lives as long as either of them.
-        life.try_take_lock().map_err(unusable)?;
-        let log = open_log(&disk, &settings.volume, wait_end);
-        let known = Arc::new(RwLock::new(Known::new(settings.minimum)));
-        let (publish, view) = watch::channel(read(&known).state.view());
+        let (disk, settings) = (Arc::new(disk), Arc::new(settings));
+        let log = MessageLog::open(Arc::clone(&disk), Arc::clone(&settings), wait_end);
+        let mut log = log.map_err(unusable)?;
+        let (known, view) = (Arc::clone(&log.known), log.publish.subscribe());
         let (work, asked) = sync_channel(MESSAGES_AT_ONCE);
         let (ended, end) = oneshot::channel();
-        let settings = Arc::new(settings);
-        let mut files = MessageLog {
-            disk: Arc::clone(&disk),
-            log: log.map_err(unusable)?,
-            known: Arc::clone(&known),
-            publish,
-            outages: Outages::default(),
-            settings: Arc::clone(&settings),
-            _life: life,
-        };
         thread::Builder::new()
             .name("messages".to_owned())
             .stack_size(STORE_STACK_BYTES)
-            .spawn(move || ended.send(files.run(&asked)))
+            .spawn(move || ended.send(log.run(&asked)))
             .map_err(unusable)?;
         Ok((Self { work, known, view, disk, settings }, StoreEnd(end)))
     }
@@ -280,7 +264,7 @@ fn write(known: &RwLock<Known>) -> RwLockWriteGuard<'_, Known> {
 }
 
 /// The files, as the thread has them.
-struct MessageLog<D: Disk> {
+pub(super) struct MessageLog<D: Disk> {
     disk: Arc<D>,
     log: Log<D>,
     known: Arc<RwLock<Known>>,
@@ -292,12 +276,29 @@ struct MessageLog<D: Disk> {
 }
 
 /// A command that waits, with where its reply goes.
-struct Pending {
-    command: Command,
-    reply: oneshot::Sender<Commanded>,
+pub(super) struct Pending {
+    pub(super) command: Command,
+    pub(super) reply: oneshot::Sender<Commanded>,
 }
 
 impl<D: Disk> MessageLog<D> {
+    pub(super) fn open(
+        disk: Arc<D>,
+        settings: Arc<MessageSettings>,
+        wait_end: &WaitEnd,
+    ) -> io::Result<Self> {
+        let locks = settings.volume.join(LOCKS);
+        disk.create_directory(&locks)?;
+        let life = disk.open(&locks.join(life_name(&settings.instance)), Mode::InPlace)?;
+        // Another instance of the same name lives as long as either of them.
+        life.try_take_lock()?;
+        let log = open_log(&disk, &settings.volume, wait_end)?;
+        let known = Known::new(settings.minimum);
+        let publish = watch::Sender::new(known.state.view());
+        let (known, outages) = (Arc::new(RwLock::new(known)), Outages::default());
+        Ok(Self { disk, log, known, publish, outages, settings, _life: life })
+    }
+
     /// Works until every sender is gone, or something broke: what was not answered then is unknown.
     fn run(&mut self, asked: &Receiver<Work>) -> Result<(), StoreError> {
         let mut last_look = Instant::now();
@@ -356,7 +357,11 @@ impl<D: Disk> MessageLog<D> {
 
     /// Locks, recovers, catches up, decides, writes the intent, appends, unlocks, applies, syncs,
     /// publishes, answers. Returns whether anything was appended.
-    fn commit(&mut self, group: &mut Vec<Pending>, deadline: Instant) -> Result<bool, StoreError> {
+    pub(super) fn commit(
+        &mut self,
+        group: &mut Vec<Pending>,
+        deadline: Instant,
+    ) -> Result<bool, StoreError> {
         let marker = self.settings.volume.join(LOCKS).join(ARCHIVING);
         let (mut locked, found) = self.log.lock(deadline, &mut Shared(&self.known))?;
         alerts::report(locked.path(), found);
@@ -404,7 +409,7 @@ impl<D: Disk> MessageLog<D> {
     }
 
     /// Lines that are not kept in memory, from the file.
-    fn read(&mut self, after: u64) -> Result<Lines, StoreError> {
+    pub(super) fn read(&mut self, after: u64) -> Result<Lines, StoreError> {
         let end = self.publish.borrow().position.min(after + ANSWER_LINES_MAX as u64);
         let step = usize::try_from(after / INDEX_STEP).unwrap_or(usize::MAX);
         let Some(start) = read(&self.known).index.get(step).copied() else {

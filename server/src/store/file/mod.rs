@@ -21,6 +21,8 @@ mod fault_tests;
 mod file_store_tests;
 mod folds;
 mod look;
+#[cfg(test)]
+mod message_tests;
 mod messages;
 mod names;
 mod outage;
