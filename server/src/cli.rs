@@ -3,23 +3,27 @@
 //! volume.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Parser, Subcommand};
 use journal::disk::RealDisk;
+use messages::{Line, LineKind};
 use program::exit::Exit;
 use program::{descriptors, dotenv, log, settings, shutdown};
+use protocol::InvalidValue;
+use protocol::chat::{MessageText, Name};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::announce::UdpAnnouncer;
 use crate::chat::{self, Chat};
-use crate::limits::{LAST_LOCK_TIMEOUT, LOCK_TIMEOUT, SETTLE_TIMEOUT};
+use crate::limits::{DRAIN_WAIT_MAX, LAST_LOCK_TIMEOUT, LOCK_TIMEOUT, SETTLE_TIMEOUT};
 use crate::lottery::Lottery;
 use crate::net::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use crate::net::{self, Shared};
@@ -79,6 +83,24 @@ enum Command {
     /// files, but writes nothing. An instance on a full disk is healthy, because it still answers
     /// what is stored and who won, and a restart would not make room. ERROR lines report the disk.
     Health,
+    /// Tell all participants something, or one of them.
+    Notice {
+        /// The name of the one.
+        #[arg(long, value_name = "NAME", value_parser = name)]
+        to: Option<Name>,
+        /// What they read: up to 1000 bytes.
+        #[arg(required = true)]
+        text: Vec<String>,
+    },
+    /// Print the messages, also those that are private.
+    Messages {
+        /// Go on with those that come.
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Ask the instance with these settings to end, and wait until it has. It must run on this
+    /// machine, or in this container. Agencies and participants continue at other instances.
+    Drain,
     /// Make the volume writable for a group (for containers; needs the right to change files).
     Prepare {
         /// The id of the group with which instances run.
@@ -113,6 +135,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Command::Serve => run_serve(&config),
         Command::Archive { unfinished } => archive(&config, unfinished),
         Command::Health => ended("health", health::check(&config)),
+        Command::Notice { to, text } => ended("notice", notice(&config, to, &text.join(" "))),
+        Command::Messages { follow } => ended("messages", messages(&config, follow)),
+        Command::Drain => ended("drain", drain(&config)),
         Command::Prepare { group } => {
             ended("prepare", prepare::give_to_group(&config.volume, group))
         }
@@ -160,6 +185,60 @@ fn archive(config: &Config, unfinished: bool) -> Exit {
     }
 }
 
+fn message_settings(config: &Config, instance: String) -> MessageSettings {
+    MessageSettings {
+        volume: config.volume.clone(),
+        instance,
+        minimum: config.chat_minimum,
+        lock_timeout: LOCK_TIMEOUT,
+    }
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    text.parse().map_err(|error: InvalidValue| format!("must be {}", error.allowed()))
+}
+
+fn notice(config: &Config, to: Option<Name>, text: &str) -> anyhow::Result<()> {
+    let text = MessageText::new(text.to_owned())?;
+    let settings = message_settings(config, "notice".to_owned());
+    let position = file::notice(RealDisk::new(), settings, to, text)?;
+    info!(action = "notice", result = "success", position);
+    Ok(())
+}
+
+fn messages(config: &Config, follow: bool) -> anyhow::Result<()> {
+    let settings = message_settings(config, "messages".to_owned());
+    let mut out = io::stdout().lock();
+    // A closed pipe ends it without an error.
+    file::follow(RealDisk::new(), settings, follow, |position, line| {
+        let at = i64::try_from(line.time).ok().and_then(DateTime::<Utc>::from_timestamp_millis);
+        let at = at.unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true);
+        let shown = writeln!(out, "{position} {at} {} {}", line.kind.word(), shown(line));
+        shown.and_then(|()| out.flush()).is_ok()
+    })
+}
+
+/// A line of the log for an operator, who sees everything but keys.
+fn shown(line: &Line) -> String {
+    let Line { kind, from, to, text, .. } = line;
+    match kind {
+        LineKind::Message => format!("{from}: {text}"),
+        LineKind::Private => format!("{from} to {to}: {text}"),
+        LineKind::Notice if !to.is_empty() => format!("to {to}: {text}"),
+        LineKind::Join | LineKind::Move => format!("{from} at {to}"),
+        LineKind::Leave => from.clone(),
+        LineKind::Active => "everyone reads everything from here on".to_owned(),
+        LineKind::Notice | LineKind::Event => text.clone(),
+    }
+}
+
+fn drain(config: &Config) -> anyhow::Result<()> {
+    let instance = instance_name(SocketAddrV4::new(config.ip, config.port));
+    let process = file::drain(&RealDisk::new(), &config.volume, &instance, DRAIN_WAIT_MAX)?;
+    info!(action = "drain", result = "success", instance, process);
+    Ok(())
+}
+
 fn run_serve(config: &Config) -> Exit {
     settings::log_effective(&config.effective, &config.unknown, "server/config.ini");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -197,12 +276,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         info!(action = "volume", result = "success", made = %config.volume.display());
     }
     let wait_end = store.wait_end();
-    let message_settings = MessageSettings {
-        volume: config.volume.clone(),
-        instance: instance.clone(),
-        minimum: config.chat_minimum,
-        lock_timeout: LOCK_TIMEOUT,
-    };
+    let message_settings = message_settings(config, instance.clone());
     let (messages, mut messages_end) =
         FileMessages::open_on(RealDisk::new(), message_settings, &wait_end)?;
     let broadcast = config.broadcast();

@@ -53,6 +53,9 @@ pub const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// The longest datagram that is looked at, in bytes.
 pub const DATAGRAM_BYTES_MAX: usize = 64;
 
+/// How long `server drain` waits for an instance to end.
+pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(6);
+
 /// How long locks are waited for after SIGTERM: less, so that a client that waits for a lock is still
 /// answered.
 pub const LAST_LOCK_TIMEOUT: Duration = Duration::from_secs(3);

@@ -26,6 +26,23 @@ pub enum LineKind {
     Event,
 }
 
+impl LineKind {
+    /// The kind's word, as it stands in the file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Private => "private",
+            Self::Notice => "notice",
+            Self::Join => "join",
+            Self::Move => "move",
+            Self::Leave => "leave",
+            Self::Active => "active",
+            Self::Event => "event",
+        }
+    }
+}
+
 /// A line of the log: `time,kind,from,to,sequence,text`. Its position is its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {

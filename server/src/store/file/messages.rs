@@ -11,16 +11,18 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use journal::disk::{Disk, DiskFile, Mode, RealDisk};
+use anyhow::Context as _;
+use journal::disk::{Disk, RealDisk};
 use journal::{Fold, Log, LogPaths, OthersWrite, WaitEnd};
 use memchr::memchr;
 use messages::{Command, Decision, Line, Online, Participant, State, View};
-use protocol::chat::Name;
+use protocol::chat::{MessageText, Name};
 use tokio::sync::{oneshot, watch};
 
 use super::StoreEnd;
 use super::alerts;
 use super::error::StoreError;
+use super::life::{self, Life};
 use super::names::{ARCHIVING, LOCKS, MESSAGES};
 use super::outage::{Outages, Progress};
 use super::settings::OpenError;
@@ -88,6 +90,7 @@ impl<D: Disk> FileMessages<D> {
         let path = settings.volume.clone();
         let unusable = |error| OpenError::Unusable(path.clone(), error);
         let (disk, settings) = (Arc::new(disk), Arc::new(settings));
+        let life = Life::begin(&*disk, &settings).map_err(unusable)?;
         let log = MessageLog::open(Arc::clone(&disk), Arc::clone(&settings), wait_end);
         let mut log = log.map_err(unusable)?;
         let (known, view) = (Arc::clone(&log.known), log.publish.subscribe());
@@ -96,7 +99,11 @@ impl<D: Disk> FileMessages<D> {
         thread::Builder::new()
             .name("messages".to_owned())
             .stack_size(STORE_STACK_BYTES)
-            .spawn(move || ended.send(log.run(&asked)))
+            .spawn(move || {
+                let ran = log.run(&asked);
+                drop(life);
+                ended.send(ran)
+            })
             .map_err(unusable)?;
         Ok((Self { work, known, view, disk, settings }, StoreEnd(end)))
     }
@@ -118,6 +125,80 @@ pub(super) fn open_log<D: Disk>(
     Log::open(Arc::clone(disk), paths, wait_end, OthersWrite::Rows)
 }
 
+/// Stores one notice of an operator; returns its position.
+///
+/// # Errors
+/// [`OpenError`], or why it is not stored, for people.
+pub fn notice(
+    disk: impl Disk,
+    settings: MessageSettings,
+    to: Option<Name>,
+    text: MessageText<'static>,
+) -> anyhow::Result<u64> {
+    let (path, deadline) = (settings.volume.clone(), Instant::now() + settings.lock_timeout);
+    let unusable = |error| OpenError::Unusable(path, error);
+    let log = MessageLog::open(Arc::new(disk), Arc::new(settings), &WaitEnd::default());
+    let mut log = log.map_err(unusable)?;
+    let (reply, mut replied) = oneshot::channel();
+    let mut group = vec![Pending { command: Command::Notice { to, text }, reply }];
+    log.commit(&mut group, deadline).context("store the notice")?;
+    match replied.try_recv()? {
+        Commanded::Stored(position) => Ok(position),
+        Commanded::TryAgain(reason) | Commanded::Refused(_, reason) => anyhow::bail!(reason),
+    }
+}
+
+/// Hands every line of the log to `show`, with its position, and with `follow` those that come, until
+/// it returns false.
+///
+/// # Errors
+/// [`OpenError`], or the log cannot be read.
+pub fn follow(
+    disk: impl Disk,
+    settings: MessageSettings,
+    follow: bool,
+    show: impl FnMut(u64, &Line) -> bool,
+) -> anyhow::Result<()> {
+    let path = settings.volume.clone();
+    let unusable = |error| OpenError::Unusable(path, error);
+    let (disk, timeout) = (Arc::new(disk), settings.lock_timeout);
+    let mut log = open_log(&disk, &settings.volume, &WaitEnd::default()).map_err(unusable)?;
+    let mut shown = Shown { position: 0, goes_on: true, show };
+    loop {
+        // Under the lock, so that a group is shown only when it is whole.
+        if log.has_changed()? {
+            log.lock(Instant::now() + timeout, &mut shown).context("read the messages")?;
+        }
+        if !(follow && shown.goes_on) {
+            return Ok(());
+        }
+        thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// Lines that are shown as they are read.
+struct Shown<S> {
+    position: u64,
+    goes_on: bool,
+    show: S,
+}
+
+impl<S: FnMut(u64, &Line) -> bool> Fold for Shown<S> {
+    fn first_line(&mut self, _offset: u64, lines: &[u8]) -> (usize, bool) {
+        let bytes = memchr(b'\n', lines).map_or(lines.len(), |end| end + 1);
+        let line = Line::parse(lines.get(..bytes).unwrap_or_default());
+        if let Some(line) = &line {
+            self.position += 1;
+            self.goes_on = self.goes_on && (self.show)(self.position, line);
+        }
+        (bytes, line.is_some())
+    }
+
+    fn reset(&mut self) {
+        self.position = 0;
+    }
+}
+
 /// What the lines of the log are applied to by who only moves it.
 pub(super) struct Ignored;
 
@@ -127,13 +208,6 @@ impl Fold for Ignored {
     }
 
     fn reset(&mut self) {}
-}
-
-/// The file whose lock an instance holds while it lives.
-fn life_name(instance: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    let name: String = instance.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    format!("instance-{name}.lock")
 }
 
 impl<D: Disk> MessageStore for FileMessages<D> {
@@ -183,17 +257,10 @@ impl<D: Disk> MessageStore for FileMessages<D> {
     }
 
     async fn is_alive(&self, instance: &str) -> bool {
-        let path = self.settings.volume.join(LOCKS).join(life_name(instance));
-        let disk = Arc::clone(&self.disk);
-        let is_free = tokio::task::spawn_blocking(move || {
-            let file = disk.open(&path, Mode::InPlace)?;
-            let is_free = file.try_take_lock()?;
-            if is_free {
-                file.give_lock_back()?;
-            }
-            io::Result::Ok(is_free)
-        });
-        instance == self.settings.instance || !matches!(is_free.await, Ok(Ok(true)))
+        let (disk, volume) = (Arc::clone(&self.disk), self.settings.volume.clone());
+        let (is_own, instance) = (instance == self.settings.instance, instance.to_owned());
+        let is_alive = move || life::is_alive(&*disk, &volume, &instance);
+        is_own || tokio::task::spawn_blocking(is_alive).await.unwrap_or(true)
     }
 }
 
@@ -271,8 +338,6 @@ pub(super) struct MessageLog<D: Disk> {
     publish: watch::Sender<View>,
     outages: Outages,
     settings: Arc<MessageSettings>,
-    // Held: its lock says that this instance lives.
-    _life: D::File,
 }
 
 /// A command that waits, with where its reply goes.
@@ -287,16 +352,12 @@ impl<D: Disk> MessageLog<D> {
         settings: Arc<MessageSettings>,
         wait_end: &WaitEnd,
     ) -> io::Result<Self> {
-        let locks = settings.volume.join(LOCKS);
-        disk.create_directory(&locks)?;
-        let life = disk.open(&locks.join(life_name(&settings.instance)), Mode::InPlace)?;
-        // Another instance of the same name lives as long as either of them.
-        life.try_take_lock()?;
+        disk.create_directory(&settings.volume.join(LOCKS))?;
         let log = open_log(&disk, &settings.volume, wait_end)?;
         let known = Known::new(settings.minimum);
         let publish = watch::Sender::new(known.state.view());
         let (known, outages) = (Arc::new(RwLock::new(known)), Outages::default());
-        Ok(Self { disk, log, known, publish, outages, settings, _life: life })
+        Ok(Self { disk, log, known, publish, outages, settings })
     }
 
     /// Works until every sender is gone, or something broke: what was not answered then is unknown.

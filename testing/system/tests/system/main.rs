@@ -11,6 +11,7 @@ mod common;
 mod draw;
 mod full_disk;
 mod lock_files;
+mod messages;
 mod mixed_versions;
 mod other_system;
 mod programs;
