@@ -7,22 +7,15 @@
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
-use tokio::sync::Notify;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
-use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_AT_ONCE, LOOK_PAUSE, MESSAGE_LOOK_PAUSE};
-use crate::store::messages::MessageStore;
+use crate::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_AT_ONCE, LOOK_PAUSE};
 
 /// The datagram of the reference system.
 const BET_ENDED: &[u8] = b"bet_ended";
-
-/// The datagram that says that there are new messages.
-const MESSAGES: &[u8] = b"messages";
 
 /// Sends and receives announcements.
 pub trait Announcer: Send + Sync + 'static {
@@ -42,40 +35,8 @@ pub trait Announcer: Send + Sync + 'static {
 /// Announcements as broadcast datagrams.
 #[derive(Debug)]
 pub struct UdpAnnouncer {
-    socket: Arc<UdpSocket>,
+    socket: UdpSocket,
     to: SocketAddrV4,
-    messages: Arc<Notify>,
-}
-
-/// Hints about messages, as broadcast datagrams. They are received with the announcements.
-#[derive(Debug)]
-pub struct MessageHints {
-    socket: Arc<UdpSocket>,
-    to: SocketAddrV4,
-    heard: Arc<Notify>,
-}
-
-impl MessageHints {
-    /// Tells the other instances whenever `said` says so, and has `store` look whenever they do, until
-    /// `shutdown`.
-    pub async fn exchange<M: MessageStore>(
-        self,
-        store: M,
-        said: Arc<Notify>,
-        shutdown: CancellationToken,
-    ) {
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = said.notified() => {
-                    // One that is lost, or cannot be sent, delays the others: they look by themselves.
-                    let _ = self.socket.send_to(MESSAGES, self.to).await;
-                }
-                () = self.heard.notified() => store.look(),
-            }
-            sleep(MESSAGE_LOOK_PAUSE).await;
-        }
-    }
 }
 
 impl UdpAnnouncer {
@@ -85,21 +46,22 @@ impl UdpAnnouncer {
     /// # Errors
     /// Errors of the system.
     pub fn bind(to: SocketAddrV4) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_broadcast(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, to.port()).into())?;
-        let socket = Arc::new(UdpSocket::from_std(socket.into())?);
-        Ok(Self { socket, to, messages: Arc::default() })
+        Ok(Self { socket: bind(to.port())?, to })
     }
+}
 
-    /// The hints about messages on the same socket.
-    #[must_use]
-    pub fn message_hints(&self) -> MessageHints {
-        let heard = Arc::clone(&self.messages);
-        MessageHints { socket: Arc::clone(&self.socket), to: self.to, heard }
-    }
+/// A socket that sends broadcasts, and receives those of `port` on every address. Must be called
+/// within a runtime.
+///
+/// # Errors
+/// Errors of the system.
+pub fn bind(port: u16) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_broadcast(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
+    UdpSocket::from_std(socket.into())
 }
 
 impl Announcer for UdpAnnouncer {
@@ -111,31 +73,25 @@ impl Announcer for UdpAnnouncer {
         let mut datagram = [0; DATAGRAM_BYTES_MAX];
         loop {
             self.socket.readable().await?;
-            let (mut heard, mut has_messages) = (false, false);
+            let mut heard = false;
             for _ in 0..DATAGRAMS_AT_ONCE {
                 match self.socket.try_recv_from(&mut datagram) {
-                    Ok((bytes, _)) => {
-                        heard |= says(&datagram, bytes, BET_ENDED);
-                        has_messages |= says(&datagram, bytes, MESSAGES);
-                    }
+                    Ok((bytes, _)) => heard |= says_bet_ended(&datagram, bytes),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => return Err(error),
                 }
-            }
-            if has_messages {
-                self.messages.notify_one();
             }
             if heard {
                 return Ok(());
             }
             // A flood of other datagrams must not take more time than announcements do.
-            sleep(if has_messages { MESSAGE_LOOK_PAUSE } else { LOOK_PAUSE }).await;
+            sleep(LOOK_PAUSE).await;
         }
     }
 }
 
-fn says(datagram: &[u8], bytes: usize, word: &[u8]) -> bool {
-    datagram.get(..bytes).is_some_and(|text| text.trim_ascii() == word)
+fn says_bet_ended(datagram: &[u8], bytes: usize) -> bool {
+    datagram.get(..bytes).is_some_and(|text| text.trim_ascii() == BET_ENDED)
 }
 
 /// The broadcast address of `interface` or, for 0.0.0.0, of the first interface that has one;
@@ -183,6 +139,6 @@ mod tests {
         one.socket.send_to(b"", one.to).await.unwrap();
         one.socket.send_to(b"bet_ended\n", one.to).await.unwrap();
         timeout(LONG, other.hear()).await.expect("the last one is heard").unwrap();
-        assert!(!says(b"bet_end", 7, BET_ENDED) && !says(b"xbet_ended", 10, BET_ENDED));
+        assert!(!says_bet_ended(b"bet_end", 7) && !says_bet_ended(b"xbet_ended", 10));
     }
 }

@@ -19,10 +19,11 @@ use program::{descriptors, dotenv, log, settings, shutdown};
 use protocol::InvalidValue;
 use protocol::chat::{MessageText, Name};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::announce::UdpAnnouncer;
-use crate::chat::{self, Chat};
+use crate::chat::{self, Chat, MessageHints};
 use crate::limits::{DRAIN_WAIT_MAX, LAST_LOCK_TIMEOUT, LOCK_TIMEOUT, SETTLE_TIMEOUT};
 use crate::lottery::Lottery;
 use crate::net::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
@@ -32,6 +33,7 @@ use crate::store::Store as _;
 use crate::store::file::{
     self, FileMessages, FileStore, MessageSettings, OpenError, StoreSettings,
 };
+use crate::store::messages::MessageStore;
 use crate::watch::Common;
 use crate::{health, prepare, watch};
 
@@ -289,7 +291,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let metrics = store.metrics();
     let lottery = Lottery::new(store.clone(), config.agencies_amount);
     let chat = Chat::new(messages.clone(), &instance);
-    let hints = announcer.message_hints().exchange(messages.clone(), chat.said(), shutdown.clone());
+    let hinting = chat.clone();
+    let hints = exchange_hints(broadcast, &hinting, shutdown.clone());
     let presence = chat.clone().watch_presence(shutdown.clone());
     let timeline = lottery.timeline();
     let recording = chat::record(messages, instance, timeline, store.draw(), shutdown.clone());
@@ -317,6 +320,21 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             let next = "the next holder of the locks recovers what is pending";
             info!(action = "settle", result = "fail", error = "the locks are held", next);
             Ok(())
+        }
+    }
+}
+
+/// Exchanges hints of messages. Without a port for them the instance looks by itself.
+async fn exchange_hints<M: MessageStore>(
+    announce_to: SocketAddrV4,
+    chat: &Chat<M>,
+    shutdown: CancellationToken,
+) {
+    match MessageHints::beside(announce_to) {
+        Ok(hints) => hints.exchange(chat.store().clone(), chat.said(), shutdown).await,
+        Err(error) => {
+            let (error, next) = (error.to_string(), "looks for messages by itself, twice a second");
+            warn!(action = "hear", result = "fail", error, next);
         }
     }
 }

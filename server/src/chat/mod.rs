@@ -3,6 +3,7 @@
 //!
 //! Sees no socket and no file.
 
+mod hints;
 mod presence;
 mod rate;
 mod timeline;
@@ -28,6 +29,7 @@ use crate::limits::{HISTORY_READS_MAX, LOCK_TIMEOUT, TICKET_SECONDS};
 use crate::store::messages::{Commanded, Lines, MessageStore};
 use crate::store::{Unavailable, Unknown};
 
+pub use hints::MessageHints;
 pub use timeline::{Timeline, record};
 
 /// What a connection does after a packet of a participant.
