@@ -21,8 +21,8 @@ pub(super) struct Life<D: Disk> {
     _file: D::File,
 }
 
-/// The most digits of a process id.
-const ID_BYTES_MAX: usize = 10;
+/// How long a process id is in the file, with blanks behind it.
+const ID_BYTES: usize = 10;
 
 impl<D: Disk> Life<D> {
     /// Takes the lock of this instance. If another one of the same name has it, the name lives as long
@@ -31,8 +31,8 @@ impl<D: Disk> Life<D> {
         disk.create_directory(&settings.volume.join(LOCKS))?;
         let file = disk.open(&path_of(&settings.volume, &settings.instance), Mode::InPlace)?;
         if file.try_take_lock()? {
-            file.truncate(0)?;
-            write_all(&file, process::id().to_string().as_bytes(), 0)?;
+            // Without it, as on a full disk, it cannot be drained by name, and all else works.
+            let _ = write_all(&file, format!("{:<ID_BYTES$}", process::id()).as_bytes(), 0);
         }
         Ok(Self { _file: file })
     }
@@ -59,10 +59,10 @@ pub(super) fn process_of(
         file.give_lock_back()?;
         return Ok(None);
     }
-    let mut id = [0; ID_BYTES_MAX];
+    let mut id = [0; ID_BYTES];
     let read = file.read_at(&mut id, 0)?;
     let text = id.get(..read).and_then(|id| str::from_utf8(id).ok()).unwrap_or_default();
-    Ok(Some(text.parse().unwrap_or(0)))
+    Ok(Some(text.trim_end().parse().unwrap_or(0)))
 }
 
 fn path_of(volume: &Path, instance: &str) -> PathBuf {
