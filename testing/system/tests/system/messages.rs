@@ -283,6 +283,7 @@ async fn a_private_message_waits_for_who_is_away_and_a_name_for_its_key() {
     ana.sees("(PRIVATE) ana to leo: while you were away").await;
     let mut leo = Person::join(&lottery, "leo", &[]);
     leo.sees("(PRIVATE) ana to leo: while you were away").await;
+    ana.sees("leo has joined").await;
     ana.says("$private leo straight").await;
     leo.sees("(PRIVATE) ana to leo: straight").await;
     let log = std::fs::read_to_string(lottery.volume.path().join("messages.csv")).unwrap();
