@@ -11,7 +11,7 @@ mod timeline;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use messages::{Command, Join, Line, Participant, message_for};
+use messages::{Command, Join, Participant, message_for};
 use protocol::AgencyId;
 use protocol::chat::{
     ChatOutcome, ChatPacket, ChatRefusal, ChatRequest, ChatResponse, DirectAddress, Joined, Key,
@@ -32,29 +32,20 @@ use crate::store::{Unavailable, Unknown};
 pub use hints::MessageHints;
 pub use timeline::{Timeline, record};
 
-/// What a connection does after a packet of a participant.
-#[derive(Debug)]
-pub enum ChatAnswer {
-    /// Something was stored, or is new to the participant. Sends this.
-    Useful(Answer),
-    /// Nothing was. Sends this.
-    Useless(Answer),
-    /// Closes: what became of it is unknown.
-    HangUp,
-}
-
 /// An answer: lines, if there are any, and what ends it.
 #[derive(Debug)]
-pub struct Answer {
-    lines: Vec<(u64, Arc<Line>)>,
-    reader: Option<Name>,
-    end: ChatResponse,
+pub struct ChatAnswer {
+    /// Whether something was stored, or is new to the participant.
+    pub is_useful: bool,
     /// Whether the lines were read for this answer alone, so that it has to be taken soon.
     pub is_urgent: bool,
+    lines: Lines,
+    reader: Option<Name>,
+    end: ChatResponse,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Answer {
+impl ChatAnswer {
     /// The packets of the answer, each made when it is its turn: a client that takes none keeps no
     /// more than one in memory.
     pub fn packets(&self) -> impl Iterator<Item = ChatResponse> {
@@ -65,21 +56,21 @@ impl Answer {
         });
         lines.chain([self.end.clone()])
     }
-}
 
-impl From<ChatResponse> for Answer {
-    fn from(end: ChatResponse) -> Self {
-        Self { lines: Vec::new(), reader: None, end, is_urgent: false, _permit: None }
-    }
-}
-
-impl ChatAnswer {
-    fn useless(response: ChatResponse) -> Self {
-        Self::Useless(response.into())
+    fn new(is_useful: bool, end: ChatResponse) -> Self {
+        let (lines, reader, is_urgent, _permit) = (Lines::new(), None, false, None);
+        Self { is_useful, is_urgent, lines, reader, end, _permit }
     }
 
-    fn new(is_useful: bool, answer: impl Into<Answer>) -> Self {
-        if is_useful { Self::Useful(answer.into()) } else { Self::Useless(answer.into()) }
+    /// The answer to a packet after which nothing is stored or new.
+    #[must_use]
+    pub fn useless(end: ChatResponse) -> Self {
+        Self::new(false, end)
+    }
+
+    /// The server could not look.
+    fn busy(reason: &str) -> Self {
+        Self::useless(ChatResponse::Error(format!("busy {reason}")))
     }
 }
 
@@ -128,19 +119,22 @@ impl<M: MessageStore> Chat<M> {
     }
 
     /// Executes a packet. A read takes up to half a minute, unless `ended` is cancelled.
+    ///
+    /// # Errors
+    /// What became of it is unknown.
     pub async fn execute(
         &self,
         session: &mut Session,
         request: ChatRequest<'_>,
         ended: &CancellationToken,
-    ) -> ChatAnswer {
+    ) -> Result<ChatAnswer, Unknown> {
         let packet = request.packet();
         if let ChatRequest::Join { name, key, agency, address } = request {
             return self.join(session, name, key, agency, address).await;
         }
         let Some(name) = session.name.clone() else {
             let reason = "join first: ChatJoin:name;key;agency;address";
-            return ChatAnswer::useless(packet.refuse(ChatRefusal::Join, reason));
+            return Ok(ChatAnswer::useless(packet.refuse(ChatRefusal::Join, reason)));
         };
         match request {
             ChatRequest::Join { .. } => unreachable!("it is answered above"),
@@ -153,9 +147,9 @@ impl<M: MessageStore> Chat<M> {
             ChatRequest::Read { after } => self.read(session, &name, after, ended).await,
             ChatRequest::Who => {
                 let names = self.store.online().into_iter().map(|online| online.name).collect();
-                ChatAnswer::useless(ChatResponse::Who(names))
+                Ok(ChatAnswer::useless(ChatResponse::Who(names)))
             }
-            ChatRequest::Where { name: to } => ChatAnswer::useless(self.find(&name, &to)),
+            ChatRequest::Where { name: to } => Ok(ChatAnswer::useless(self.find(&name, &to))),
             ChatRequest::Leave => self.leave(session, name).await,
         }
     }
@@ -167,15 +161,11 @@ impl<M: MessageStore> Chat<M> {
         key: Key<'_>,
         agency: Option<AgencyId>,
         address: DirectAddress,
-    ) -> ChatAnswer {
+    ) -> Result<ChatAnswer, Unknown> {
         let instance = self.instance.to_string();
         let join = Join { name: name.clone(), key_hash: key.hash(), agency, address, instance };
         let before = self.store.participant(&name);
-        let outcome = match self.command(Command::Join(join)).await {
-            Err(Unknown) => return ChatAnswer::HangUp,
-            Ok(outcome) => outcome,
-        };
-        let joined = match outcome {
+        let joined = match self.command(Command::Join(join)).await? {
             Commanded::Stored(position) => {
                 self.presence.joined(&name);
                 let is_new = before.is_none_or(|before| !before.is_online);
@@ -193,7 +183,7 @@ impl<M: MessageStore> Chat<M> {
             }
         };
         let is_done = matches!(joined, ChatOutcome::Done(_));
-        ChatAnswer::new(is_done, ChatResponse::Joined(joined))
+        Ok(ChatAnswer::new(is_done, ChatResponse::Joined(joined)))
     }
 
     async fn send(
@@ -203,22 +193,22 @@ impl<M: MessageStore> Chat<M> {
         to: Option<Name>,
         text: MessageText<'static>,
         ended: &CancellationToken,
-    ) -> ChatAnswer {
+    ) -> Result<ChatAnswer, Unknown> {
         let Some(wait) = self.rates.reserve(&from) else {
             let reason = "this server stores as many messages a second as it may".to_owned();
-            return ChatAnswer::useless(ChatResponse::Sent(ChatOutcome::TryAgain(reason)));
+            let outcome = ChatOutcome::TryAgain(reason);
+            return Ok(ChatAnswer::useless(ChatResponse::Sent(outcome)));
         };
         if !wait.is_zero() {
             let _ = ended.run_until_cancelled(sleep(wait)).await;
         }
-        let outcome = match self.command(Command::Send { from, sequence, to, text }).await {
-            Err(Unknown) => return ChatAnswer::HangUp,
-            Ok(Commanded::Stored(position)) => ChatOutcome::Done(position),
-            Ok(Commanded::TryAgain(reason)) => ChatOutcome::TryAgain(reason),
-            Ok(Commanded::Refused(refusal, reason)) => ChatOutcome::Refused(refusal, reason),
+        let outcome = match self.command(Command::Send { from, sequence, to, text }).await? {
+            Commanded::Stored(position) => ChatOutcome::Done(position),
+            Commanded::TryAgain(reason) => ChatOutcome::TryAgain(reason),
+            Commanded::Refused(refusal, reason) => ChatOutcome::Refused(refusal, reason),
         };
         let is_done = matches!(outcome, ChatOutcome::Done(_));
-        ChatAnswer::new(is_done, ChatResponse::Sent(outcome))
+        Ok(ChatAnswer::new(is_done, ChatResponse::Sent(outcome)))
     }
 
     /// Waits for lines behind `after`, and while lines are hidden for others who join.
@@ -228,10 +218,10 @@ impl<M: MessageStore> Chat<M> {
         name: &Name,
         after: u64,
         ended: &CancellationToken,
-    ) -> ChatAnswer {
+    ) -> Result<ChatAnswer, Unknown> {
         let _reading = self.presence.reading(name);
-        if let Err(answer) = self.be_here(name).await {
-            return answer;
+        if let Some(refused) = self.be_here(name).await? {
+            return Ok(refused);
         }
         let mut views = self.store.view();
         let missing_before = views.borrow_and_update().missing;
@@ -250,18 +240,16 @@ impl<M: MessageStore> Chat<M> {
         let (online, missing) = (view.online, view.missing);
         let (lines, permit) = match self.lines(after).await {
             Ok(lines) => lines,
-            Err(Unavailable(reason)) => {
-                return ChatAnswer::useless(ChatResponse::Error(format!("busy {reason}")));
-            }
+            Err(Unavailable(reason)) => return Ok(ChatAnswer::busy(&reason)),
         };
         // Another day has begun if fewer lines are there than were read: from its start, then.
         let read_to = if view.position < after { 0 } else { after };
         let position = lines.last().map_or(read_to, |(position, _)| *position);
         let end = ChatResponse::Read { position, online, missing };
         // Who reads the same lines again and again is delayed.
-        let is_new = session.read_after.replace(after) != Some(after);
+        let is_useful = session.read_after.replace(after) != Some(after);
         let (reader, is_urgent) = (Some(name.clone()), permit.is_some());
-        ChatAnswer::new(is_new, Answer { lines, reader, end, is_urgent, _permit: permit })
+        Ok(ChatAnswer { is_useful, is_urgent, lines, reader, end, _permit: permit })
     }
 
     /// The lines behind `after`; with a permit if they are in memory for the caller alone.
@@ -279,24 +267,21 @@ impl<M: MessageStore> Chat<M> {
         Ok((self.store.read_lines(after).await?, Some(permit)))
     }
 
-    /// Makes this the instance that answers for a participant who reads here.
-    async fn be_here(&self, name: &Name) -> Result<(), ChatAnswer> {
+    /// Makes this the instance that answers for a participant who reads here; returns why it cannot.
+    async fn be_here(&self, name: &Name) -> Result<Option<ChatAnswer>, Unknown> {
         let known = self.store.participant(name);
         let is_here = |known: &Participant| known.is_online && *known.instance == *self.instance;
-        let Some(known) = known.filter(|known| !is_here(known)) else { return Ok(()) };
+        let Some(known) = known.filter(|known| !is_here(known)) else { return Ok(None) };
         let Participant { key_hash, agency, address, .. } = known;
         let instance = self.instance.to_string();
         let join = Join { name: name.clone(), key_hash, agency, address, instance };
-        match self.command(Command::Join(join)).await {
-            Err(Unknown) => Err(ChatAnswer::HangUp),
-            Ok(Commanded::Stored(_)) => Ok(()),
-            Ok(Commanded::TryAgain(reason)) => {
-                Err(ChatAnswer::useless(ChatResponse::Error(format!("busy {reason}"))))
+        Ok(match self.command(Command::Join(join)).await? {
+            Commanded::Stored(_) => None,
+            Commanded::TryAgain(reason) => Some(ChatAnswer::busy(&reason)),
+            Commanded::Refused(refusal, reason) => {
+                Some(ChatAnswer::useless(ChatPacket::Read.refuse(refusal, reason)))
             }
-            Ok(Commanded::Refused(refusal, reason)) => {
-                Err(ChatAnswer::useless(ChatPacket::Read.refuse(refusal, reason)))
-            }
-        }
+        })
     }
 
     /// Where `to` takes private messages, with what proves to them that `from` asked.
@@ -310,22 +295,20 @@ impl<M: MessageStore> Chat<M> {
         ChatResponse::Where { address: found.address, ticket }
     }
 
-    async fn leave(&self, session: &mut Session, name: Name) -> ChatAnswer {
-        match self.command(Command::Leave { name: name.clone(), instance: None }).await {
-            Err(Unknown) => ChatAnswer::HangUp,
-            Ok(Commanded::Stored(_)) => {
+    async fn leave(&self, session: &mut Session, name: Name) -> Result<ChatAnswer, Unknown> {
+        let leave = Command::Leave { name: name.clone(), instance: None };
+        Ok(match self.command(leave).await? {
+            Commanded::Stored(_) => {
                 self.presence.left(&name);
                 session.name = None;
                 info!(action = "chat_leave", result = "success", %name);
-                ChatAnswer::Useful(ChatResponse::Left.into())
+                ChatAnswer::new(true, ChatResponse::Left)
             }
-            Ok(Commanded::TryAgain(reason)) => {
-                ChatAnswer::useless(ChatResponse::Error(format!("busy {reason}")))
-            }
-            Ok(Commanded::Refused(refusal, reason)) => {
+            Commanded::TryAgain(reason) => ChatAnswer::busy(&reason),
+            Commanded::Refused(refusal, reason) => {
                 ChatAnswer::useless(ChatPacket::Leave.refuse(refusal, reason))
             }
-        }
+        })
     }
 
     async fn command(&self, command: Command) -> Result<Commanded, Unknown> {

@@ -1,5 +1,6 @@
 //! Who is online: who has joined here and reads, or has read within half a minute.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -112,9 +113,9 @@ impl<M: MessageStore> Chat<M> {
                 for instance in instances {
                     if self.store.is_alive(&instance).await {
                         gone.remove(&instance);
-                    } else if !gone.contains_key(&instance) {
-                        self.tell_gone(&instance).await;
-                        gone.insert(instance, Instant::now());
+                    } else if let Entry::Vacant(new) = gone.entry(instance) {
+                        self.tell_gone(new.key()).await;
+                        new.insert(Instant::now());
                     }
                 }
             }

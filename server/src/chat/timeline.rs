@@ -3,7 +3,6 @@
 //! **Invariant**: what happened is told once, whichever instances see it, and as often as it takes.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,8 +54,7 @@ pub async fn record<M: MessageStore>(
     } else {
         event(&server, "started", format!("the server {instance} has started"))
     };
-    let ended = |came| tell(&store, came, &shutdown);
-    ended(came).await;
+    tell(&store, came, &shutdown).await;
     draw.mark_changed();
     loop {
         tokio::select! {
@@ -89,16 +87,10 @@ fn event(subject: &str, word: &str, text: String) -> Command {
     Command::Event { subject: subject.to_owned(), word: word.to_owned(), text }
 }
 
-fn tell<M: MessageStore>(
-    store: &M,
-    event: Command,
-    shutdown: &CancellationToken,
-) -> impl Future<Output = ()> {
-    async move {
-        while let Ok(Commanded::TryAgain(_)) = store.command(event.clone()).await {
-            if shutdown.run_until_cancelled(sleep(RETRY)).await.is_none() {
-                return;
-            }
+async fn tell<M: MessageStore>(store: &M, event: Command, shutdown: &CancellationToken) {
+    while let Ok(Commanded::TryAgain(_)) = store.command(event.clone()).await {
+        if shutdown.run_until_cancelled(sleep(RETRY)).await.is_none() {
+            return;
         }
     }
 }

@@ -95,26 +95,17 @@ async fn answer_packets<S: Store, M: MessageStore>(
             () = shared.shutdown.cancelled() => return Ok(()),
             next = buffer.next(stream) => next?,
         };
-        let chat = match &next {
-            Next::Line => ChatRequest::parse(buffer.line()),
-            Next::TooLong(head) => ChatError::too_long(head).map(Err),
-            Next::PartOfTooLong | Next::End => None,
-        };
-        if let Some(request) = chat {
+        if let Some(request) = of_participant(&next, &buffer) {
             // Boxed: most connections say nothing.
             let answer = Box::pin(say(request, stream, &mut session, shared)).await;
             buffer.consume();
-            match answer {
-                ChatAnswer::Useful(answer) => {
-                    delay = Delay::default();
-                    write_chat(stream, &answer).await?;
-                }
-                ChatAnswer::Useless(answer) => {
-                    write_chat(stream, &answer).await?;
-                    drop(answer);
-                    delay.wait(&shared.shutdown).await;
-                }
-                ChatAnswer::HangUp => return Ok(()),
+            let Some(answer) = answer else { return Ok(()) };
+            write_chat(stream, &answer).await?;
+            if answer.is_useful {
+                delay = Delay::default();
+            } else {
+                drop(answer);
+                delay.wait(&shared.shutdown).await;
             }
             continue;
         }
@@ -140,20 +131,7 @@ async fn answer_packets<S: Store, M: MessageStore>(
                 wait_for_winners(agency, stream, shared).await
             }
             Ok(request) => shared.lottery.execute(request).await,
-            Err(malformed) => {
-                // A malformed packet is a warning, because a client has an error. A line that is no
-                // packet comes from no client of this protocol, and may come in any number.
-                match &malformed {
-                    PacketError::UnknownType => {
-                        debug!(action = "packet", result = "fail", %peer, error = "unknown");
-                    }
-                    PacketError::Body(packet, error) => {
-                        let packet = packet.name();
-                        warn!(action = "packet", result = "fail", packet, %peer, %error);
-                    }
-                }
-                Answer::Looked(Some(malformed.response()))
-            }
+            Err(malformed) => refuse(&malformed, peer),
         };
         buffer.consume();
         count(packet, &answer, &shared.metrics);
@@ -173,21 +151,48 @@ async fn answer_packets<S: Store, M: MessageStore>(
     }
 }
 
-/// Executes a packet of a participant. A read ends with the instance, and when the peer has gone.
+/// Refuses a malformed packet. That is a warning, because a client has an error. A line that is no
+/// packet comes from no client of this protocol, and may come in any number.
+fn refuse(malformed: &PacketError, peer: SocketAddr) -> Answer {
+    match malformed {
+        PacketError::UnknownType => {
+            debug!(action = "packet", result = "fail", %peer, error = "unknown");
+        }
+        PacketError::Body(packet, error) => {
+            warn!(action = "packet", result = "fail", packet = packet.name(), %peer, %error);
+        }
+    }
+    Answer::Looked(Some(malformed.response()))
+}
+
+/// What was read, if it is of a participant.
+fn of_participant<'b>(
+    next: &Next,
+    buffer: &'b ReadBuffer<'_>,
+) -> Option<Result<ChatRequest<'b>, ChatError>> {
+    match next {
+        Next::Line => ChatRequest::parse(buffer.line()),
+        Next::TooLong(head) => ChatError::too_long(head).map(Err),
+        Next::PartOfTooLong | Next::End => None,
+    }
+}
+
+/// Executes a packet of a participant. `None` closes the connection: what became of it is unknown,
+/// or nobody waits for it any more. A read ends with the instance, and when the peer has gone.
 async fn say<S: Store, M: MessageStore>(
     request: Result<ChatRequest<'_>, ChatError>,
     stream: &impl Transport,
     session: &mut Session,
     shared: &Shared<S, M>,
-) -> ChatAnswer {
+) -> Option<ChatAnswer> {
     let request = match request {
         Ok(request) => request,
-        Err(error) => return ChatAnswer::Useless(error.response().into()),
+        Err(error) => return Some(ChatAnswer::useless(error.response())),
     };
     let may_wait = request.packet() == ChatPacket::Read;
     tokio::select! {
-        answer = shared.chat.execute(session, request, &shared.shutdown) => answer,
-        () = stream.broken(), if may_wait => ChatAnswer::HangUp,
+        answer = shared.chat.execute(session, request, &shared.shutdown) => answer.ok(),
+        () = stream.broken(), if may_wait => None,
     }
 }
 

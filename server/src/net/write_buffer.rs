@@ -7,7 +7,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::limits::{LONG_PACKET_TIMEOUT, WRITE_TIMEOUT};
-use crate::chat::Answer;
+use crate::chat::ChatAnswer;
 
 /// Writes `response` whole. The winners of an agency may be many, and many connections may wait for
 /// them: they are written from where the draw has them, without a copy.
@@ -30,7 +30,10 @@ pub async fn write_answer(
 ///
 /// # Errors
 /// As [`write_answer`]; lines that were read for this answer alone have to be taken sooner.
-pub async fn write_chat(stream: &mut (impl AsyncWrite + Unpin), answer: &Answer) -> io::Result<()> {
+pub async fn write_chat(
+    stream: &mut (impl AsyncWrite + Unpin),
+    answer: &ChatAnswer,
+) -> io::Result<()> {
     let write = async {
         for packet in answer.packets() {
             let mut line = Vec::new();

@@ -382,7 +382,7 @@ impl<D: Disk> MessageLog<D> {
                     Work::Look => {}
                 }
             }
-            if !(group.is_empty() && !reads.is_empty()) {
+            if !group.is_empty() || reads.is_empty() {
                 last_look = Instant::now();
                 self.serve(group, oldest)?;
             }
