@@ -95,6 +95,7 @@ async fn read(of: &Conversation, places: &watch::Sender<Place>) -> anyhow::Resul
     let timeouts = of.config.timeouts;
     let index = AgencyId::new(rand::random_range(1..=1_000)).context("a number from 1")?;
     let mut endpoints = Endpoints::new(of.config.servers.clone(), index);
+    endpoints = endpoints.preferring(of.config.prefer);
     let mut reading = Reading { after: 0, missing: None, direct: None };
     let (mut pause, mut alone_since) = (timeouts.pause_min, Instant::now());
     let mut is_told = false;
