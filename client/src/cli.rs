@@ -61,6 +61,9 @@ pub struct Chat {
     /// For which agency
     #[arg(long, value_name = "N", value_parser = value::<AgencyId>)]
     pub agency: Option<AgencyId>,
+    /// Show a page in a browser instead, at this port of this machine [default: any free one]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "0")]
+    pub web: Option<u16>,
     /// Take private messages through the servers only, and not straight from other clients
     #[arg(long)]
     pub no_direct: bool,

@@ -1,7 +1,7 @@
 //! `client chat`: a participant who talks to all and to one, over whichever instance answers.
 //!
 //! `participant` is the conversation: it reads, sends, and finds another instance when one goes.
-//! `show` makes text of what happens; `terminal` and `plain` are its two forms. `direct` takes and
+//! `show` makes text of what happens; `terminal` and `plain` are its two forms, and `web` is a page. `direct` takes and
 //! sends private messages straight between two clients; `talk` is that without a server.
 
 mod connection;
@@ -12,6 +12,7 @@ mod plain;
 mod show;
 mod talk;
 mod terminal;
+mod web;
 
 use std::io::{self, IsTerminal as _};
 
@@ -124,7 +125,9 @@ pub(crate) async fn run(
     let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     let ended = shutdown.child_token();
     let front = async {
-        if is_terminal {
+        if let Some(port) = arguments.web {
+            web::run(&arguments.name, port, inputs, shown).await
+        } else if is_terminal {
             terminal::run(&arguments.name, style, inputs, shown).await
         } else {
             plain::run(style, inputs, shown).await
