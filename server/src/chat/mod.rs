@@ -21,7 +21,7 @@ use protocol::limits::READ_SECONDS_MAX;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use self::presence::Presence;
 use self::rate::Rates;
@@ -79,8 +79,8 @@ impl ChatAnswer {
 pub struct Session {
     /// For whom it speaks, once that one has joined.
     name: Option<Name>,
-    /// Behind which position it read last.
-    read_after: Option<u64>,
+    /// Up to which position it has read.
+    read_to: Option<u64>,
 }
 
 /// The messages, as one instance serves them. Cheap to clone.
@@ -178,7 +178,7 @@ impl<M: MessageStore> Chat<M> {
             }
             Commanded::TryAgain(reason) => ChatOutcome::TryAgain(reason),
             Commanded::Refused(refusal, reason) => {
-                info!(action = "chat_join", result = "fail", %name, error = reason);
+                debug!(action = "chat_join", result = "fail", %name, error = reason);
                 ChatOutcome::Refused(refusal, reason)
             }
         };
@@ -219,7 +219,7 @@ impl<M: MessageStore> Chat<M> {
         after: u64,
         ended: &CancellationToken,
     ) -> Result<ChatAnswer, Unknown> {
-        let _reading = self.presence.reading(name);
+        let (_reading, started) = (self.presence.reading(name), Instant::now());
         if let Some(refused) = self.be_here(name).await? {
             return Ok(refused);
         }
@@ -246,8 +246,10 @@ impl<M: MessageStore> Chat<M> {
         let read_to = if view.position < after { 0 } else { after };
         let position = lines.last().map_or(read_to, |(position, _)| *position);
         let end = ChatResponse::Read { position, online, missing };
-        // Who reads the same lines again and again is delayed.
-        let is_useful = session.read_after.replace(after) != Some(after);
+        // Who reads the same lines again and again is delayed, and not who waits for new ones.
+        let has_waited = started.elapsed() >= READ_IS_WAITING;
+        let is_useful = has_waited || session.read_to.is_none_or(|before| position > before);
+        session.read_to = session.read_to.max(Some(position));
         let (reader, is_urgent) = (Some(name.clone()), permit.is_some());
         Ok(ChatAnswer { is_useful, is_urgent, lines, reader, end, _permit: permit })
     }
@@ -319,6 +321,9 @@ impl<M: MessageStore> Chat<M> {
         commanded
     }
 }
+
+/// A read that took so long was no flood.
+const READ_IS_WAITING: Duration = Duration::from_secs(1);
 
 /// The longest that a message waits for its turn: as long as for a lock.
 const WAIT_MAX: Duration = LOCK_TIMEOUT;

@@ -14,6 +14,7 @@ mod lock_files;
 mod messages;
 mod mixed_versions;
 mod other_system;
+mod page;
 mod programs;
 mod protocol_examples;
 mod recovery;

@@ -57,7 +57,7 @@ async fn read_all(connection: &mut RawConnection, end: u64) -> Vec<String> {
 }
 
 /// Who types and reads: `client chat` or `client talk`, by its standard input and output.
-struct Person {
+pub struct Person {
     child: Child,
     input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
@@ -65,7 +65,7 @@ struct Person {
 }
 
 impl Person {
-    fn start(launch: &Launch) -> Self {
+    pub fn start(launch: &Launch) -> Self {
         let mut child = Command::new(&launch.binary)
             .args(&launch.arguments)
             .env_clear()
@@ -79,7 +79,7 @@ impl Person {
         Self { input: child.stdin.take(), child, output, seen: Vec::new() }
     }
 
-    fn join(lottery: &Lottery, name: &str, more: &[&str]) -> Self {
+    pub fn join(lottery: &Lottery, name: &str, more: &[&str]) -> Self {
         let arguments = [&["client", "chat", "--name", name], more].concat();
         let launch = Launch::new(&binary(), &arguments)
             .with("CLI_CLAIMS_DIR", lottery.directory.path().join("keys").display())
@@ -87,13 +87,13 @@ impl Person {
         Self::start(&launch)
     }
 
-    async fn says(&mut self, text: &str) {
+    pub async fn says(&mut self, text: &str) {
         let line = format!("{text}\n");
         self.input.as_mut().unwrap().write_all(line.as_bytes()).await.unwrap();
     }
 
     /// Reads until a line with `part` comes.
-    async fn sees(&mut self, part: &str) -> String {
+    pub async fn sees(&mut self, part: &str) -> String {
         loop {
             let line = timeout(LIMIT, self.output.next_line()).await;
             let line = line.unwrap_or_else(|_| panic!("{part:?} is not in {:#?}", self.seen));
@@ -106,7 +106,7 @@ impl Person {
     }
 
     /// Leaves, and gives all lines that it has seen.
-    async fn leaves(mut self) -> Vec<String> {
+    pub async fn leaves(mut self) -> Vec<String> {
         self.says("$exit").await;
         drop(self.input.take());
         while let Ok(Some(line)) = timeout(LIMIT, self.output.next_line()).await.unwrap() {
