@@ -1,9 +1,11 @@
 //! The client's command line: commands, options and their help. Executes nothing.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use protocol::chat::Name;
 use protocol::{AgencyId, BetNumber, InvalidValue};
 
 use crate::generate::{self, GeneratedBets};
@@ -40,14 +42,87 @@ pub enum Command {
     Status(Which),
     /// Wait for the draw and print the winners' documents, one a line
     Winners(Which),
+    /// Talk to the other participants, over whichever server answers
+    ///
+    /// In a terminal a line is edited, with a history; otherwise lines come from standard input and
+    /// go to standard output. $help lists what can be typed. The key of the name is kept in
+    /// CLI_CLAIMS_DIR: who has it has the name.
+    Chat(Chat),
+    /// Talk to one other person, without a server
+    Talk(Talk),
+}
+
+/// Who talks.
+#[derive(Debug, Clone, Args)]
+pub struct Chat {
+    /// Under which name: 1 to 30 letters, digits, '-' or '_'
+    #[arg(long, value_parser = value::<Name>)]
+    pub name: Name,
+    /// For which agency
+    #[arg(long, value_name = "N", value_parser = value::<AgencyId>)]
+    pub agency: Option<AgencyId>,
+    /// Show a page in a browser instead, at this port of this machine [default: any free one]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "0")]
+    pub web: Option<u16>,
+    /// Take private messages through the servers only, and not straight from other clients
+    #[arg(long)]
+    pub no_direct: bool,
+    /// Show positions, connections and moves
+    #[arg(long)]
+    pub debug: bool,
+}
+
+/// Two people without a server.
+#[derive(Debug, Clone, Args)]
+#[group(id = "role", required = true, args = ["listen", "connect"])]
+pub struct Talk {
+    /// Wait for the other at this address: 0.0.0.0:4000
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Go to the other, who listens at this address
+    #[arg(long, value_name = "ADDR")]
+    pub connect: Option<SocketAddr>,
+    /// Under which name
+    #[arg(long, value_parser = value::<Name>)]
+    pub name: Name,
+    /// Show connections, too
+    #[arg(long)]
+    pub debug: bool,
+}
+
+/// How two people meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TalkRole {
+    /// Waits at this address.
+    Listen(SocketAddr),
+    /// Goes to this address.
+    Connect(SocketAddr),
+}
+
+impl Talk {
+    /// Which of the two it is.
+    ///
+    /// # Panics
+    /// If neither option was given, which the parser refuses.
+    pub fn role(&self) -> TalkRole {
+        match (self.listen, self.connect) {
+            (Some(address), _) => TalkRole::Listen(address),
+            (None, address) => TalkRole::Connect(address.expect("one of both is required")),
+        }
+    }
 }
 
 impl Command {
+    /// Whether people talk.
+    pub fn is_talk(&self) -> bool {
+        matches!(self, Self::Chat(_) | Self::Talk(_))
+    }
+
     /// The agency that the command line names.
     pub fn agency(&self) -> Option<AgencyId> {
         match self {
             Self::Status(which) | Self::Winners(which) => which.agency,
-            Self::Replay | Self::Generate(_) => None,
+            Self::Replay | Self::Generate(_) | Self::Chat(_) | Self::Talk(_) => None,
         }
     }
 }

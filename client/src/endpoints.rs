@@ -4,10 +4,14 @@
 //! An agency first chooses the address at its number's place in the sorted list, so that agencies
 //! are spread evenly even if they are few. After a failure the others follow in random order, so
 //! that the agencies of a dead instance are spread over all others.
+//!
+//! With CLI_PREFER=nearest it is the instance whose address has the longest prefix in common with one
+//! of this machine's, and of several such the one with the lowest port; then the next one.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use protocol::AgencyId;
@@ -24,6 +28,35 @@ pub struct Endpoints {
     /// What was chosen since the last success.
     tried: BTreeSet<SocketAddr>,
     last: Option<SocketAddr>,
+    /// The addresses of this machine, if the nearest instance is preferred.
+    near: Option<Vec<IpAddr>>,
+}
+
+/// Which instance is tried first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefer {
+    /// One for each agency in turn, then the others in random order.
+    Shuffle,
+    /// The nearest one, then the next one.
+    Nearest,
+}
+
+impl fmt::Display for Prefer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shuffle => "shuffle",
+            Self::Nearest => "nearest",
+        })
+    }
+}
+
+/// How many leading bits two addresses have in common; 0 if they are of different kinds.
+fn common_prefix(a: IpAddr, b: IpAddr) -> u32 {
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        _ => 0,
+    }
 }
 
 /// What to try next.
@@ -40,7 +73,17 @@ impl Endpoints {
     #[must_use]
     pub fn new(names: Vec<String>, agency: AgencyId) -> Self {
         let (known, tried, last) = (Vec::new(), BTreeSet::new(), None);
-        Self { names, index: agency.index(), known, tried, last }
+        Self { names, index: agency.index(), known, tried, last, near: None }
+    }
+
+    /// The same in the order that is preferred. If the system does not tell the addresses of this
+    /// machine, all instances are equally near.
+    #[must_use]
+    pub fn preferring(mut self, prefer: Prefer) -> Self {
+        let addresses = || if_addrs::get_if_addrs().unwrap_or_default();
+        let near = || addresses().into_iter().map(|found| found.ip()).collect();
+        self.near = (prefer == Prefer::Nearest).then(near);
+        self
     }
 
     /// Looks up the names, within `limit`, and chooses an instance.
@@ -83,7 +126,13 @@ impl Endpoints {
         if is_new_round {
             self.tried.clear();
         }
-        let address = if self.last.is_some() {
+        let address = if let Some(near) = &self.near {
+            let distance = |address: &&SocketAddr| {
+                let prefix = near.iter().map(|here| common_prefix(*here, address.ip())).max();
+                (u32::MAX - prefix.unwrap_or(0), address.port(), **address)
+            };
+            all.iter().filter(|address| !self.tried.contains(address)).min_by_key(distance)?
+        } else if self.last.is_some() {
             let is_last = |address| is_new_round && all.len() > 1 && Some(address) == self.last;
             let left = all.iter().filter(|a| !self.tried.contains(a) && !is_last(**a));
             *left.collect::<Vec<_>>().choose(&mut rand::rng())?
@@ -162,5 +211,17 @@ mod tests {
             }
         }
         assert_eq!(endpoints(2, Vec::new()).choose(), None);
+    }
+
+    #[test]
+    fn the_nearest_is_the_longest_common_prefix_and_then_the_lowest_port() {
+        let of = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let all = ["10.9.0.1:7", "10.1.2.4:9", "192.168.0.1:1", "10.1.2.4:8"].map(of);
+        let mut endpoints = endpoints(1, all.to_vec());
+        endpoints.near = Some(vec!["10.1.2.3".parse().unwrap(), "::1".parse().unwrap()]);
+        let chosen: Vec<_> = (0..4).map(|_| endpoints.choose().unwrap().address).collect();
+        assert_eq!(chosen, ["10.1.2.4:8", "10.1.2.4:9", "10.9.0.1:7", "192.168.0.1:1"].map(of));
+        let again = endpoints.choose().unwrap();
+        assert!(again.is_new_round && again.address == of("10.1.2.4:8"));
     }
 }

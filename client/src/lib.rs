@@ -11,6 +11,7 @@
 pub mod agency_run;
 mod atomic_file;
 pub mod bets;
+mod chat;
 pub mod claim;
 mod cli;
 pub mod endpoints;
@@ -72,8 +73,9 @@ fn execute(arguments: impl Iterator<Item = OsString>) -> Exit {
         Ok(loaded) => loaded,
         Err(error) => return usage(&format!("{error:#}")),
     };
-    let needs_id = command.agency().is_none();
+    let needs_id = command.agency().is_none() && !command.is_talk();
     match settings::read(file.as_deref(), typed, settings::environment, needs_id) {
+        Ok(config) if command.is_talk() => run::talk(&command, &config),
         Ok(config) => run::run(&command, &config),
         Err(errors) => usage(&errors.to_string()),
     }

@@ -18,7 +18,7 @@ use crate::limits::SHUTDOWN_TIMEOUT;
 use crate::session::{Session, SessionError, Status};
 use crate::settings::{Config, Id};
 use crate::winners::{self, Servers};
-use crate::{agency_run, replica, status};
+use crate::{agency_run, chat, replica, status};
 
 /// An agency without bets has to close, too. But an empty file may also be a mistake.
 const CLOSES_EMPTY: &str = "the agency closes with 0 rows, and can send none after that";
@@ -48,6 +48,33 @@ pub(crate) fn run(command: &Command, config: &Config) -> Exit {
     let (result, code) = (if exit == Exit::Right { "success" } else { "fail" }, exit.code());
     info!(action = "exit", result, code);
     exit
+}
+
+/// Executes `client chat` and `client talk`. People read the screen, so that only what is serious is
+/// logged.
+pub(crate) fn talk(command: &Command, config: &Config) -> Exit {
+    program::log::init(Level::Warning, config.form);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let talked = runtime.context("start the runtime").and_then(|runtime| {
+        let talked = runtime.block_on(async {
+            let shutdown = program::shutdown::on_signal().context("install signal handlers")?;
+            match command {
+                Command::Chat(arguments) => chat::run(arguments, config, &shutdown).await,
+                Command::Talk(arguments) => chat::run_talk(arguments, &shutdown).await,
+                _ => unreachable!("no other command is talk"),
+            }
+        });
+        runtime.shutdown_background();
+        talked
+    });
+    match talked {
+        Ok(()) => Exit::Right,
+        Err(error) => {
+            let error = format!("{error:#}");
+            error!(target: CRITICAL, action = "chat", result = "fail", error);
+            Exit::Failed
+        }
+    }
 }
 
 /// Why a command failed.
@@ -132,7 +159,7 @@ async fn execute(command: &Command, config: &Config) -> Result<Exit, CommandErro
             let work = async |session: &mut Session| print_winners(session, config).await;
             in_session(config, agency, shutdown, work).await
         }
-        Command::Replay | Command::Generate(_) => {
+        _ => {
             let input = load(config, agency, shutdown).await?;
             let (cantidad, source) = (input.bets.rows(), input.source.as_str());
             info!(action = "bets_read", result = "success", cantidad, source);

@@ -118,7 +118,7 @@ impl Session {
             limits: config.limits,
             bar: ProgressBar::hidden(),
             timeouts,
-            endpoints: Endpoints::new(config.servers.clone(), agency),
+            endpoints: Endpoints::new(config.servers.clone(), agency).preferring(config.prefer),
             connection: None,
             last_address: None,
             uses_connection_per_packet: false,

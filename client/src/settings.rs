@@ -15,11 +15,13 @@ use protocol::limits::{AGENCIES_MAX, LINE_BYTES_MAX};
 use protocol::{AgencyId, Bet};
 
 use crate::bets::{BatchLimits, Bets, invalid_fields};
+use crate::endpoints::Prefer;
 use crate::limits;
 
 program::setting_keys! {
     ID = "CLI_ID" in_file "id";
     SERVER_ADDRESS = "CLI_SERVER_ADDRESS" in_file "server.address";
+    PREFER = "CLI_PREFER" in_file "prefer";
     BETS_DIR = "CLI_BETS_DIR" in_file "bets_dir";
     BATCH_SIZE = "CLI_BATCH_SIZE" in_file "batch_size";
     MAX_PACKET_BYTES = "CLI_MAX_PACKET_BYTES" in_file "max_packet_bytes";
@@ -88,6 +90,8 @@ pub struct Config {
     pub id: Option<Id>,
     /// The servers, each a `host:port`.
     pub servers: Vec<String>,
+    /// Which server is tried first.
+    pub prefer: Prefer,
     /// The directory of the files `agency-<n>.csv`.
     pub bets_dir: PathBuf,
     /// The one bet of the environment, which is used instead of a file.
@@ -177,6 +181,11 @@ fn read_config(all: &mut Settings) -> Config {
             .split(',')
             .map(str::to_owned)
             .collect(),
+        prefer: all.read(PREFER, Prefer::Shuffle, "shuffle or nearest", |text| {
+            [Prefer::Shuffle, Prefer::Nearest]
+                .into_iter()
+                .find(|prefer| text.eq_ignore_ascii_case(&prefer.to_string()))
+        }),
         bets_dir: all.read(BETS_DIR, "bets".to_owned(), "a directory", path).into(),
         limits: BatchLimits {
             bets: number(

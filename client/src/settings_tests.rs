@@ -60,7 +60,7 @@ fn every_wrong_value_is_refused_by_name() {
     let yaml = "id: 0\nserver: {address: 'a:1,b'}\nbatch_size: 0\nmax_packet_bytes: 65537\n\
                 log: {level: loud, format: xml}\nconnect_timeout: 0\nanswer_timeout: 5\n\
                 give_up_after: -1\nfallback: maybe\nwinners_patience: 1.5\n\
-                agencies_amount: 100001\ngenerate_rows: many";
+                agencies_amount: 100001\ngenerate_rows: many\nprefer: far";
     let mut wanted: BTreeSet<&str> = KEYS.iter().map(|key| key.file).collect();
     wanted.retain(|key| !["bets_dir", "winners_file", "claims_dir"].contains(key));
     assert_eq!(wrong_keys(yaml), wanted.into_iter().map(str::to_owned).collect());

@@ -19,6 +19,9 @@ Examples:
   cluster --bets my-bets --clients 5 --json
   cluster --volume my-volume
 
+People who talk, while servers come and go:
+  cluster chat --migrate-every 30
+
 The programs themselves:
   cluster server --help
   cluster client --help

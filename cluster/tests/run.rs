@@ -4,14 +4,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use harness::directory::RunDirectory;
 use harness::log::LogLine;
 use harness::process::{ChildProcess, Ended, Launch, run};
 use harness::raw_connection::RawConnection;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
 
 /// How long anything may take. Generous: tests run side by side on slow machines.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -199,4 +203,29 @@ async fn no_process_outlives_an_interrupted_or_killed_cluster() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn servers_for_people_come_and_go_until_it_is_interrupted() {
+    let place = Place::new();
+    let launch = place.launch(&["chat", "--migrate-every", "1"]);
+    let mut cluster = Command::new(&launch.binary)
+        .args(&launch.arguments)
+        .env_clear()
+        .envs(&launch.settings)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(cluster.stdout.take().unwrap()).lines();
+    let mut seen = String::new();
+    while !seen.contains("has come") {
+        let line = timeout(LIMIT, output.next_line()).await.unwrap().unwrap();
+        seen += &line.unwrap_or_else(|| panic!("ended after {seen}"));
+    }
+    assert_has(&seen, &["CLI_SERVER_ADDRESS=127.0.0.1:", "client chat --name", "has gone"]);
+    let id = Pid::from_raw(cluster.id().unwrap().cast_signed()).unwrap();
+    kill_process(id, Signal::INT).unwrap();
+    let status = timeout(LIMIT, cluster.wait()).await.unwrap().unwrap();
+    assert_eq!((status.code(), place.left()), (Some(0), 0));
 }

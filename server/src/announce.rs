@@ -46,13 +46,22 @@ impl UdpAnnouncer {
     /// # Errors
     /// Errors of the system.
     pub fn bind(to: SocketAddrV4) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_broadcast(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, to.port()).into())?;
-        Ok(Self { socket: UdpSocket::from_std(socket.into())?, to })
+        Ok(Self { socket: bind(to.port())?, to })
     }
+}
+
+/// A socket that sends broadcasts, and receives those of `port` on every address. Must be called
+/// within a runtime.
+///
+/// # Errors
+/// Errors of the system.
+pub fn bind(port: u16) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_broadcast(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
+    UdpSocket::from_std(socket.into())
 }
 
 impl Announcer for UdpAnnouncer {

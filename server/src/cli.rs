@@ -3,27 +3,37 @@
 //! volume.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Parser, Subcommand};
 use journal::disk::RealDisk;
+use messages::{Line, LineKind};
 use program::exit::Exit;
 use program::{descriptors, dotenv, log, settings, shutdown};
+use protocol::InvalidValue;
+use protocol::chat::{MessageText, Name};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::announce::UdpAnnouncer;
-use crate::limits::{LAST_LOCK_TIMEOUT, LOCK_TIMEOUT, SETTLE_TIMEOUT};
+use crate::chat::{self, Chat, MessageHints};
+use crate::limits::{DRAIN_WAIT_MAX, LAST_LOCK_TIMEOUT, LOCK_TIMEOUT, SETTLE_TIMEOUT};
 use crate::lottery::Lottery;
 use crate::net::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
 use crate::net::{self, Shared};
 use crate::settings::Config;
-use crate::store::file::{self, FileStore, OpenError, StoreSettings};
+use crate::store::Store as _;
+use crate::store::file::{
+    self, FileMessages, FileStore, MessageSettings, OpenError, StoreSettings,
+};
+use crate::store::messages::MessageStore;
 use crate::watch::Common;
 use crate::{health, prepare, watch};
 
@@ -75,6 +85,24 @@ enum Command {
     /// files, but writes nothing. An instance on a full disk is healthy, because it still answers
     /// what is stored and who won, and a restart would not make room. ERROR lines report the disk.
     Health,
+    /// Tell all participants something, or one of them.
+    Notice {
+        /// The name of the one.
+        #[arg(long, value_name = "NAME", value_parser = name)]
+        to: Option<Name>,
+        /// What they read: up to 1000 bytes.
+        #[arg(required = true)]
+        text: Vec<String>,
+    },
+    /// Print the messages, also those that are private.
+    Messages {
+        /// Go on with those that come.
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Ask the instance with these settings to end, and wait until it has. It must run on this
+    /// machine, or in this container. Agencies and participants continue at other instances.
+    Drain,
     /// Make the volume writable for a group (for containers; needs the right to change files).
     Prepare {
         /// The id of the group with which instances run.
@@ -109,6 +137,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Command::Serve => run_serve(&config),
         Command::Archive { unfinished } => archive(&config, unfinished),
         Command::Health => ended("health", health::check(&config)),
+        Command::Notice { to, text } => ended("notice", notice(&config, to, &text.join(" "))),
+        Command::Messages { follow } => ended("messages", messages(&config, follow)),
+        Command::Drain => ended("drain", drain(&config)),
         Command::Prepare { group } => {
             ended("prepare", prepare::give_to_group(&config.volume, group))
         }
@@ -156,6 +187,60 @@ fn archive(config: &Config, unfinished: bool) -> Exit {
     }
 }
 
+fn message_settings(config: &Config, instance: String) -> MessageSettings {
+    MessageSettings {
+        volume: config.volume.clone(),
+        instance,
+        minimum: config.chat_minimum,
+        lock_timeout: LOCK_TIMEOUT,
+    }
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    text.parse().map_err(|error: InvalidValue| format!("must be {}", error.allowed()))
+}
+
+fn notice(config: &Config, to: Option<Name>, text: &str) -> anyhow::Result<()> {
+    let text = MessageText::new(text.to_owned())?;
+    let settings = message_settings(config, "notice".to_owned());
+    let position = file::notice(RealDisk::new(), settings, to, text)?;
+    info!(action = "notice", result = "success", position);
+    Ok(())
+}
+
+fn messages(config: &Config, follow: bool) -> anyhow::Result<()> {
+    let settings = message_settings(config, "messages".to_owned());
+    let mut out = io::stdout().lock();
+    // A closed pipe ends it without an error.
+    file::follow(RealDisk::new(), settings, follow, |position, line| {
+        let at = i64::try_from(line.time).ok().and_then(DateTime::<Utc>::from_timestamp_millis);
+        let at = at.unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true);
+        let shown = writeln!(out, "{position} {at} {} {}", line.kind.word(), shown(line));
+        shown.and_then(|()| out.flush()).is_ok()
+    })
+}
+
+/// A line of the log for an operator, who sees everything but keys.
+fn shown(line: &Line) -> String {
+    let Line { kind, from, to, text, .. } = line;
+    match kind {
+        LineKind::Message => format!("{from}: {text}"),
+        LineKind::Private => format!("{from} to {to}: {text}"),
+        LineKind::Notice if !to.is_empty() => format!("to {to}: {text}"),
+        LineKind::Join | LineKind::Move => format!("{from} at {to}"),
+        LineKind::Leave => from.clone(),
+        LineKind::Active => "everyone reads everything from here on".to_owned(),
+        LineKind::Notice | LineKind::Event => text.clone(),
+    }
+}
+
+fn drain(config: &Config) -> anyhow::Result<()> {
+    let instance = instance_name(SocketAddrV4::new(config.ip, config.port));
+    let process = file::drain(&RealDisk::new(), &config.volume, &instance, DRAIN_WAIT_MAX)?;
+    info!(action = "drain", result = "success", instance, process);
+    Ok(())
+}
+
 fn run_serve(config: &Config) -> Exit {
     settings::log_effective(&config.effective, &config.unknown, "server/config.ini");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -186,12 +271,16 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let address =
         socket.local_addr()?.as_socket_ipv4().context("the socket has no IPv4 address")?;
     let is_new = !config.volume.exists();
-    let (store, mut end) = FileStore::open(store_settings(config, instance_name(address)))?;
+    let instance = instance_name(address);
+    let (store, mut end) = FileStore::open(store_settings(config, instance.clone()))?;
     if is_new {
         // A mistyped name would create an empty volume, without the day's bets: make that visible.
         info!(action = "volume", result = "success", made = %config.volume.display());
     }
     let wait_end = store.wait_end();
+    let message_settings = message_settings(config, instance.clone());
+    let (messages, mut messages_end) =
+        FileMessages::open_on(RealDisk::new(), message_settings, &wait_end)?;
     let broadcast = config.broadcast();
     let announcer = UdpAnnouncer::bind(broadcast).with_context(|| {
         format!("receive announcements on UDP_BROADCAST_PORT={}{RECEIVE_ADVICE}", broadcast.port())
@@ -201,10 +290,16 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     info!(action = "listen", result = "success", %address, announce_to = %broadcast);
     let metrics = store.metrics();
     let lottery = Lottery::new(store.clone(), config.agencies_amount);
+    let chat = Chat::new(messages.clone(), &instance);
+    let hinting = chat.clone();
+    let hints = exchange_hints(broadcast, &hinting, shutdown.clone());
+    let presence = chat.clone().watch_presence(shutdown.clone());
+    let timeline = lottery.timeline();
+    let recording = chat::record(messages, instance, timeline, store.draw(), shutdown.clone());
     let common =
         Common { agencies_amount: config.agencies_amount, winning_number: config.winning_number };
     let watching = watch::watch(store, announcer, common, lottery.closed(), shutdown.clone());
-    let shared = Shared::new(lottery, Arc::clone(&metrics), shutdown.clone());
+    let shared = Shared::new(lottery, chat, Arc::clone(&metrics), shutdown.clone());
     let serving = net::run(listener, shared, raise_descriptors());
     let ending = async {
         shutdown.cancelled().await;
@@ -212,15 +307,34 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     };
     tokio::select! {
         // When these have ended, nothing uses the store any more.
-        _ = async { tokio::join!(serving, watching, ending) } => metrics.log(),
+        _ = async { tokio::join!(serving, watching, ending, hints, presence, recording) } => {
+            metrics.log();
+        }
         ended = end.wait() => return ended.context(DISK_FAILED),
+        ended = messages_end.wait() => return ended.context(DISK_FAILED),
     }
-    match timeout(SETTLE_TIMEOUT, end.wait()).await {
+    let ended = async { tokio::try_join!(end.wait(), messages_end.wait()).map(drop) };
+    match timeout(SETTLE_TIMEOUT, ended).await {
         Ok(ended) => ended.context("finish the store"),
         Err(_) => {
             let next = "the next holder of the locks recovers what is pending";
             info!(action = "settle", result = "fail", error = "the locks are held", next);
             Ok(())
+        }
+    }
+}
+
+/// Exchanges hints of messages. Without a port for them the instance looks by itself.
+async fn exchange_hints<M: MessageStore>(
+    announce_to: SocketAddrV4,
+    chat: &Chat<M>,
+    shutdown: CancellationToken,
+) {
+    match MessageHints::beside(announce_to) {
+        Ok(hints) => hints.exchange(chat.store().clone(), chat.said(), shutdown).await,
+        Err(error) => {
+            let (error, next) = (error.to_string(), "looks for messages by itself, twice a second");
+            warn!(action = "hear", result = "fail", error, next);
         }
     }
 }

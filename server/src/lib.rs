@@ -5,6 +5,7 @@
 //! a packet. `ARCHITECTURE.md` has the map.
 
 pub mod announce;
+pub mod chat;
 mod cli;
 mod health;
 pub mod limits;

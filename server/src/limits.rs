@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use journal::limits::{BLOCK_BYTES, LOCK_WAIT_STEP, SCAN_STACK_BYTES, SCAN_THREADS_MAX};
+use messages::limits::{MESSAGES_MAX, PARTICIPANTS_MAX};
 use protocol::limits::{
-    BETS_MAX, CHUNK_BYTES, LINE_BYTES_MAX, LOCK_WAIT_SECONDS_MAX, ROW_EXTRA_BYTES_MAX,
+    BETS_MAX, CHUNK_BYTES, LINE_BYTES_MAX, LOCK_WAIT_SECONDS_MAX, MESSAGE_BYTES_MAX,
+    ROW_EXTRA_BYTES_MAX,
 };
 
 /// How long a batch waits for the locks at the most; then it is answered 1 and not stored.
@@ -51,6 +53,9 @@ pub const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// The longest datagram that is looked at, in bytes.
 pub const DATAGRAM_BYTES_MAX: usize = 64;
 
+/// How long `server drain` waits for an instance to end.
+pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(6);
+
 /// How long locks are waited for after SIGTERM: less, so that a client that waits for a lock is still
 /// answered.
 pub const LAST_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -75,6 +80,46 @@ pub const HEALTH_ANSWER_BYTES_MAX: u64 = 1_024;
 /// What reading rows takes at the most, in bytes: a line that is as long as a block, without its
 /// quotes and as the wire has it.
 const READER_BYTES_MAX: usize = 2 * BLOCK_BYTES;
+
+/// How many messages a second one participant may send; then the next one waits.
+pub const SENDER_MESSAGES_A_SECOND: u32 = 5;
+
+/// How many messages a second an instance stores; then the next one waits.
+pub const INSTANCE_MESSAGES_A_SECOND: u32 = 200;
+
+/// How often it is looked who does not read any more.
+pub const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// After so many looks at who is online it is looked whether the other instances live.
+pub const PRESENCE_LOOKS: u32 = 5;
+
+/// How long a ticket is right, in seconds: enough for a connection, and for clocks that differ.
+pub const TICKET_SECONDS: u64 = 60;
+
+/// The least time between two looks for messages that datagrams ask for.
+pub const MESSAGE_LOOK_PAUSE: Duration = Duration::from_millis(5);
+
+/// How many commands and reads may wait for the messages' thread.
+pub const MESSAGES_AT_ONCE: usize = 256;
+
+/// How many lines one read is answered with at the most: what a client that does not take them
+/// keeps in memory.
+pub const ANSWER_LINES_MAX: usize = 16;
+
+/// How many connections may have lines at once that were read from the file.
+pub const HISTORY_READS_MAX: usize = 64;
+
+/// How many of the last messages are kept in memory, for those who wait for them.
+pub const RECENT_LINES: usize = 256;
+
+/// What messages take at the most, in bytes: each participant some hundred, the place of each
+/// message, a message of each who waits, and those that are kept.
+pub const MESSAGES_BYTES_MAX: usize = PARTICIPANTS_MAX * 384
+    + MESSAGES_MAX as usize * 8
+    + (MESSAGES_AT_ONCE + RECENT_LINES + HISTORY_READS_MAX * ANSWER_LINES_MAX)
+        * 2
+        * MESSAGE_BYTES_MAX
+    + 2 * BLOCK_BYTES;
 
 /// What the store takes at the most, in bytes: the queue, the group that is written from it, a
 /// block for each log and one for mending, what reads the bets' rows, and the draw's threads. What

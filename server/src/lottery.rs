@@ -9,6 +9,7 @@ use protocol::{AgencyId, Outcome, PacketType, Refusal, Request, Response, WireBe
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use crate::chat::Timeline;
 use crate::store::{AgencyRows, AgencyStatus, Appended, Batch, Closed, Store};
 
 /// What a connection does after a request.
@@ -30,18 +31,25 @@ pub struct Lottery<S> {
     store: S,
     agencies_amount: u32,
     closed: Arc<Notify>,
+    timeline: Timeline,
 }
 
 impl<S: Store> Lottery<S> {
     /// A lottery of the agencies 1..=`agencies_amount`.
     pub fn new(store: S, agencies_amount: u32) -> Self {
-        Self { store, agencies_amount, closed: Arc::new(Notify::new()) }
+        Self { store, agencies_amount, closed: Arc::default(), timeline: Timeline::default() }
     }
 
     /// Tells whenever an agency has closed through this instance: the draw may be due.
     #[must_use]
     pub fn closed(&self) -> Arc<Notify> {
         Arc::clone(&self.closed)
+    }
+
+    /// What happens to the lottery, to be told to those who read messages.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        self.timeline.clone()
     }
 
     /// Executes a request. Takes as long as it takes: a sync for a batch, until the draw for
@@ -98,6 +106,7 @@ impl<S: Store> Lottery<S> {
             None => {
                 info!(action = "agencia_cerrada", result = "success", agencia);
                 self.closed.notify_one();
+                self.timeline.closed(agency);
             }
             Some(error) => warn!(action = "agencia_cerrada", result = "fail", agencia, error),
         }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use config::{FileFormat, Source as _};
+use messages::limits::PARTICIPANTS_MAX;
 use program::log::{Form, Level};
 use program::settings::{Settings, number};
 use protocol::BetNumber;
@@ -24,6 +25,7 @@ program::setting_keys! {
     AGENCIES_AMOUNT = "AGENCIES_AMOUNT";
     LOTTERY_WINNER_NUMBER = "LOTTERY_WINNER_NUMBER";
     SHARED_VOLUME = "SHARED_VOLUME";
+    CHAT_MINIMUM = "CHAT_MINIMUM";
     LOGGING_LEVEL = "LOGGING_LEVEL";
     LOG_FORMAT = "LOG_FORMAT";
 }
@@ -50,6 +52,8 @@ pub struct Config {
     pub winning_number: BetNumber,
     /// The directory that all instances share.
     pub volume: PathBuf,
+    /// How many participants must be online before anyone reads messages, 0..=10,000; 0: none.
+    pub chat_minimum: u64,
     /// The lowest level that is logged.
     pub level: Level,
     /// The form of log lines.
@@ -108,6 +112,12 @@ impl Config {
                     Some(text.to_owned()).filter(is_path)
                 })
                 .into(),
+            chat_minimum: all.read(
+                CHAT_MINIMUM,
+                0,
+                format_args!("a number of participants, 0 to {PARTICIPANTS_MAX} (0: at once)"),
+                |text| number(text).filter(|minimum| *minimum <= PARTICIPANTS_MAX as u64),
+            ),
             level: all.read(LOGGING_LEVEL, Level::Info, Level::ALLOWED, |text| text.parse().ok()),
             form: all.read(LOG_FORMAT, Form::Text, Form::ALLOWED, |text| text.parse().ok()),
             effective: Vec::new(),
@@ -241,6 +251,7 @@ mod tests {
                 "/srv/a\nb",
                 "=/srv/a\\nb (from the environment): must be a directory",
             ),
+            ("CHAT_MINIMUM", "10001", "must be a number of participants, 0 to 10000"),
             ("LOGGING_LEVEL", "LOUD", "must be one of NOTSET, DEBUG, INFO, WARNING"),
             ("LOG_FORMAT", "xml", "must be text or json"),
         ] {

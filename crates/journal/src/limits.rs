@@ -26,6 +26,9 @@ pub const INTENT_NUMBER_MAX: u64 = u64::MAX / 2;
 /// How much of a log is read at once, in bytes. A longer line counts as damaged.
 pub const BLOCK_BYTES: usize = 256 * 1024;
 
+/// How much of a log is read at once by who wants a few lines, in bytes.
+pub const READ_BYTES: u64 = 64 * 1024;
+
 /// A log that is further behind than this, in bytes, is read without the lock first.
 pub const BEHIND_BYTES_MAX: u64 = 16 * 1024 * 1024;
 

@@ -15,7 +15,7 @@ const LOG: &str = "/volume/log";
 struct Lines;
 
 impl Fold for Lines {
-    fn first_line(&mut self, lines: &[u8]) -> (usize, bool) {
+    fn first_line(&mut self, _: u64, lines: &[u8]) -> (usize, bool) {
         (lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1), true)
     }
 

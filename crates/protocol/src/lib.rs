@@ -12,6 +12,7 @@ mod bets;
 mod body_error;
 mod canonical_bet;
 mod canonical_row;
+pub mod chat;
 mod digest;
 mod frame;
 pub mod limits;

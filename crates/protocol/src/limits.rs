@@ -45,6 +45,27 @@ pub const ROWS_HEAD_BYTES_MAX: usize = 10 + 6 + 1 + 20 + 1;
 /// four separators are counted twice.
 pub const ROW_EXTRA_BYTES_MAX: usize = 6 + 5 + 1;
 
+/// The longest name of a participant, in ASCII characters.
+pub const PARTICIPANT_BYTES_MAX: usize = 30;
+
+/// The shortest and the longest key of a participant, in ASCII letters and digits.
+pub const KEY_BYTES_MIN: usize = 8;
+/// See [`KEY_BYTES_MIN`].
+pub const KEY_BYTES_MAX: usize = 64;
+
+/// The longest text of a message, in bytes of UTF-8.
+pub const MESSAGE_BYTES_MAX: usize = 1_000;
+
+/// The longest address at which a participant takes private messages, in bytes.
+pub const DIRECT_ADDRESS_BYTES_MAX: usize = 60;
+
+/// How many lines a client has to expect in the answer to one read. A server sends fewer.
+pub const READ_LINES_MAX: usize = 100;
+
+/// How long a read waits for a line at the most, in seconds. Who has not read for as long is not
+/// online any more.
+pub const READ_SECONDS_MAX: u64 = 30;
+
 /// How many bytes are checked or copied at once while bets and rows are read and written. Most bets
 /// have no more.
 pub const CHUNK_BYTES: usize = 64;

@@ -14,6 +14,10 @@ pub struct InvalidValue {
 }
 
 impl InvalidValue {
+    pub(crate) const fn new(allowed: &'static str) -> Self {
+        Self { allowed }
+    }
+
     /// What is allowed, as a phrase after "not" or "must be".
     #[must_use]
     pub fn allowed(self) -> &'static str {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::chat::{ChatError, ChatPacket, ChatRequest};
 use protocol::{AgencyId, Outcome, PacketError, PacketType, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
@@ -18,10 +19,12 @@ use tracing::{debug, info, warn};
 
 use super::limits::{DELAY_MAX, DELAY_MIN, LONG_PACKETS_MAX};
 use super::read_buffer::{ConnectionError, Next, ReadBuffer};
-use super::write_buffer::write_answer;
+use super::write_buffer::{write_answer, write_chat};
+use crate::chat::{Chat, ChatAnswer, Session};
 use crate::lottery::{Answer, Lottery};
 use crate::metrics::{Metrics, PacketOutcome};
 use crate::store::Store;
+use crate::store::messages::MessageStore;
 
 /// Both directions of a connection, whatever carries them.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
@@ -37,23 +40,33 @@ impl Transport for TcpStream {
 }
 
 /// What all connections of an instance have in common.
-pub struct Shared<S> {
+pub struct Shared<S, M> {
     lottery: Lottery<S>,
+    chat: Chat<M>,
     long_packets: Semaphore,
     metrics: Arc<Metrics>,
     pub(super) shutdown: CancellationToken,
 }
 
-impl<S: Store> Shared<S> {
-    /// Connections that ask `lottery`, and end at `shutdown`.
-    pub fn new(lottery: Lottery<S>, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Self {
-        Self { lottery, long_packets: Semaphore::new(LONG_PACKETS_MAX), metrics, shutdown }
+impl<S: Store, M: MessageStore> Shared<S, M> {
+    /// Connections that ask `lottery` and `chat`, and end at `shutdown`.
+    pub fn new(
+        lottery: Lottery<S>,
+        chat: Chat<M>,
+        metrics: Arc<Metrics>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { lottery, chat, long_packets: Semaphore::new(LONG_PACKETS_MAX), metrics, shutdown }
     }
 }
 
 /// Serves the connection with `peer` until the peer ends it, or until the shutdown; a packet that is
 /// being executed then is still answered.
-pub async fn serve<S: Store>(mut stream: impl Transport, peer: SocketAddr, shared: Arc<Shared<S>>) {
+pub async fn serve<S: Store, M: MessageStore>(
+    mut stream: impl Transport,
+    peer: SocketAddr,
+    shared: Arc<Shared<S, M>>,
+) {
     shared.metrics.connections_accepted.add(1);
     let _open = shared.metrics.connections_open.hold();
     match answer_packets(&mut stream, peer, &shared).await {
@@ -69,19 +82,33 @@ pub async fn serve<S: Store>(mut stream: impl Transport, peer: SocketAddr, share
     }
 }
 
-async fn answer_packets<S: Store>(
+async fn answer_packets<S: Store, M: MessageStore>(
     stream: &mut impl Transport,
     peer: SocketAddr,
-    shared: &Shared<S>,
+    shared: &Shared<S, M>,
 ) -> Result<(), ConnectionError> {
     let mut buffer = ReadBuffer::new(&shared.long_packets);
-    let mut delay = Delay::default();
+    let (mut delay, mut session) = (Delay::default(), Session::default());
     loop {
         let next = tokio::select! {
             biased;
             () = shared.shutdown.cancelled() => return Ok(()),
             next = buffer.next(stream) => next?,
         };
+        if let Some(request) = of_participant(&next, &buffer) {
+            // Boxed: most connections say nothing.
+            let answer = Box::pin(say(request, stream, &mut session, shared)).await;
+            buffer.consume();
+            let Some(answer) = answer else { return Ok(()) };
+            write_chat(stream, &answer).await?;
+            if answer.is_useful {
+                delay = Delay::default();
+            } else {
+                drop(answer);
+                delay.wait(&shared.shutdown).await;
+            }
+            continue;
+        }
         let request = match next {
             Next::Line => Request::parse(buffer.line()),
             Next::TooLong(head) => Err(PacketError::too_long(&head)),
@@ -104,20 +131,7 @@ async fn answer_packets<S: Store>(
                 wait_for_winners(agency, stream, shared).await
             }
             Ok(request) => shared.lottery.execute(request).await,
-            Err(malformed) => {
-                // A malformed packet is a warning, because a client has an error. A line that is no
-                // packet comes from no client of this protocol, and may come in any number.
-                match &malformed {
-                    PacketError::UnknownType => {
-                        debug!(action = "packet", result = "fail", %peer, error = "unknown");
-                    }
-                    PacketError::Body(packet, error) => {
-                        let packet = packet.name();
-                        warn!(action = "packet", result = "fail", packet, %peer, %error);
-                    }
-                }
-                Answer::Looked(Some(malformed.response()))
-            }
+            Err(malformed) => refuse(&malformed, peer),
         };
         buffer.consume();
         count(packet, &answer, &shared.metrics);
@@ -137,11 +151,56 @@ async fn answer_packets<S: Store>(
     }
 }
 
+/// Refuses a malformed packet. That is a warning, because a client has an error. A line that is no
+/// packet comes from no client of this protocol, and may come in any number.
+fn refuse(malformed: &PacketError, peer: SocketAddr) -> Answer {
+    match malformed {
+        PacketError::UnknownType => {
+            debug!(action = "packet", result = "fail", %peer, error = "unknown");
+        }
+        PacketError::Body(packet, error) => {
+            warn!(action = "packet", result = "fail", packet = packet.name(), %peer, %error);
+        }
+    }
+    Answer::Looked(Some(malformed.response()))
+}
+
+/// What was read, if it is of a participant.
+fn of_participant<'b>(
+    next: &Next,
+    buffer: &'b ReadBuffer<'_>,
+) -> Option<Result<ChatRequest<'b>, ChatError>> {
+    match next {
+        Next::Line => ChatRequest::parse(buffer.line()),
+        Next::TooLong(head) => ChatError::too_long(head).map(Err),
+        Next::PartOfTooLong | Next::End => None,
+    }
+}
+
+/// Executes a packet of a participant. `None` closes the connection: what became of it is unknown,
+/// or nobody waits for it any more. A read ends with the instance, and when the peer has gone.
+async fn say<S: Store, M: MessageStore>(
+    request: Result<ChatRequest<'_>, ChatError>,
+    stream: &impl Transport,
+    session: &mut Session,
+    shared: &Shared<S, M>,
+) -> Option<ChatAnswer> {
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return Some(ChatAnswer::useless(error.response())),
+    };
+    let may_wait = request.packet() == ChatPacket::Read;
+    tokio::select! {
+        answer = shared.chat.execute(session, request, &shared.shutdown) => answer.ok(),
+        () = stream.broken(), if may_wait => None,
+    }
+}
+
 /// Waits for the draw, unless the instance ends or the peer has gone: then there is no answer.
-async fn wait_for_winners<S: Store>(
+async fn wait_for_winners<S: Store, M: MessageStore>(
     agency: AgencyId,
     stream: &impl Transport,
-    shared: &Shared<S>,
+    shared: &Shared<S, M>,
 ) -> Answer {
     tokio::select! {
         answer = shared.lottery.execute(Request::WinnersRequest { agency }) => answer,

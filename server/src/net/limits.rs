@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::limits::LINE_BYTES_MAX;
 
-use crate::limits::{PROGRAM_BYTES, STORE_BYTES_MAX};
+use crate::limits::{MESSAGES_BYTES_MAX, PROGRAM_BYTES, STORE_BYTES_MAX};
 
 /// How many connections are served at once, if the system grants so many descriptors: 10,000 that
 /// wait for winners, and some beside them that store.
@@ -71,11 +71,12 @@ pub const CONNECTIONS_BYTES_MAX: usize =
 const MIB: usize = 1024 * 1024;
 
 const _: () = assert!(
-    PROGRAM_BYTES + STORE_BYTES_MAX + CONNECTIONS_BYTES_MAX <= 160 * MIB,
+    PROGRAM_BYTES + STORE_BYTES_MAX + MESSAGES_BYTES_MAX + CONNECTIONS_BYTES_MAX <= 160 * MIB,
     "what an instance takes, whatever its clients do"
 );
 const _: () = assert!(
     PROGRAM_BYTES + STORE_BYTES_MAX + CONNECTIONS_MAX * CONNECTION_BYTES <= 64 * MIB,
-    "what an instance takes while all connections wait for winners, without a read buffer"
+    "what an instance takes while all connections wait for winners, without a read buffer, \
+     before anything is said"
 );
 const _: () = assert!(BUFFER_BYTES < LINE_BYTES_MAX, "some packets need a permit");

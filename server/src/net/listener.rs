@@ -21,6 +21,7 @@ use super::limits::{
 };
 use crate::limits::DRAIN_TIMEOUT;
 use crate::store::Store;
+use crate::store::messages::MessageStore;
 
 /// The advice if there are as many connections as there may be.
 const MORE_FILES: &str = "others wait until some end; for more at once raise the limit of open \
@@ -69,7 +70,11 @@ pub fn listen(socket: Socket, backlog: u16) -> io::Result<TcpListener> {
 
 /// Serves up to `connections_max` connections at once until the shutdown; then accepts no more,
 /// lets each connection finish what it is answering, and ends within [`DRAIN_TIMEOUT`].
-pub async fn run<S: Store>(listener: TcpListener, shared: Shared<S>, connections_max: usize) {
+pub async fn run<S: Store, M: MessageStore>(
+    listener: TcpListener,
+    shared: Shared<S, M>,
+    connections_max: usize,
+) {
     let (mut connections, shared) = (JoinSet::new(), Arc::new(shared));
     let mut warning = AcceptWarning::default();
     loop {

@@ -6,7 +6,8 @@ use protocol::{Response, WINNERS_HEAD};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::limits::WRITE_TIMEOUT;
+use super::limits::{LONG_PACKET_TIMEOUT, WRITE_TIMEOUT};
+use crate::chat::ChatAnswer;
 
 /// Writes `response` whole. The winners of an agency may be many, and many connections may wait for
 /// them: they are written from where the draw has them, without a copy.
@@ -23,6 +24,25 @@ pub async fn write_answer(
     let mut answer = Vec::new();
     response.write(&mut answer);
     write_all(stream, [&answer, b"", b""]).await
+}
+
+/// Writes an answer to a participant, a packet at a time.
+///
+/// # Errors
+/// As [`write_answer`]; lines that were read for this answer alone have to be taken sooner.
+pub async fn write_chat(
+    stream: &mut (impl AsyncWrite + Unpin),
+    answer: &ChatAnswer,
+) -> io::Result<()> {
+    let write = async {
+        for packet in answer.packets() {
+            let mut line = Vec::new();
+            packet.write(&mut line);
+            write_all(stream, [&line, b"", b""]).await?;
+        }
+        Ok(())
+    };
+    if answer.is_urgent { timeout(LONG_PACKET_TIMEOUT, write).await? } else { write.await }
 }
 
 async fn write_all(stream: &mut (impl AsyncWrite + Unpin), pieces: [&[u8]; 3]) -> io::Result<()> {

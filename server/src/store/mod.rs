@@ -7,6 +7,7 @@
 mod conformance;
 mod draw;
 pub mod file;
+pub mod messages;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use server::chat::Chat;
 use server::lottery::Lottery;
 use server::metrics::Metrics;
 use server::net::{Shared, Transport, serve};
@@ -24,7 +25,7 @@ const PIPE_BYTES: usize = 64 * 1024;
 
 /// An instance without a listener.
 pub struct Instance {
-    shared: Arc<Shared<Scripted>>,
+    shared: Arc<Shared<Scripted, Scripted>>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
     /// Ends it.
@@ -38,8 +39,13 @@ impl Instance {
     pub fn start() -> Self {
         let (store, script) = Scripted::new();
         let (metrics, shutdown) = (Arc::new(Metrics::default()), CancellationToken::new());
-        let lottery = Lottery::new(store, AGENCIES);
-        let shared = Arc::new(Shared::new(lottery, Arc::clone(&metrics), shutdown.clone()));
+        let lottery = Lottery::new(store.clone(), AGENCIES);
+        let shared = Arc::new(Shared::new(
+            lottery,
+            Chat::new(store, "here"),
+            Arc::clone(&metrics),
+            shutdown.clone(),
+        ));
         Self { shared, metrics, shutdown, script }
     }
 

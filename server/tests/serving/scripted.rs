@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use messages::{Command, Online, Participant, View};
+use protocol::chat::Name;
 use protocol::{AgencyId, AgencyState, Digest, Outcome, Refusal};
+use server::store::messages::{Commanded, Lines, MessageStore};
 use server::store::{
     AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, Store, Unavailable, Unknown,
 };
@@ -78,5 +81,42 @@ impl Store for Scripted {
 
     fn draw(&self) -> watch::Receiver<Option<Arc<Draw>>> {
         self.draw.clone()
+    }
+}
+
+/// Says nothing.
+impl MessageStore for Scripted {
+    async fn command(&self, _: Command) -> Result<Commanded, Unknown> {
+        Ok(Commanded::TryAgain("this store has no messages".to_owned()))
+    }
+
+    fn recent_lines(&self, _: u64) -> Option<Lines> {
+        Some(Vec::new())
+    }
+
+    async fn read_lines(&self, _: u64) -> Result<Lines, Unavailable> {
+        Ok(Vec::new())
+    }
+
+    fn view(&self) -> watch::Receiver<View> {
+        watch::Sender::new(View::default()).subscribe()
+    }
+
+    fn look(&self) {}
+
+    fn online(&self) -> Vec<Online> {
+        Vec::new()
+    }
+
+    fn participant(&self, _: &Name) -> Option<Participant> {
+        None
+    }
+
+    fn last_event(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    async fn is_alive(&self, _: &str) -> bool {
+        true
     }
 }

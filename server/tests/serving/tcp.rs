@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use server::chat::Chat;
 use server::lottery::Lottery;
 use server::metrics::Metrics;
 use server::net::{self, Shared};
@@ -30,8 +31,9 @@ impl Instance {
         let listener = net::listen(net::bind(Ipv4Addr::LOCALHOST, 0).unwrap(), 16).unwrap();
         let address = listener.local_addr().unwrap();
         let (metrics, shutdown) = (Arc::new(Metrics::default()), CancellationToken::new());
-        let lottery = Lottery::new(store, AGENCIES);
-        let shared = Shared::new(lottery, Arc::clone(&metrics), shutdown.clone());
+        let lottery = Lottery::new(store.clone(), AGENCIES);
+        let shared =
+            Shared::new(lottery, Chat::new(store, "here"), Arc::clone(&metrics), shutdown.clone());
         let serving = net::run(listener, shared, connections_max);
         let running = tokio::spawn(serving);
         Self { address, metrics, shutdown, running, script }

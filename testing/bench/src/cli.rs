@@ -39,6 +39,8 @@ pub enum Question {
     Draw,
     /// How long an instance takes to its first answer
     Start,
+    /// How long after a message everyone who waits has it
+    Messages,
     /// What an agency's client takes for reading, checking and sending its bets
     Client,
 }
@@ -74,7 +76,7 @@ pub struct BenchOptions {
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub batches: Vec<u32>,
 
-    /// storing, draw: on how many instances
+    /// storing, draw, messages: on how many instances
     #[arg(long, value_name = "N,…", value_delimiter = ',',
           value_parser = clap::value_parser!(u8).range(1..=16))]
     pub instances: Vec<u8>,
@@ -84,7 +86,7 @@ pub struct BenchOptions {
           value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
     pub bets: Vec<u64>,
 
-    /// draw: how many agencies wait
+    /// draw, messages: how many agencies or participants wait
     #[arg(long, value_name = "N,…", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(2..=WAITING_MAX))]
     pub waiting: Vec<u32>,

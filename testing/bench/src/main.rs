@@ -17,6 +17,7 @@ mod foreign;
 mod growth;
 mod instances;
 mod machine;
+mod messages;
 mod place;
 mod results;
 mod start;
@@ -90,6 +91,7 @@ async fn ask(
         Question::Growth => growth::ask(options, place).await.context("measure growth"),
         Question::Draw => draw::ask(options, place).await.context("measure the draw"),
         Question::Start => start::ask(options, place).await.context("measure the start"),
+        Question::Messages => messages::ask(options, place).await.context("measure messages"),
         Question::Client => client::ask(options, place).await.context("measure the client"),
     }
 }

@@ -26,6 +26,7 @@ mod registry;
 mod report;
 mod run;
 mod summary;
+mod talkers;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};

@@ -14,10 +14,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::checks;
 use crate::environment::{Announcement, Environment, Member as _, Shared};
+use crate::fault::Kind;
 use crate::faults::cause;
 use crate::plan::RunPlan;
 use crate::report::Report;
 use crate::summary::RunSummary;
+use crate::talkers::Talkers;
 use harness::directory::RunDirectory;
 
 /// How often the size of the volume is looked at.
@@ -75,6 +77,9 @@ async fn start_and_finish<E: Environment>(
 
 async fn run_faults<E: Environment>(plan: &RunPlan, environment: &Arc<E>) -> anyhow::Result<u64> {
     let lottery = environment.lottery();
+    // In containers no server has an address that this process keeps.
+    let talks = E::KIND == Kind::Processes;
+    let talkers = talks.then(|| Talkers::start(&lottery.registry, plan.seed, &lottery.report));
     let (mut clients, mut faults) = (Clients::of(environment), JoinSet::new());
     // Each stored row has its agency's number and a comma before it.
     let mut bytes = lottery.bets.lines()? * 2;
@@ -96,6 +101,9 @@ async fn run_faults<E: Environment>(plan: &RunPlan, environment: &Arc<E>) -> any
     lottery.faults_over.cancel();
     lottery.lock_all(&lottery.all_servers()).await.context("see that all servers run")?;
     clients.wait_for_all().await?;
+    if let Some(talkers) = talkers {
+        talkers.finish(&lottery.volume).await.context("look at the messages")?;
+    }
     checks::check_all(&**environment, clients.announced).await
 }
 
@@ -189,7 +197,6 @@ async fn run_to_its_end<E: Environment>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::Kind;
 
     #[test]
     fn the_files_of_a_run_stay_if_it_has_a_violation() {

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::attacks::{crowds, datagrams, descriptors, lines, mutations, stalls};
+use super::attacks::{crowds, datagrams, descriptors, lines, mutations, stalls, talkers};
 use oracle::head::Head;
 
 /// What is done to the server.
@@ -56,6 +56,11 @@ pub enum Attack {
     PacedDatagrams,
     /// 10,000 connections that wait for winners
     Waiting,
+    /// Forged names, other people's numbers and harmful texts of messages, as fast as they are
+    /// answered, on each of 1,000 connections
+    ForgedMessages,
+    /// Participants on 1,000 connections who ask for all lines on and on, and take none of them
+    SilentReaders,
 }
 
 /// How much of everything.
@@ -183,6 +188,8 @@ impl Attack {
             Self::Datagrams => datagrams::flood(target, None).await,
             Self::PacedDatagrams => datagrams::flood(target, Some(PACED_PER_SECOND)).await,
             Self::Waiting => crowds::waiting(target).await,
+            Self::ForgedMessages => talkers::forged(target).await,
+            Self::SilentReaders => talkers::never_reading(target).await,
         }
     }
 

@@ -24,7 +24,7 @@ use positions::Positions;
 use crate::disk::{Disk, DiskFile, FileId, Mode, read_exactly, write_all};
 use crate::error::JournalError;
 use crate::intents::Intents;
-use crate::limits::{BEHIND_BYTES_MAX, DAMAGED_REPORTED_MAX};
+use crate::limits::{BEHIND_BYTES_MAX, DAMAGED_REPORTED_MAX, READ_BYTES};
 use crate::lines::for_each_block;
 use crate::lock::WaitEnd;
 use crate::lock_files::{LockFiles, LogPaths};
@@ -32,9 +32,9 @@ use crate::scan::{scan, threads_for};
 
 /// What the lines of a log are applied to.
 pub trait Fold {
-    /// Applies the first of `lines`, which is not empty. Returns how many bytes it has, with its
+    /// Applies the first of `lines`, which is not empty and begins at `offset` in the file. Returns how many bytes it has, with its
     /// `\n` if there is one, and whether it made sense.
-    fn first_line(&mut self, lines: &[u8]) -> (usize, bool);
+    fn first_line(&mut self, offset: u64, lines: &[u8]) -> (usize, bool);
 
     /// Forgets everything: the log starts again.
     fn reset(&mut self);
@@ -283,6 +283,33 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Hands the applied lines from `start`, where one begins, to `visit`, some at a time, until it
+    /// returns false.
+    ///
+    /// # Errors
+    /// [`JournalError::Read`].
+    pub fn read_from(
+        &mut self,
+        mut start: u64,
+        mut visit: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), JournalError> {
+        let (mut block, mut goes_on) = (mem::take(&mut self.block), true);
+        let mut read = Ok(());
+        while goes_on && start < self.positions.applied {
+            let range = start..self.positions.applied.min(start + READ_BYTES);
+            match for_each_block(&*self.file, range, &mut block, |lines| goes_on &= visit(lines)) {
+                Ok(end) if end > start => start = end,
+                Ok(_) => break,
+                Err(error) => {
+                    read = Err(self.error_of(error));
+                    break;
+                }
+            }
+        }
+        self.block = block;
+        read
+    }
+
     /// Applies the whole lines up to `end`. What follows the last of them is not applied.
     fn apply_to(&mut self, end: u64, fold: &mut impl Fold) -> io::Result<()> {
         if mem::take(&mut self.is_reset) {
@@ -297,18 +324,18 @@ impl<D: Disk> Log<D> {
 
     /// Applies whole lines that stand where the applied ones end.
     fn apply_lines(&mut self, lines: &[u8], fold: &mut impl Fold) {
-        let mut rest = lines;
+        let (mut rest, end) = (lines, self.positions.applied + lines.len() as u64);
         while !rest.is_empty() {
             let (bytes, makes_sense) = match rest {
                 [b'\n', ..] => (1, true),
-                _ => fold.first_line(rest),
+                _ => fold.first_line(end - rest.len() as u64, rest),
             };
             if !makes_sense {
                 self.add_damaged(lines.len() - rest.len());
             }
             rest = rest.get(bytes..).unwrap_or_default();
         }
-        self.positions.apply(self.positions.applied + lines.len() as u64);
+        self.positions.apply(end);
         self.ends_open = match lines.last() {
             Some(last) => *last != b'\n',
             None => self.ends_open,

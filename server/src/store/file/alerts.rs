@@ -62,6 +62,17 @@ pub(super) fn report(path: &Path, found: Found) {
     }
 }
 
+/// Alerts an operator to messages that were removed, cut or replaced while servers run.
+pub(super) fn report_messages_changed(path: &Path) {
+    error!(
+        action = "read_log",
+        result = "fail",
+        file = %path.display(),
+        error = "it was removed, cut or replaced while servers run",
+        next = "goes on with what is there now: names and messages that are not there are gone",
+    );
+}
+
 /// What became of the logs.
 #[derive(Debug, PartialEq, Eq)]
 enum Change<'p> {

@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use chrono::{SecondsFormat, Utc};
 use journal::disk::{Disk, DiskFile, Mode};
-use journal::{OthersWrite, whole_file};
+use journal::{OthersWrite, WaitEnd, whole_file};
 
-use super::names::{ARCHIVE, ARCHIVING, BETS, CLOSES, DRAW, LOCKS};
+use super::messages;
+use super::names::{ARCHIVE, ARCHIVING, BETS, CLOSES, DRAW, LOCKS, MESSAGES};
 use super::settings::{OpenError, StoreSettings};
 use super::volume::{LockedVolume, Volume};
 
@@ -57,8 +58,8 @@ impl ArchiveError {
     }
 }
 
-/// Puts the day away, under the locks: `agencies_closed.txt`, `bets.csv` and `draw.json` go to
-/// `archive/<time>/`, the time being that of the draw, or now if there was none.
+/// Puts the day away, under the locks: `agencies_closed.txt`, `bets.csv`, `messages.csv` and
+/// `draw.json` go to `archive/<time>/`, the time being that of the draw, or now if there was none.
 ///
 /// From its first step to its last, a marker beside the locks keeps every instance from working
 /// on the day. An archive that was cut short goes on where it was when it is called again.
@@ -86,7 +87,7 @@ pub fn archive<D: Disk>(
         }
     };
     let directory = path.join(ARCHIVE).join(name);
-    let has_others_rows = move_all(&*disk, locked, &path, &directory).map_err(failed)?;
+    let has_others_rows = move_all(&disk, deadline, locked, &path, &directory).map_err(failed)?;
     Ok(ArchivedDay { directory, has_others_rows })
 }
 
@@ -143,7 +144,8 @@ fn directory_name(marker: &[u8]) -> Option<String> {
 
 /// Moves what is not moved yet; says whether the bets have rows of another system.
 fn move_all<D: Disk>(
-    disk: &D,
+    disk: &Arc<D>,
+    deadline: Instant,
     locked: LockedVolume<'_, D>,
     volume: &Path,
     directory: &Path,
@@ -161,6 +163,14 @@ fn move_all<D: Disk>(
         closes.settle()?;
         closes.move_to(&directory.join(CLOSES))?;
     }
+    // No lock is waited for while these two are held but this one, which is held for moments only.
+    let mut messages = messages::open_log(disk, volume, &WaitEnd::default())?;
+    let (mut messages, _) = messages.lock(deadline, &mut messages::Ignored)?;
+    if messages.bytes()? > 0 && is_free(MESSAGES)? {
+        messages.settle()?;
+        messages.move_to(&directory.join(MESSAGES))?;
+    }
+    drop(messages);
     if disk.find(&volume.join(DRAW))?.is_some() && is_free(DRAW)? {
         disk.rename(&volume.join(DRAW), &directory.join(DRAW))?;
     }

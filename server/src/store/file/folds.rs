@@ -13,7 +13,7 @@ pub(super) struct Rows<'s> {
 }
 
 impl Fold for Rows<'_> {
-    fn first_line(&mut self, lines: &[u8]) -> (usize, bool) {
+    fn first_line(&mut self, _offset: u64, lines: &[u8]) -> (usize, bool) {
         let (bytes, row) = self.reader.read_first(lines);
         let Ok(row) = row else { return (bytes, false) };
         if let Some(agency) = AgencyId::new(row.agency) {
@@ -31,7 +31,7 @@ impl Fold for Rows<'_> {
 pub(super) struct Closes<'s>(pub(super) &'s mut State);
 
 impl Fold for Closes<'_> {
-    fn first_line(&mut self, lines: &[u8]) -> (usize, bool) {
+    fn first_line(&mut self, _offset: u64, lines: &[u8]) -> (usize, bool) {
         let bytes = memchr(b'\n', lines).map_or(lines.len(), |end| end + 1);
         let line = lines.get(..bytes).unwrap_or_default().trim_ascii();
         let agency = str::from_utf8(line).ok().and_then(|text| text.parse().ok());

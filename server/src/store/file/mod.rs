@@ -20,7 +20,11 @@ mod fault_tests;
 #[cfg(test)]
 mod file_store_tests;
 mod folds;
+mod life;
 mod look;
+#[cfg(test)]
+mod message_tests;
+mod messages;
 mod names;
 mod outage;
 mod queue;
@@ -52,6 +56,8 @@ use crate::metrics::Metrics;
 
 pub use archive::{ArchiveError, ArchivedDay, archive};
 pub use journal::WaitEnd;
+pub(crate) use life::drain;
+pub use messages::{FileMessages, MessageSettings, follow, notice};
 pub(crate) use names::{ARCHIVE, FILES, LOCKS};
 pub use settings::{OpenError, StoreSettings};
 

@@ -8,6 +8,7 @@ pub mod lines;
 pub mod mutations;
 mod mutator;
 pub mod stalls;
+pub mod talkers;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -18,7 +18,7 @@ use oracle::packet::ends_connection;
 use crate::common::Lottery;
 
 /// How many blocks are played. A fence that is misspelt would be an example that is not checked.
-const BLOCKS: usize = 15;
+const BLOCKS: usize = 16;
 
 /// Every type of packet and of answer: PROTOCOL.md has an example of each.
 const TYPES: [&str; 12] = [
