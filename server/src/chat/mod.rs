@@ -46,8 +46,8 @@ pub struct ChatAnswer {
 }
 
 impl ChatAnswer {
-    /// The packets of the answer, each made when it is its turn: a client that takes none keeps no
-    /// more than one in memory.
+    /// The packets of the answer, each made when it is its turn: a client that takes none keeps few of
+    /// them in memory.
     pub fn packets(&self) -> impl Iterator<Item = ChatResponse> {
         let lines = self.reader.iter().flat_map(|reader| {
             self.lines.iter().map(move |(position, line)| {

@@ -97,16 +97,24 @@ async fn answer_packets<S: Store, M: MessageStore>(
         };
         if let Some(request) = of_participant(&next, &buffer) {
             // Boxed: most connections say nothing.
-            let answer = Box::pin(say(request, stream, &mut session, shared)).await;
-            buffer.consume();
+            let answer = match request {
+                Ok(ChatRequest::Read { after }) => {
+                    // The next line may be minutes away.
+                    buffer.consume();
+                    let read = Ok(ChatRequest::Read { after });
+                    Box::pin(say(read, stream, &mut session, shared)).await
+                }
+                request => {
+                    let answer = Box::pin(say(request, stream, &mut session, shared)).await;
+                    buffer.consume();
+                    answer
+                }
+            };
             let Some(answer) = answer else { return Ok(()) };
             write_chat(stream, &answer).await?;
-            if answer.is_useful {
-                delay = Delay::default();
-            } else {
-                drop(answer);
-                delay.wait(&shared.shutdown).await;
-            }
+            let is_useful = answer.is_useful;
+            drop(answer);
+            delay.after(is_useful, &shared.shutdown).await;
             continue;
         }
         let request = match next {
@@ -144,10 +152,7 @@ async fn answer_packets<S: Store, M: MessageStore>(
         if packet.is_some_and(PacketType::ends_connection) {
             return Ok(stream.shutdown().await?);
         }
-        match answer {
-            Answer::Stored(_) => delay = Delay::default(),
-            _ => delay.wait(&shared.shutdown).await,
-        }
+        delay.after(matches!(answer, Answer::Stored(_)), &shared.shutdown).await;
     }
 }
 
@@ -240,6 +245,15 @@ fn count(packet: Option<PacketType>, answer: &Answer, metrics: &Metrics) {
 struct Delay(Duration);
 
 impl Delay {
+    /// Waits after a packet that stored nothing; one that did ends all delay.
+    async fn after(&mut self, has_stored: bool, shutdown: &CancellationToken) {
+        if has_stored {
+            *self = Self::default();
+        } else {
+            self.wait(shutdown).await;
+        }
+    }
+
     /// Waits, and doubles the next delay.
     async fn wait(&mut self, shutdown: &CancellationToken) {
         let delay = self.0;

@@ -34,6 +34,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// How long a client may leave the bytes unread that are written to it.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How much of an answer to a participant is made at once, in bytes, and one line more.
+pub const CHAT_PART_BYTES: usize = 1_024;
+
 /// The first delay of a connection that sends what stores nothing, after the first such packet.
 /// Each further one doubles it.
 pub const DELAY_MIN: Duration = Duration::from_millis(1);

@@ -6,7 +6,7 @@ use protocol::{Response, WINNERS_HEAD};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::limits::{LONG_PACKET_TIMEOUT, WRITE_TIMEOUT};
+use super::limits::{CHAT_PART_BYTES, LONG_PACKET_TIMEOUT, WRITE_TIMEOUT};
 use crate::chat::ChatAnswer;
 
 /// Writes `response` whole. The winners of an agency may be many, and many connections may wait for
@@ -26,7 +26,7 @@ pub async fn write_answer(
     write_all(stream, [&answer, b"", b""]).await
 }
 
-/// Writes an answer to a participant, a packet at a time.
+/// Writes an answer to a participant, some packets at a time.
 ///
 /// # Errors
 /// As [`write_answer`]; lines that were read for this answer alone have to be taken sooner.
@@ -35,12 +35,15 @@ pub async fn write_chat(
     answer: &ChatAnswer,
 ) -> io::Result<()> {
     let write = async {
+        let mut part = Vec::new();
         for packet in answer.packets() {
-            let mut line = Vec::new();
-            packet.write(&mut line);
-            write_all(stream, [&line, b"", b""]).await?;
+            packet.write(&mut part);
+            if part.len() >= CHAT_PART_BYTES {
+                write_all(stream, [&part, b"", b""]).await?;
+                part.clear();
+            }
         }
-        Ok(())
+        write_all(stream, [&part, b"", b""]).await
     };
     if answer.is_urgent { timeout(LONG_PACKET_TIMEOUT, write).await? } else { write.await }
 }

@@ -27,10 +27,16 @@ use harness::process::ChildProcess;
 use harness::raw_connection::RawConnection;
 
 /// How many messages are said in a round.
-const MESSAGES: usize = 60;
+const MESSAGES: usize = 30;
 
 /// How often. A participant may say five a second; three of them say less.
 const EVERY: Duration = Duration::from_millis(80);
+
+/// How often to so many participants that telling one of them after the other takes a while.
+const EVERY_TO_MANY: Duration = Duration::from_millis(400);
+
+/// From how many on that is; Redis takes no more with its defaults.
+const MANY: u32 = 5_000;
 
 /// How many say something in turn.
 const SPEAKERS: usize = 3;
@@ -68,7 +74,7 @@ pub async fn ask(options: &BenchOptions, place: &Place) -> anyhow::Result<BenchR
             Entry::new(&counted(count), Role::Ours, Whole(async move || talk().await))
         };
         let mut entries: Vec<_> = options.instances().into_iter().map(enter).collect();
-        if !options.no_peers && participants <= REDIS_PARTICIPANTS_MAX {
+        if !options.no_peers && participants < MANY {
             entries.push(redis(participants, place));
         }
         let parameters = [("participants", participants.into())];
@@ -81,9 +87,6 @@ pub async fn ask(options: &BenchOptions, place: &Place) -> anyhow::Result<BenchR
         notes: NOTES.to_vec(),
     })
 }
-
-/// More connections than it takes with its defaults.
-const REDIS_PARTICIPANTS_MAX: u32 = 5_000;
 
 fn settings(options: &BenchOptions) -> Vec<u32> {
     match options.waiting.as_slice() {
@@ -121,11 +124,15 @@ trait Speaker {
 }
 
 /// Says all messages in turn, each at its moment.
-async fn speak(speakers: &mut [impl Speaker], times: &SharedTimes) -> anyhow::Result<()> {
+async fn speak(
+    speakers: &mut [impl Speaker],
+    every: Duration,
+    times: &SharedTimes,
+) -> anyhow::Result<()> {
     let mut due = Instant::now();
     for number in 0..MESSAGES {
         sleep_until(due).await;
-        due += EVERY;
+        due += every;
         let start = Instant::now();
         times.borrow_mut().sent.push(start);
         let place = number % speakers.len().max(1);
@@ -176,7 +183,8 @@ async fn ours(
     }
     let (times, before) = (SharedTimes::default(), instances.processor_time()?);
     let reading = readers.iter_mut().map(|reader| read(reader, last, &times));
-    tokio::try_join!(try_join_all(reading), speak(&mut speakers, &times))?;
+    let every = if participants < MANY { EVERY } else { EVERY_TO_MANY };
+    tokio::try_join!(try_join_all(reading), speak(&mut speakers, every, &times))?;
     let processor = instances.processor_time()?.saturating_sub(before);
     let memory = instances.memory_mib()?;
     drop((readers, speakers));
@@ -280,7 +288,7 @@ async fn publish(program: &Path, participants: u32, place: &Place) -> anyhow::Re
     }
     let (times, before) = (SharedTimes::default(), processor_time(&process)?);
     let reading = readers.iter_mut().map(|reader| receive(reader, &times));
-    tokio::try_join!(try_join_all(reading), speak(&mut speakers, &times))?;
+    tokio::try_join!(try_join_all(reading), speak(&mut speakers, EVERY, &times))?;
     let processor = processor_time(&process)?.saturating_sub(before);
     let memory = memory_mib(&process)?;
     drop((readers, speakers));

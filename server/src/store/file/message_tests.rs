@@ -89,7 +89,7 @@ impl Run {
         let (mut group, mut replies) = (Vec::new(), Vec::new());
         for command in commands {
             let (reply, replied) = oneshot::channel();
-            group.push(Pending { command, reply });
+            group.push(Pending { command, reply, _permit: None });
             replies.push(replied);
         }
         let committed = log.commit(&mut group, Instant::now());

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,7 +17,8 @@ use journal::{Fold, Log, LogPaths, OthersWrite, WaitEnd};
 use memchr::memchr;
 use messages::{Command, Decision, Line, Online, Participant, State, View};
 use protocol::chat::{MessageText, Name};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::timeout;
 
 use super::StoreEnd;
 use super::alerts;
@@ -48,7 +49,9 @@ pub struct MessageSettings {
 
 /// The store of messages on the files of a volume.
 pub struct FileMessages<D: Disk = RealDisk> {
-    work: SyncSender<Work>,
+    work: Sender<Work>,
+    /// Room for what waits for the thread.
+    room: Arc<Semaphore>,
     known: Arc<RwLock<Known>>,
     view: watch::Receiver<View>,
     disk: Arc<D>,
@@ -59,6 +62,7 @@ impl<D: Disk> Clone for FileMessages<D> {
     fn clone(&self) -> Self {
         Self {
             work: self.work.clone(),
+            room: Arc::clone(&self.room),
             known: Arc::clone(&self.known),
             view: self.view.clone(),
             disk: Arc::clone(&self.disk),
@@ -69,8 +73,8 @@ impl<D: Disk> Clone for FileMessages<D> {
 
 /// What the thread is asked to do.
 enum Work {
-    Command(Command, Instant, oneshot::Sender<Commanded>),
-    Read(u64, oneshot::Sender<Result<Lines, Unavailable>>),
+    Command(Command, Instant, OwnedSemaphorePermit, oneshot::Sender<Commanded>),
+    Read(u64, OwnedSemaphorePermit, oneshot::Sender<Result<Lines, Unavailable>>),
     Look,
 }
 
@@ -94,7 +98,8 @@ impl<D: Disk> FileMessages<D> {
         let log = MessageLog::open(Arc::clone(&disk), Arc::clone(&settings), wait_end);
         let mut log = log.map_err(unusable)?;
         let (known, view) = (Arc::clone(&log.known), log.publish.subscribe());
-        let (work, asked) = sync_channel(MESSAGES_AT_ONCE);
+        let (work, asked) = channel();
+        let room = Arc::new(Semaphore::new(MESSAGES_AT_ONCE));
         let (ended, end) = oneshot::channel();
         thread::Builder::new()
             .name("messages".to_owned())
@@ -105,7 +110,15 @@ impl<D: Disk> FileMessages<D> {
                 ended.send(ran)
             })
             .map_err(unusable)?;
-        Ok((Self { work, known, view, disk, settings }, StoreEnd(end)))
+        Ok((Self { work, room, known, view, disk, settings }, StoreEnd(end)))
+    }
+}
+
+impl<D: Disk> FileMessages<D> {
+    /// Room for one request, waited for no longer than a lock.
+    async fn wait_for_room(&self) -> Option<OwnedSemaphorePermit> {
+        let permit = Arc::clone(&self.room).acquire_owned();
+        timeout(self.settings.lock_timeout, permit).await.ok()?.ok()
     }
 }
 
@@ -140,7 +153,8 @@ pub fn notice(
     let log = MessageLog::open(Arc::new(disk), Arc::new(settings), &WaitEnd::default());
     let mut log = log.map_err(unusable)?;
     let (reply, mut replied) = oneshot::channel();
-    let mut group = vec![Pending { command: Command::Notice { to, text }, reply }];
+    let command = Command::Notice { to, text };
+    let mut group = vec![Pending { command, reply, _permit: None }];
     log.commit(&mut group, deadline).context("store the notice")?;
     match replied.try_recv()? {
         Commanded::Stored(position) => Ok(position),
@@ -161,13 +175,13 @@ pub fn follow(
 ) -> anyhow::Result<()> {
     let path = settings.volume.clone();
     let unusable = |error| OpenError::Unusable(path, error);
-    let (disk, timeout) = (Arc::new(disk), settings.lock_timeout);
+    let (disk, lock_timeout) = (Arc::new(disk), settings.lock_timeout);
     let mut log = open_log(&disk, &settings.volume, &WaitEnd::default()).map_err(unusable)?;
     let mut shown = Shown { position: 0, goes_on: true, show };
     loop {
         // Under the lock, so that a group is shown only when it is whole.
         if log.has_changed()? {
-            log.lock(Instant::now() + timeout, &mut shown).context("read the messages")?;
+            log.lock(Instant::now() + lock_timeout, &mut shown).context("read the messages")?;
         }
         if !(follow && shown.goes_on) {
             return Ok(());
@@ -212,11 +226,13 @@ impl Fold for Ignored {
 
 impl<D: Disk> MessageStore for FileMessages<D> {
     async fn command(&self, command: Command) -> Result<Commanded, Unknown> {
-        let (reply, replied) = oneshot::channel();
-        match self.work.try_send(Work::Command(command, Instant::now(), reply)) {
+        let (since, (reply, replied)) = (Instant::now(), oneshot::channel());
+        let Some(permit) = self.wait_for_room().await else {
+            return Ok(Commanded::TryAgain(FULL.to_owned()));
+        };
+        match self.work.send(Work::Command(command, since, permit, reply)) {
             Ok(()) => replied.await.map_err(|_| Unknown),
-            Err(TrySendError::Full(_)) => Ok(Commanded::TryAgain(FULL.to_owned())),
-            Err(TrySendError::Disconnected(_)) => Ok(Commanded::TryAgain(ENDED.to_owned())),
+            Err(_) => Ok(Commanded::TryAgain(ENDED.to_owned())),
         }
     }
 
@@ -228,10 +244,10 @@ impl<D: Disk> MessageStore for FileMessages<D> {
     async fn read_lines(&self, after: u64) -> Result<Lines, Unavailable> {
         let (reply, replied) = oneshot::channel();
         let refused = |reason: &str| Err(Unavailable(reason.to_owned()));
-        match self.work.try_send(Work::Read(after, reply)) {
+        let Some(permit) = self.wait_for_room().await else { return refused(FULL) };
+        match self.work.send(Work::Read(after, permit, reply)) {
             Ok(()) => replied.await.unwrap_or_else(|_| refused(ENDED)),
-            Err(TrySendError::Full(_)) => refused(FULL),
-            Err(TrySendError::Disconnected(_)) => refused(ENDED),
+            Err(_) => refused(ENDED),
         }
     }
 
@@ -240,8 +256,8 @@ impl<D: Disk> MessageStore for FileMessages<D> {
     }
 
     fn look(&self) {
-        // A thread with so much to do looks anyway.
-        let _ = self.work.try_send(Work::Look);
+        // A thread that has ended looks at nothing.
+        let _ = self.work.send(Work::Look);
     }
 
     fn online(&self) -> Vec<Online> {
@@ -344,6 +360,8 @@ pub(super) struct MessageLog<D: Disk> {
 pub(super) struct Pending {
     pub(super) command: Command,
     pub(super) reply: oneshot::Sender<Commanded>,
+    /// Its room in the queue; none if it never was in it.
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl<D: Disk> MessageLog<D> {
@@ -374,11 +392,11 @@ impl<D: Disk> MessageLog<D> {
             let (mut group, mut oldest, mut reads) = (Vec::new(), Instant::now(), Vec::new());
             for work in first.into_iter().chain(asked.try_iter().take(MESSAGES_AT_ONCE)) {
                 match work {
-                    Work::Command(command, since, reply) => {
+                    Work::Command(command, since, permit, reply) => {
                         oldest = oldest.min(since);
-                        group.push(Pending { command, reply });
+                        group.push(Pending { command, reply, _permit: Some(permit) });
                     }
-                    Work::Read(after, reply) => reads.push((after, reply)),
+                    Work::Read(after, permit, reply) => reads.push((after, permit, reply)),
                     Work::Look => {}
                 }
             }
@@ -386,7 +404,7 @@ impl<D: Disk> MessageLog<D> {
                 last_look = Instant::now();
                 self.serve(group, oldest)?;
             }
-            for (after, reply) in reads {
+            for (after, _permit, reply) in reads {
                 let lines = self.read(after);
                 let lines = self.watch_outages(lines, |_| Progress::Outside)?;
                 let _ = reply.send(lines);
