@@ -165,7 +165,15 @@ impl<M: MessageStore> Chat<M> {
         let instance = self.instance.to_string();
         let join = Join { name: name.clone(), key_hash: key.hash(), agency, address, instance };
         let before = self.store.participant(&name);
-        let joined = match self.command(Command::Join(join)).await? {
+        // A name keeps its key, so that what is known is enough: forgers cost no lock.
+        let is_forged = before.as_ref().is_some_and(|known| known.key_hash != join.key_hash);
+        let commanded = if is_forged {
+            let reason = format!("the name {name} belongs to another key");
+            Commanded::Refused(ChatRefusal::Key, reason)
+        } else {
+            self.command(Command::Join(join)).await?
+        };
+        let joined = match commanded {
             Commanded::Stored(position) => {
                 self.presence.joined(&name);
                 let is_new = before.is_none_or(|before| !before.is_online);

@@ -59,7 +59,7 @@ pub enum Attack {
     /// Forged names, other people's numbers and harmful texts of messages, as fast as they are
     /// answered, on each of 1,000 connections
     ForgedMessages,
-    /// Participants on 1,000 connections who ask for all lines on and on, and take none of them
+    /// Participants on 250 connections who ask for all lines on and on, and take none of them
     SilentReaders,
 }
 

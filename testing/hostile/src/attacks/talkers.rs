@@ -8,7 +8,7 @@ use harness::raw_connection::RawConnection;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{connect, crowd, join};
+use super::{connect, join};
 use crate::attack::{Report, Target};
 
 /// How many participants there are who say something before: so many lines a read has at the most,
@@ -27,9 +27,21 @@ const FORGED: [(&str, &str); 8] = [
     ("ChatJoin:other;somebodyskey;1;0.0.0.0:0", "ChatJoinResponse:2;invalid "),
 ];
 
+/// Of how many stalled connections one is a silent reader's: what the server's system keeps of the
+/// answers of more would be missing to others.
+const SILENT_SHARE: usize = 4;
+
+/// How much the system of a silent reader keeps of its answers: on this machine it would be missing to
+/// the server.
+const SILENT_RECEIVE_BYTES: u32 = 4 * 1024;
+
 /// A participant by this name, on a connection of its own.
-async fn participant(target: &Target, name: &str) -> anyhow::Result<RawConnection> {
-    let mut connection = RawConnection::from(connect(target.address, None).await?);
+async fn participant(
+    target: &Target,
+    name: &str,
+    receive_bytes: Option<u32>,
+) -> anyhow::Result<RawConnection> {
+    let mut connection = RawConnection::from(connect(target.address, receive_bytes).await?);
     let answer = connection.ask(&format!("ChatJoin:{name};keyofthevictim;;")).await?;
     ensure!(answer.starts_with("ChatJoinResponse:0;"), "{answer} to a join");
     Ok(connection)
@@ -37,12 +49,10 @@ async fn participant(target: &Target, name: &str) -> anyhow::Result<RawConnectio
 
 /// Forged and malformed packets, as fast as they are answered.
 pub async fn forged(target: &Target) -> anyhow::Result<Report> {
-    let _victim = participant(target, "victim").await?;
-    let all = crowd(target.address, target.scale.stalls, None).await?;
+    let _victim = participant(target, "victim", None).await?;
     let mut tasks = JoinSet::new();
-    target.ready.notify_one();
-    for stream in all {
-        let stop = target.stop.clone();
+    for _ in 0..target.scale.stalls {
+        let (stream, stop) = (connect(target.address, None).await?, target.stop.clone());
         tasks.spawn(async move {
             let mut report = Report { connections: 1, ..Report::default() };
             let mut connection = RawConnection::from(stream);
@@ -58,21 +68,23 @@ pub async fn forged(target: &Target) -> anyhow::Result<Report> {
             Ok(report)
         });
     }
+    target.ready.notify_one();
     join(tasks, Report::default()).await
 }
 
 /// Participants who ask for all lines on and on, and take none of them.
 pub async fn never_reading(target: &Target) -> anyhow::Result<Report> {
     let round = target.round;
-    let mut speaker = participant(target, &format!("speaker-{round}")).await?;
+    let mut speaker = participant(target, &format!("speaker-{round}"), None).await?;
     for sequence in 1..=SAID {
         let answer = speaker.ask(&format!("ChatSend:{sequence};{}", "x".repeat(1_000))).await?;
         ensure!(answer.starts_with("ChatSendResponse:0;"), "{answer} to a message");
     }
-    let mut all = Vec::with_capacity(target.scale.stalls);
-    for who in 0..target.scale.stalls {
-        // One name for all: joining again is silent.
-        all.push(participant(target, &format!("silent-{round}-{}", who % 10)).await?);
+    let mut all = Vec::new();
+    for who in 0..target.scale.stalls / SILENT_SHARE {
+        // Some names for all: joining again is silent.
+        let name = format!("silent-{round}-{}", who % 10);
+        all.push(participant(target, &name, Some(SILENT_RECEIVE_BYTES)).await?);
     }
     let reads = "ChatRead:0\nChatRead:1\n".repeat(500);
     let mut report = Report { connections: all.len() as u64, ..Report::default() };
