@@ -291,8 +291,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let metrics = store.metrics();
     let lottery = Lottery::new(store.clone(), config.agencies_amount);
     let chat = Chat::new(messages.clone(), &instance);
-    let hinting = chat.clone();
-    let hints = exchange_hints(broadcast, &hinting, shutdown.clone());
+    // Each of the tasks below may end before the others, and a store ends with its last user.
+    let used = (store.clone(), messages.clone());
+    let hints = exchange_hints(broadcast, chat.clone(), shutdown.clone());
     let presence = chat.clone().watch_presence(shutdown.clone());
     let timeline = lottery.timeline();
     let recording = chat::record(messages, instance, timeline, store.draw(), shutdown.clone());
@@ -306,13 +307,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         wait_end.set(Instant::now() + LAST_LOCK_TIMEOUT);
     };
     tokio::select! {
-        // When these have ended, nothing uses the store any more.
+        // When these have ended, nothing uses the stores any more.
         _ = async { tokio::join!(serving, watching, ending, hints, presence, recording) } => {
             metrics.log();
         }
         ended = end.wait() => return ended.context(DISK_FAILED),
         ended = messages_end.wait() => return ended.context(DISK_FAILED),
     }
+    drop(used);
     let ended = async { tokio::try_join!(end.wait(), messages_end.wait()).map(drop) };
     match timeout(SETTLE_TIMEOUT, ended).await {
         Ok(ended) => ended.context("finish the store"),
@@ -327,7 +329,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 /// Exchanges hints of messages. Without a port for them the instance looks by itself.
 async fn exchange_hints<M: MessageStore>(
     announce_to: SocketAddrV4,
-    chat: &Chat<M>,
+    chat: Chat<M>,
     shutdown: CancellationToken,
 ) {
     match MessageHints::beside(announce_to) {
