@@ -197,6 +197,21 @@ async fn what_breaks_a_rule_is_refused_and_stored_nowhere() {
 }
 
 #[tokio::test]
+async fn without_any_datagram_an_instance_looks_by_itself() {
+    let mut setup = Setup::new(2, 2);
+    // Nothing can be sent there.
+    setup.plan.server_settings = vec![("UDP_BROADCAST_IP".to_owned(), "240.0.0.1".to_owned())];
+    let lottery = setup.start().await;
+    let mut leo = join(&lottery, 1, "leo").await;
+    let mut ana = join(&lottery, 0, "ana").await;
+    let position = ana.ask("ChatSend:1;no hint of this").await.unwrap();
+    let last: u64 = position.strip_prefix("ChatSendResponse:0;").unwrap().parse().unwrap();
+    let lines = read_all(&mut leo, last).await;
+    assert_eq!(lines.last(), Some(&format!("{last};message;ana;;no hint of this")));
+    lottery.end().await;
+}
+
+#[tokio::test]
 async fn who_talks_notices_nothing_of_instances_that_move_and_are_killed() {
     let mut lottery = start(3, 2).await;
     let names = ["ana", "leo", "eva"];
