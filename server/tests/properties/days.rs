@@ -36,7 +36,8 @@ pub fn packets_are_answered_as_by_the_oracle(lines: &[u8]) {
                 if wanted == Effect::Waits {
                     continue;
                 }
-                if matches!(request, Request::WinnersRequest { .. }) {
+                let is_known = request.agency().get() <= AGENCIES;
+                if is_known && matches!(request, Request::WinnersRequest { .. }) {
                     assert_eq!(stores[place].look().await, Ok(false), "there is one draw");
                 }
                 let answer = lotteries[place].execute(request).await;
