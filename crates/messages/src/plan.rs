@@ -77,7 +77,7 @@ pub enum Decision {
 
 /// The decisions about one group, and the lines that it appends.
 #[derive(Debug)]
-pub struct Plan<'s> {
+pub struct GroupPlan<'s> {
     state: &'s State,
     time: u64,
     /// The participants that the group has changed.
@@ -94,8 +94,8 @@ pub struct Plan<'s> {
 impl State {
     /// Decides a group of commands, at `time`, before any of it is applied.
     #[must_use]
-    pub fn plan(&self, time: u64) -> Plan<'_> {
-        Plan {
+    pub fn plan(&self, time: u64) -> GroupPlan<'_> {
+        GroupPlan {
             state: self,
             time,
             changed: HashMap::new(),
@@ -108,7 +108,7 @@ impl State {
     }
 }
 
-impl Plan<'_> {
+impl GroupPlan<'_> {
     /// The lines that the group appends.
     #[must_use]
     pub fn into_lines(self) -> Vec<Line> {

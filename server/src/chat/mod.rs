@@ -26,7 +26,7 @@ use tracing::{debug, info};
 use self::presence::Presence;
 use self::rate::Rates;
 use crate::limits::{HISTORY_READS_MAX, LOCK_TIMEOUT, TICKET_SECONDS};
-use crate::store::messages::{Commanded, Lines, MessageStore};
+use crate::store::messages::{Commanded, MessageStore, ReadLines};
 use crate::store::{Unavailable, Unknown};
 
 pub use hints::MessageHints;
@@ -39,7 +39,7 @@ pub struct ChatAnswer {
     pub is_useful: bool,
     /// Whether the lines were read for this answer alone, so that it has to be taken soon.
     pub is_urgent: bool,
-    lines: Lines,
+    lines: ReadLines,
     reader: Option<Name>,
     end: ChatResponse,
     _permit: Option<OwnedSemaphorePermit>,
@@ -58,7 +58,7 @@ impl ChatAnswer {
     }
 
     fn new(is_useful: bool, end: ChatResponse) -> Self {
-        let (lines, reader, is_urgent, _permit) = (Lines::new(), None, false, None);
+        let (lines, reader, is_urgent, _permit) = (ReadLines::new(), None, false, None);
         Self { is_useful, is_urgent, lines, reader, end, _permit }
     }
 
@@ -266,7 +266,7 @@ impl<M: MessageStore> Chat<M> {
     async fn lines(
         &self,
         after: u64,
-    ) -> Result<(Lines, Option<OwnedSemaphorePermit>), Unavailable> {
+    ) -> Result<(ReadLines, Option<OwnedSemaphorePermit>), Unavailable> {
         if let Some(lines) = self.store.recent_lines(after) {
             return Ok((lines, None));
         }

@@ -11,8 +11,8 @@ use super::{Unavailable, Unknown};
 #[cfg(doc)]
 use crate::limits::ANSWER_LINES_MAX;
 
-/// Lines with their positions.
-pub type Lines = Vec<(u64, Arc<Line>)>;
+/// ReadLines with their positions.
+pub type ReadLines = Vec<(u64, Arc<Line>)>;
 
 /// What became of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +34,11 @@ pub trait MessageStore: Clone + Send + Sync + 'static {
 
     /// The lines behind `after` that are kept in memory: the next [`ANSWER_LINES_MAX`] at the most,
     /// none beyond the view. `None` if they have to be read.
-    fn recent_lines(&self, after: u64) -> Option<Lines>;
+    fn recent_lines(&self, after: u64) -> Option<ReadLines>;
 
     /// As [`MessageStore::recent_lines`], read from where they are stored.
-    fn read_lines(&self, after: u64) -> impl Future<Output = Result<Lines, Unavailable>> + Send;
+    fn read_lines(&self, after: u64)
+    -> impl Future<Output = Result<ReadLines, Unavailable>> + Send;
 
     /// What everyone may know, whenever it changes. Its lines are durable.
     fn view(&self) -> watch::Receiver<View>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use messages::{Command, Online, Participant, View};
 use protocol::chat::Name;
 use protocol::{AgencyId, AgencyState, Digest, Outcome, Refusal};
-use server::store::messages::{Commanded, Lines, MessageStore};
+use server::store::messages::{Commanded, MessageStore, ReadLines};
 use server::store::{
     AgencyRows, AgencyStatus, Appended, Batch, Closed, Draw, Store, Unavailable, Unknown,
 };
@@ -90,11 +90,11 @@ impl MessageStore for Scripted {
         Ok(Commanded::TryAgain("this store has no messages".to_owned()))
     }
 
-    fn recent_lines(&self, _: u64) -> Option<Lines> {
+    fn recent_lines(&self, _: u64) -> Option<ReadLines> {
         Some(Vec::new())
     }
 
-    async fn read_lines(&self, _: u64) -> Result<Lines, Unavailable> {
+    async fn read_lines(&self, _: u64) -> Result<ReadLines, Unavailable> {
         Ok(Vec::new())
     }
 

@@ -31,7 +31,7 @@ use crate::limits::{
     ANSWER_LINES_MAX, LOOK_INTERVAL, MESSAGES_AT_ONCE, RECENT_LINES, SETTLE_TIMEOUT,
     STORE_STACK_BYTES,
 };
-use crate::store::messages::{Commanded, Lines, MessageStore};
+use crate::store::messages::{Commanded, MessageStore, ReadLines};
 use crate::store::{Unavailable, Unknown};
 
 /// The settings of the store of messages.
@@ -74,7 +74,7 @@ impl<D: Disk> Clone for FileMessages<D> {
 /// What the thread is asked to do.
 enum Work {
     Command(Command, Instant, OwnedSemaphorePermit, oneshot::Sender<Commanded>),
-    Read(u64, OwnedSemaphorePermit, oneshot::Sender<Result<Lines, Unavailable>>),
+    Read(u64, OwnedSemaphorePermit, oneshot::Sender<Result<ReadLines, Unavailable>>),
     Look,
 }
 
@@ -190,7 +190,7 @@ pub fn follow(
     }
 }
 
-/// Lines that are shown as they are read.
+/// ReadLines that are shown as they are read.
 struct Shown<S> {
     position: u64,
     goes_on: bool,
@@ -236,12 +236,12 @@ impl<D: Disk> MessageStore for FileMessages<D> {
         }
     }
 
-    fn recent_lines(&self, after: u64) -> Option<Lines> {
+    fn recent_lines(&self, after: u64) -> Option<ReadLines> {
         let end = self.view.borrow().position;
         if after >= end { Some(Vec::new()) } else { read(&self.known).recent_lines(after, end) }
     }
 
-    async fn read_lines(&self, after: u64) -> Result<Lines, Unavailable> {
+    async fn read_lines(&self, after: u64) -> Result<ReadLines, Unavailable> {
         let (reply, replied) = oneshot::channel();
         let refused = |reason: &str| Err(Unavailable(reason.to_owned()));
         let Some(permit) = self.wait_for_room().await else { return refused(FULL) };
@@ -311,7 +311,7 @@ impl Known {
     }
 
     /// The lines behind `after`, if they are kept: `None` if they have to be read.
-    fn recent_lines(&self, after: u64, end: u64) -> Option<Lines> {
+    fn recent_lines(&self, after: u64, end: u64) -> Option<ReadLines> {
         let first = self.state.lines() - self.recent.len() as u64;
         let skip = usize::try_from(after.checked_sub(first)?).ok()?;
         let lines = self.recent.iter().skip(skip).cloned();
@@ -487,8 +487,8 @@ impl<D: Disk> MessageLog<D> {
         Ok(has_appended)
     }
 
-    /// Lines that are not kept in memory, from the file.
-    pub(super) fn read(&mut self, after: u64) -> Result<Lines, StoreError> {
+    /// ReadLines that are not kept in memory, from the file.
+    pub(super) fn read(&mut self, after: u64) -> Result<ReadLines, StoreError> {
         let end = self.publish.borrow().position.min(after + ANSWER_LINES_MAX as u64);
         let step = usize::try_from(after / INDEX_STEP).unwrap_or(usize::MAX);
         let Some(start) = read(&self.known).index.get(step).copied() else {
