@@ -11,7 +11,7 @@ use super::{Unavailable, Unknown};
 #[cfg(doc)]
 use crate::limits::ANSWER_LINES_MAX;
 
-/// ReadLines with their positions.
+/// Lines that were read, with their positions.
 pub type ReadLines = Vec<(u64, Arc<Line>)>;
 
 /// What became of a command.

@@ -190,7 +190,7 @@ pub fn follow(
     }
 }
 
-/// ReadLines that are shown as they are read.
+/// Lines that are shown as they are read.
 struct Shown<S> {
     position: u64,
     goes_on: bool,
@@ -487,7 +487,7 @@ impl<D: Disk> MessageLog<D> {
         Ok(has_appended)
     }
 
-    /// ReadLines that are not kept in memory, from the file.
+    /// Lines that are not kept in memory, from the file.
     pub(super) fn read(&mut self, after: u64) -> Result<ReadLines, StoreError> {
         let end = self.publish.borrow().position.min(after + ANSWER_LINES_MAX as u64);
         let step = usize::try_from(after / INDEX_STEP).unwrap_or(usize::MAX);
